@@ -1,1 +1,30 @@
-//! Images on this machine.
+//! Sparse disk images on this machine: their layout, reading and writing them with their holes kept,
+//! digests, and copies that survive a crash.
+//!
+//! An [`Image`] is an open regular file or block device. Its [`Layout`] tells which ranges are
+//! [`Data`](Kind::Data), [`Zero`](Kind::Zero) or [`Hole`](Kind::Hole); the three are never confused:
+//! in a snapshot chain, a hole lets the parent's bytes show and zeros hide them.
+//!
+//! Everything here blocks and uses threads; nothing prints, reads the environment or exits.
+
+mod aligned_buf;
+mod beside;
+mod blkdev;
+pub mod checksum_file;
+pub mod digest;
+mod direct;
+mod error;
+mod extent;
+mod failpoint;
+pub mod fiemap;
+mod image;
+pub mod layout;
+mod progress;
+pub mod seek_hole;
+
+pub use aligned_buf::{AlignedBuf, BufPool, PooledBuf};
+pub use error::{Error, Result, system_words};
+pub use extent::{BLOCK, Extent, Kind, MAX_OFFSET, Range};
+pub use image::{Access, FileId, Image, ImageOptions, IoMode, Stamp};
+pub use layout::{Layout, LayoutOptions, LayoutSource};
+pub use progress::{Cancel, Counter, Progress};

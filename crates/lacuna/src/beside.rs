@@ -1,0 +1,82 @@
+//! Small files beside an image: read with a limit, replaced and removed so that it lasts.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Result};
+use crate::failpoint;
+
+/// `.NAME.SUFFIX` in the directory of `path`.
+pub(crate) fn hidden(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// The whole file, which must be a regular one of at most `limit` bytes.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = vec![];
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any file of its kind")),
+        false => Ok(bytes),
+    }
+}
+
+/// Replaces `path` by a file with `bytes`: at every instant the old or the new one is there, and the
+/// new one lasts once this returns.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let draft = hidden(path, ".lacuna-draft");
+    let written = write_new(&draft, bytes).and_then(|()| {
+        failpoint::pass("beside.rename")?;
+        std::fs::rename(&draft, path)
+    });
+    if let Err(error) = written {
+        // The draft is worth nothing; what matters is why it could not be written.
+        let _ = std::fs::remove_file(&draft);
+        return Err(Error::io("write", path, error));
+    }
+    sync_directory(path)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    failpoint::pass("beside.write")?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    failpoint::pass("beside.sync")?;
+    file.sync_all()
+}
+
+/// Removes `path` so that it stays removed; fine when there is none.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = failpoint::pass("beside.remove").and_then(|()| std::fs::remove_file(path));
+    match removed {
+        Ok(()) => sync_directory(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", path, error)),
+    }
+}
+
+/// Makes the names in the directory of `path` durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    failpoint::pass("beside.sync-directory")
+        .and_then(|()| File::open(directory)?.sync_all())
+        .map_err(|error| Error::io("sync the directory", directory, error))
+}

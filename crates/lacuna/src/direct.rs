@@ -1,0 +1,101 @@
+//! Direct I/O: the same file opened with `O_DIRECT`, and what it asks of offsets and buffers.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
+
+use crate::aligned_buf::AlignedBuf;
+use crate::error::{Error, Result};
+use crate::image::{Access, FileId, open};
+
+/// Largest piece that goes through a bounce buffer.
+const BOUNCE: usize = 1 << 20;
+
+/// A file opened for direct I/O.
+pub(crate) struct DirectFile {
+    file: File,
+    /// What offsets, lengths and addresses must be multiples of, in bytes.
+    unit: usize,
+}
+
+impl DirectFile {
+    /// Opens `path` again, which must still be the file `id`.
+    pub(crate) fn open(path: &Path, access: Access, id: FileId) -> Result<Self> {
+        let not_direct = |reason: String| Error::NotDirect { path: path.to_owned(), reason };
+        let file = open(path, access, OFlags::DIRECT)
+            .map_err(|error| not_direct(crate::error::system_words(&error)))?;
+        if FileId::of(&file).map_err(|error| Error::io("stat", path, error))? != id {
+            return Err(Error::Replaced { path: path.to_owned() });
+        }
+        let stat = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
+            .map_err(|error| Error::io("stat", path, error))?;
+        let unit = if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::DIOALIGN) {
+            stat.stx_dio_offset_align.max(stat.stx_dio_mem_align) as usize
+        } else {
+            4096
+        };
+        if unit == 0 || !unit.is_power_of_two() || unit > 4096 {
+            return Err(not_direct(format!("the filesystem reports an alignment of {unit} bytes")));
+        }
+        Ok(Self { file, unit })
+    }
+
+    /// Fills `buf` from `offset`; `UnexpectedEof` where the file ends before.
+    pub(crate) fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+        while !buf.is_empty() {
+            let whole = buf.len() & !(self.unit - 1);
+            let done = if whole > 0 && self.fits(buf, offset) {
+                self.file.read_at(&mut buf[..whole], offset)
+            } else {
+                self.read_bounced(buf, offset)
+            };
+            match done {
+                Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok(done) => {
+                    buf = &mut buf[done..];
+                    offset += done as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_bounced(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let skip = offset as usize & (self.unit - 1);
+        let wanted = (skip + buf.len()).next_multiple_of(self.unit).min(BOUNCE);
+        let mut bounce = AlignedBuf::new(wanted);
+        let read = self.file.read_at(&mut bounce, offset - skip as u64)?;
+        let got = read.saturating_sub(skip).min(buf.len());
+        buf[..got].copy_from_slice(&bounce[skip..skip + got]);
+        Ok(got)
+    }
+
+    /// Writes the part of `buf` that consists of whole units, and returns its length: 0 when the
+    /// first byte is not at the start of a unit or less than a unit is left.
+    pub(crate) fn write_units(&self, buf: &[u8], offset: u64) -> std::io::Result<usize> {
+        let whole = buf.len() & !(self.unit - 1);
+        if whole == 0 || offset as usize & (self.unit - 1) != 0 {
+            return Ok(0);
+        }
+        if self.fits(buf, offset) {
+            return self.file.write_at(&buf[..whole], offset);
+        }
+        let mut bounce = AlignedBuf::new(whole.min(BOUNCE));
+        let piece = bounce.len();
+        bounce.copy_from_slice(&buf[..piece]);
+        self.file.write_at(&bounce, offset)
+    }
+
+    /// Bytes from `offset` to the next start of a unit.
+    pub(crate) fn to_next_unit(&self, offset: u64) -> usize {
+        self.unit - (offset as usize & (self.unit - 1))
+    }
+
+    fn fits(&self, buf: &[u8], offset: u64) -> bool {
+        offset as usize & (self.unit - 1) == 0 && buf.as_ptr().align_offset(self.unit) == 0
+    }
+}

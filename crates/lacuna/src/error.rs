@@ -1,0 +1,203 @@
+//! What can go wrong with an image, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::extent::{Kind, Range};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An operation that failed. The display names operation, path and offset; the system's words are
+/// the [source](std::error::Error::source), and [`Error::remedy`] says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("cannot {operation} {}", Place { path, offset: *offset })]
+    Io {
+        /// What was tried, as a verb: `read`, `punch a hole in`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, in bytes.
+        offset: Option<u64>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something that is no image was named as one.
+    #[error("{} is {what}, not a regular file or a block device", path.display())]
+    NotAnImage {
+        /// The name.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+    },
+    /// Source and target are one file.
+    #[error("{} and {} are the same file", source_path.display(), target.display())]
+    SameFile {
+        /// The source as named.
+        source_path: PathBuf,
+        /// The target as named.
+        target: PathBuf,
+    },
+    /// Another process holds a lock.
+    #[error("{} is in use by another process", path.display())]
+    Busy {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The name no longer leads to the file that was opened.
+    #[error("{} was replaced while it was being opened", path.display())]
+    Replaced {
+        /// The image.
+        path: PathBuf,
+    },
+    /// An image changed while it was read.
+    #[error("{} changed while it was being read", path.display())]
+    Changed {
+        /// The image.
+        path: PathBuf,
+    },
+    /// Direct I/O was asked for and is not to be had.
+    #[error("direct I/O is not possible on {}: {reason}", path.display())]
+    NotDirect {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An earlier session left the image half-written.
+    #[error("{} is unfinished: a session that was writing it was interrupted", path.display())]
+    Unfinished {
+        /// The image.
+        path: PathBuf,
+        /// The file that marks it.
+        mark: PathBuf,
+    },
+    /// A target device cannot hold the source.
+    #[error("{} has {size} bytes, {needed} are needed", path.display())]
+    TooSmall {
+        /// The device.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The size of the source in bytes.
+        needed: u64,
+    },
+    /// The filesystem does not keep the kinds that were written.
+    #[error("{} has {found} at {range} where {expected} was written", path.display())]
+    KindsDiffer {
+        /// The target.
+        path: PathBuf,
+        /// Where.
+        range: Range,
+        /// The kind that was written.
+        expected: Kind,
+        /// The kind that its layout shows.
+        found: Kind,
+    },
+    /// A file beside the image is not what its name says.
+    #[error("{} is malformed: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// An [`Error::Io`] without an offset.
+    pub fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { operation, path: path.to_owned(), offset: None, source: source.into() }
+    }
+
+    /// An [`Error::Io`] at `offset`.
+    pub fn io_at(
+        operation: &'static str,
+        path: &Path,
+        offset: u64,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        let source = source.into();
+        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source }
+    }
+
+    /// The kind of the system's error, when there is one behind this.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+
+    /// What the person who reads the error can do.
+    pub fn remedy(&self) -> Option<String> {
+        let text = match self {
+            Self::Io { .. } => return self.io_kind().and_then(io_remedy).map(str::to_owned),
+            Self::NotAnImage { what, .. } if what.contains("directory") => {
+                "name the image file inside it"
+            }
+            Self::NotAnImage { .. } => "name a regular file or a block device",
+            Self::SameFile { .. } => "name two different images",
+            Self::Busy { .. } => "wait for the other process to finish, or stop it",
+            Self::Replaced { .. } => "run the command again",
+            Self::Changed { .. } => "stop what writes to it, or sync a snapshot of it, and run again",
+            Self::NotDirect { .. } => "use buffered I/O",
+            Self::Unfinished { mark, .. } => {
+                return Some(format!(
+                    "repeat the sync that was interrupted; if the image is good all the same, remove {}",
+                    mark.display()
+                ));
+            }
+            Self::TooSmall { .. } => "choose a larger device",
+            Self::KindsDiffer { .. } => {
+                "write to a filesystem that keeps holes and unwritten extents: ext4, XFS or btrfs"
+            }
+            Self::Malformed { .. } => "remove the file if nothing else explains it",
+            Self::Cancelled => "run the same command again to go on",
+        };
+        Some(text.to_owned())
+    }
+}
+
+/// The system's words for an error as Longhorn's callers match them: `no space left on device`.
+pub fn system_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn io_remedy(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "check the permissions, or run as a user who has them",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space and run the same command again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount the filesystem for writing",
+        io::ErrorKind::FileTooLarge => "choose a filesystem that holds files of this size",
+        io::ErrorKind::ResourceBusy => "unmount the device, or stop what uses it",
+        _ => return None,
+    })
+}
+
+struct Place<'a> {
+    path: &'a Path,
+    offset: Option<u64>,
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        match self.offset {
+            Some(offset) => write!(f, " at offset {offset}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Ranges of bytes, their kinds, and the block.
+
+use std::fmt;
+
+/// The unit of alignment, of comparison and of change, in bytes.
+pub const BLOCK: u64 = 4096;
+
+/// The largest size and offset of a file: what fits the kernel's signed `loff_t`.
+pub const MAX_OFFSET: u64 = i64::MAX as u64;
+
+/// What stands behind a range of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Not allocated: reads as zeros, and in a layer lets the parent show.
+    Hole,
+    /// Allocated, never written: reads as zeros, and in a layer hides the parent. FIEMAP's UNWRITTEN.
+    Zero,
+    /// Allocated and written, whatever the bytes are.
+    Data,
+}
+
+impl Kind {
+    /// Whether space is allocated for it, so that it hides a parent.
+    pub fn is_allocated(self) -> bool {
+        self != Self::Hole
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hole => "hole",
+            Self::Zero => "zero",
+            Self::Data => "data",
+        })
+    }
+}
+
+/// Bytes `start..end` of an image; `start <= end <= `[`MAX_OFFSET`], checked when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Range {
+    start: u64,
+    end: u64,
+}
+
+impl Range {
+    /// `start..end`, or `None` when reversed or beyond [`MAX_OFFSET`].
+    pub fn new(start: u64, end: u64) -> Option<Self> {
+        (start <= end && end <= MAX_OFFSET).then_some(Self { start, end })
+    }
+
+    /// `length` bytes from `start`, or `None` when that overflows.
+    pub fn with_length(start: u64, length: u64) -> Option<Self> {
+        Self::new(start, start.checked_add(length)?)
+    }
+
+    /// `0..size`, cut at [`MAX_OFFSET`].
+    pub fn to(size: u64) -> Self {
+        Self { start: 0, end: size.min(MAX_OFFSET) }
+    }
+
+    /// The first byte.
+    pub fn start(self) -> u64 {
+        self.start
+    }
+
+    /// The byte after the last.
+    pub fn end(self) -> u64 {
+        self.end
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// The bytes that both have; empty, within `self`, when there are none.
+    pub fn intersect(self, other: Self) -> Self {
+        let start = other.start.clamp(self.start, self.end);
+        Self { start, end: other.end.clamp(start, self.end) }
+    }
+
+    /// What lies before `offset` and what lies from it on.
+    pub fn split_at(self, offset: u64) -> (Self, Self) {
+        let middle = offset.clamp(self.start, self.end);
+        (Self { end: middle, ..self }, Self { start: middle, ..self })
+    }
+
+    /// Pieces of at most `length` bytes, in order. `length` 0 counts as 1.
+    pub fn pieces(self, length: u64) -> impl Iterator<Item = Self> {
+        let mut rest = self;
+        std::iter::from_fn(move || {
+            let (piece, after) = rest.split_at(rest.start.saturating_add(length.max(1)));
+            rest = after;
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// Grown to multiples of `unit`, a power of two, at both ends; never past [`MAX_OFFSET`].
+    pub fn round_out(self, unit: u64) -> Self {
+        let start = self.start & !(unit - 1);
+        let end = self.end.checked_next_multiple_of(unit).unwrap_or(MAX_OFFSET);
+        Self { start, end: end.min(MAX_OFFSET) }
+    }
+
+    /// Whether both ends are multiples of `unit`.
+    pub fn is_aligned(self, unit: u64) -> bool {
+        self.start.is_multiple_of(unit) && self.end.is_multiple_of(unit)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
+/// A range of an image with its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// Where.
+    pub range: Range,
+    /// What.
+    pub kind: Kind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, end: u64) -> Range {
+        Range::new(start, end).unwrap()
+    }
+
+    #[test]
+    fn reversed_and_overflowing_ranges_do_not_exist() {
+        assert_eq!(Range::new(2, 1), None);
+        assert_eq!(Range::new(0, MAX_OFFSET + 1), None);
+        assert_eq!(Range::with_length(u64::MAX, 2), None);
+        assert_eq!(Range::with_length(MAX_OFFSET, 0), Range::new(MAX_OFFSET, MAX_OFFSET));
+    }
+
+    #[test]
+    fn intersection_of_strangers_is_empty_and_inside() {
+        assert_eq!(range(10, 20).intersect(range(30, 40)), range(20, 20));
+        assert_eq!(range(30, 40).intersect(range(10, 20)), range(30, 30));
+        assert_eq!(range(10, 20).intersect(range(15, 40)), range(15, 20));
+    }
+
+    #[test]
+    fn pieces_cover_the_range_once() {
+        let pieces: Vec<_> = range(5, 26).pieces(10).collect();
+        assert_eq!(pieces, [range(5, 15), range(15, 25), range(25, 26)]);
+        assert_eq!(range(5, 5).pieces(10).count(), 0);
+        assert_eq!(range(0, 2).pieces(0).count(), 2);
+    }
+
+    #[test]
+    fn rounding_out_stops_at_the_largest_offset() {
+        assert_eq!(range(5, 4097).round_out(BLOCK), range(0, 8192));
+        assert_eq!(range(1, MAX_OFFSET).round_out(BLOCK), range(0, MAX_OFFSET));
+    }
+}

@@ -1,0 +1,399 @@
+//! An image: an open regular file or block device that holds a disk.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{
+    Advice, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom, fadvise, fallocate, flock,
+    fstatvfs, seek,
+};
+use rustix::io::Errno;
+
+use crate::blkdev;
+use crate::direct::DirectFile;
+use crate::error::{Error, Result};
+use crate::extent::{BLOCK, MAX_OFFSET, Range};
+use crate::failpoint;
+
+/// What an image is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing. A device is opened exclusively: a mounted one is refused.
+    Write,
+}
+
+/// Which way bytes take between an image and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoMode {
+    /// The faster one for each request: large runs directly, small pieces through the page cache.
+    /// Where the filesystem has no direct I/O, everything through the page cache.
+    #[default]
+    Auto,
+    /// Through the page cache.
+    Buffered,
+    /// Past the page cache, or not at all. Only what no direct write can do, a piece smaller than
+    /// the unit of the device, goes through the cache.
+    Direct,
+}
+
+/// How to open an image.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageOptions {
+    /// For reading or for writing.
+    pub access: Access,
+    /// Direct or buffered.
+    pub io: IoMode,
+    /// Create the file, which must not exist, with these permission bits less the umask.
+    pub create: Option<u32>,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        Self { access: Access::Read, io: IoMode::default(), create: None }
+    }
+}
+
+/// From this length on, `Auto` reads and writes directly.
+const DIRECT_FROM: usize = 64 << 10;
+
+/// How long a lock on a device is tried for: udev takes it for a moment after every close.
+const DEVICE_LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which file a name leads to; for a block device which device, whatever its node is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileId {
+    /// `st_dev`; `st_rdev` of a block device.
+    pub device: u64,
+    /// `st_ino`; 0 for a block device.
+    pub inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::from_metadata(&metadata))
+    }
+
+    fn from_metadata(metadata: &std::fs::Metadata) -> Self {
+        match metadata.file_type().is_block_device() {
+            true => Self { device: metadata.rdev(), inode: 0 },
+            false => Self { device: metadata.dev(), inode: metadata.ino() },
+        }
+    }
+}
+
+/// What changes when a file does: compared to see that a source stayed as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// Which file.
+    pub id: FileId,
+    /// In bytes.
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Seconds and nanoseconds.
+    pub ctime: (i64, i64),
+}
+
+/// An open image. All methods but [`truncate`](Self::truncate) may be called from many threads.
+pub struct Image {
+    file: File,
+    direct: Option<DirectFile>,
+    io: IoMode,
+    path: PathBuf,
+    is_device: bool,
+    size: u64,
+    fs_block: u64,
+    mode: u32,
+}
+
+/// Opens a file so that neither a FIFO blocks nor a child process inherits it.
+pub(crate) fn open(path: &Path, access: Access, flags: OFlags) -> io::Result<File> {
+    let rights = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::RDWR,
+    };
+    let flags = rights | flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(mode))?.into())
+}
+
+impl Image {
+    /// Opens the image at `path`.
+    pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
+        let file = match options.create {
+            Some(mode) => create(path, mode).map_err(|error| Error::io("create", path, error))?,
+            None => open_existing(path, options.access)?,
+        };
+        let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
+        let is_device = is_device(path, metadata.file_type())?;
+        let file = match is_device && options.access == Access::Write {
+            true => open(path, options.access, OFlags::EXCL)
+                .map_err(|error| Error::io("open exclusively", path, error))?,
+            false => file,
+        };
+        let size = match is_device {
+            true => seek(&file, SeekFrom::End(0)).map_err(|error| Error::io("size", path, error))?,
+            false => metadata.len(),
+        };
+        let direct = open_direct(path, options, FileId::from_metadata(&metadata))?;
+        let fs = fstatvfs(&file).map_err(|error| Error::io("stat the filesystem of", path, error))?;
+        Ok(Self {
+            file,
+            direct,
+            io: options.io,
+            path: path.to_owned(),
+            is_device,
+            size,
+            fs_block: fs.f_frsize.max(BLOCK),
+            mode: metadata.mode() & 0o7777,
+        })
+    }
+
+    /// The name it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether it is a block device.
+    pub fn is_device(&self) -> bool {
+        self.is_device
+    }
+
+    /// Permission bits.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// The unit in which the filesystem allocates, in bytes, at least [`BLOCK`].
+    pub fn allocation_unit(&self) -> u64 {
+        self.fs_block
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Which file this is, and in which state.
+    pub fn stamp(&self) -> Result<Stamp> {
+        let metadata = self.file.metadata().map_err(|error| self.error("stat", error))?;
+        Ok(Stamp {
+            id: FileId::from_metadata(&metadata),
+            size: if self.is_device { self.size } else { metadata.len() },
+            mtime: (metadata.mtime(), metadata.mtime_nsec()),
+            ctime: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    /// Fails when the image is no longer what it was at `before`. A device is always itself.
+    pub fn check_unchanged(&self, before: &Stamp) -> Result<()> {
+        match self.is_device || self.stamp()? == *before {
+            true => Ok(()),
+            false => Err(Error::Changed { path: self.path.clone() }),
+        }
+    }
+
+    /// Fills `buf` from `offset`; an error where the image ends before.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        match self.direct_for(buf.len()) {
+            Some(direct) => direct.read_at(buf, offset),
+            None => self.file.read_exact_at(buf, offset),
+        }
+        .map_err(|error| Error::io_at("read", &self.path, offset, error))
+    }
+
+    /// Writes all of `buf` at `offset`.
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        failpoint::pass("image.write")
+            .and_then(|()| match self.direct_for(buf.len()) {
+                Some(direct) => self.write_direct(direct, buf, offset),
+                None => self.file.write_all_at(buf, offset),
+            })
+            .map_err(|error| Error::io_at("write", &self.path, offset, error))
+    }
+
+    fn direct_for(&self, len: usize) -> Option<&DirectFile> {
+        self.direct.as_ref().filter(|_| self.io == IoMode::Direct || len >= DIRECT_FROM)
+    }
+
+    /// Whole units directly; what is left at either end through the cache, whole pages at a time
+    /// being the kernel's business then.
+    fn write_direct(&self, direct: &DirectFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            let written = match direct.write_units(buf, offset) {
+                Ok(0) => {
+                    let piece = direct.to_next_unit(offset).min(buf.len());
+                    self.file.write_all_at(&buf[..piece], offset)?;
+                    piece
+                }
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            buf = &buf[written..];
+            offset += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes `range` a hole; on a device, zeros. The size stays.
+    pub fn punch(&self, range: Range) -> Result<()> {
+        let Some(range) = self.rounded_at_end(range) else { return Ok(()) };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        failpoint::pass("image.punch")
+            .and_then(|()| match fallocate(&self.file, flags, range.start(), range.len()) {
+                Err(Errno::OPNOTSUPP) if self.is_device => blkdev::zero_out(&self.file, range),
+                result => Ok(result?),
+            })
+            .map_err(|error| Error::io_at("punch a hole in", &self.path, range.start(), error))
+    }
+
+    /// Makes `range` allocated and unwritten. The size stays. `Unsupported` where the filesystem
+    /// cannot, as on tmpfs.
+    pub fn zero_range(&self, range: Range) -> Result<()> {
+        let Some(range) = self.rounded_at_end(range) else { return Ok(()) };
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        failpoint::pass("image.zero")
+            .and_then(|()| Ok(fallocate(&self.file, flags, range.start(), range.len())?))
+            .map_err(|error| Error::io_at("zero a range of", &self.path, range.start(), error))
+    }
+
+    /// Allocates what is not allocated of `range`, as unwritten extents. The size stays.
+    pub fn allocate(&self, range: Range) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        failpoint::pass("image.allocate")
+            .and_then(|()| {
+                Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start(), range.len())?)
+            })
+            .map_err(|error| Error::io_at("allocate space in", &self.path, range.start(), error))
+    }
+
+    /// A range that reaches the end, rounded up to the filesystem's block: the kernel leaves the
+    /// last partial block allocated otherwise. `None` when there is nothing to do.
+    fn rounded_at_end(&self, range: Range) -> Option<Range> {
+        if range.is_empty() {
+            return None;
+        }
+        if self.is_device || range.end() < self.size {
+            return Some(range);
+        }
+        Range::new(range.start(), range.round_out(self.fs_block).end())
+    }
+
+    /// Sets the size. What a growing file gains is a hole, even where the filesystem had allocated
+    /// space past the old end.
+    pub fn truncate(&mut self, size: u64) -> Result<()> {
+        let old = std::mem::replace(&mut self.size, size);
+        if size > MAX_OFFSET {
+            return Err(self.error("resize", io::Error::from(io::ErrorKind::FileTooLarge)));
+        }
+        failpoint::pass("image.truncate")
+            .and_then(|()| self.file.set_len(size))
+            .map_err(|error| Error::io_at("resize", &self.path, size, error))?;
+        let kept = Range::to(old).round_out(self.fs_block).end();
+        match Range::new(kept, size) {
+            Some(gained) => self.punch(gained),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes data, size and layout durable.
+    pub fn sync(&self) -> Result<()> {
+        failpoint::pass("image.sync")
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| self.error("sync", error))
+    }
+
+    /// Lets go of the page cache, so that an image that passed through does not push out what
+    /// others use. Only advice: nothing is lost when the kernel does not follow it.
+    pub fn drop_cache(&self) {
+        if let Err(errno) = fadvise(&self.file, 0, None, Advice::DontNeed) {
+            tracing::debug!(path = %self.path.display(), %errno, "page cache kept");
+        }
+    }
+
+    /// Sets the permission bits.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))
+            .map_err(|errno| self.error("set the permissions of", errno))
+    }
+
+    /// Locks the image, shared when it was opened for reading and exclusively for writing, at once
+    /// or not at all. Afterwards the name still leads to this file.
+    pub fn lock(&self, access: Access) -> Result<()> {
+        let operation = match access {
+            Access::Read => FlockOperation::NonBlockingLockShared,
+            Access::Write => FlockOperation::NonBlockingLockExclusive,
+        };
+        let begun = Instant::now();
+        while let Err(errno) = flock(&self.file, operation) {
+            match errno {
+                Errno::INTR => {}
+                Errno::WOULDBLOCK if self.is_device && begun.elapsed() < DEVICE_LOCK_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Errno::WOULDBLOCK => return Err(Error::Busy { path: self.path.clone() }),
+                errno => return Err(self.error("lock", errno)),
+            }
+        }
+        let named = std::fs::metadata(&self.path).map_err(|error| self.error("stat", error))?;
+        match FileId::from_metadata(&named) == self.stamp()?.id {
+            true => Ok(()),
+            false => Err(Error::Replaced { path: self.path.clone() }),
+        }
+    }
+
+    fn error(&self, operation: &'static str, error: impl Into<io::Error>) -> Error {
+        Error::io(operation, &self.path, error)
+    }
+}
+
+fn open_existing(path: &Path, access: Access) -> Result<File> {
+    open(path, access, OFlags::empty()).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            Error::NotAnImage { path: path.to_owned(), what: "a directory" }
+        }
+        _ => Error::io("open", path, error),
+    })
+}
+
+fn is_device(path: &Path, kind: std::fs::FileType) -> Result<bool> {
+    let what = match kind {
+        _ if kind.is_file() => return Ok(false),
+        _ if kind.is_block_device() => return Ok(true),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a character device",
+    };
+    Err(Error::NotAnImage { path: path.to_owned(), what })
+}
+
+fn open_direct(path: &Path, options: &ImageOptions, id: FileId) -> Result<Option<DirectFile>> {
+    if options.io == IoMode::Buffered {
+        return Ok(None);
+    }
+    match DirectFile::open(path, options.access, id) {
+        Ok(direct) => Ok(Some(direct)),
+        Err(Error::NotDirect { reason, .. }) if options.io == IoMode::Auto => {
+            tracing::debug!(path = %path.display(), reason, "buffered");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,76 @@
+//! How far an operation is, and how to stop it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Counters that the operation adds to and anybody may read at any time.
+///
+/// `done_bytes` runs from 0 to `total_bytes`, both counted in bytes of address space that need work;
+/// the rest say what the work was.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// What is to be passed in all; 0 until it is known.
+    pub total_bytes: Counter,
+    /// What of it is passed.
+    pub done_bytes: Counter,
+    /// Read from the source.
+    pub read_bytes: Counter,
+    /// Compared with what the target has.
+    pub compared_bytes: Counter,
+    /// Image bytes sent to a peer.
+    pub sent_bytes: Counter,
+    /// Written to the target.
+    pub written_bytes: Counter,
+}
+
+/// A number that many threads add to.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A request to stop, shared by whoever asks and whoever works.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks everyone who holds a clone to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// [`Error::Cancelled`] once it was asked.
+    pub fn check(&self) -> Result<()> {
+        match self.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    /// The flag itself, for a signal handler to set.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
