@@ -28,7 +28,6 @@ mod request;
 
 pub use crate::Error;
 pub use answers::{decode_checksum, decode_existed, encode_checksum, encode_existed};
-pub use go::system_words;
 pub use interval::{Interval, check_body};
 pub use refusal::Refusal;
 pub use request::{Method, Request};

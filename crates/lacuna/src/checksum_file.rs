@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::tz::{TimeZone, Offset};
+use jiff::tz::{Offset, TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::beside;
@@ -47,9 +47,14 @@ impl ChecksumFile {
     /// The one beside `image`; `None` when there is none.
     pub fn read(image: &Path) -> Result<Option<Self>> {
         let path = path_of(image);
-        let Some(text) = Self::read_text(image)? else { return Ok(None) };
+        let Some(text) = Self::read_text(image)? else {
+            return Ok(None);
+        };
         let parsed = serde_json::from_slice(&text);
-        parsed.map(Some).map_err(|error| Error::Malformed { path, reason: error.to_string() })
+        parsed.map(Some).map_err(|error| Error::Malformed {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     /// The same, as the bytes that are there.
@@ -65,8 +70,10 @@ impl ChecksumFile {
     /// Writes it beside `image`, atomically and durably.
     pub fn write(&self, image: &Path) -> Result<()> {
         let path = path_of(image);
-        let mut text = serde_json::to_vec(self)
-            .map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
+        let mut text = serde_json::to_vec(self).map_err(|error| Error::Malformed {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
         text.push(b'\n');
         beside::replace(&path, &text)
     }
@@ -84,7 +91,9 @@ impl ChecksumFile {
 
     /// The method and checksum recorded for `image` when they are fresh and usable.
     pub fn fresh(image: &Image) -> Result<Option<Self>> {
-        let Some(recorded) = Self::read(image.path())? else { return Ok(None) };
+        let Some(recorded) = Self::read(image.path())? else {
+            return Ok(None);
+        };
         let usable = !recorded.silently_corrupted
             && !recorded.method.is_empty()
             && !recorded.checksum.is_empty()
@@ -110,7 +119,9 @@ pub fn change_time(stamp: &Stamp, zone: &TimeZone) -> Option<String> {
     let nanoseconds = local.subsec_nanosecond();
     let fraction = match nanoseconds {
         0 => String::new(),
-        _ => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
+        _ => format!(".{nanoseconds:09}")
+            .trim_end_matches('0')
+            .to_owned(),
     };
     Some(format!(
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}{fraction} {sign}{:02}{:02} {}",

@@ -24,33 +24,28 @@ pub struct Crc64 {
 impl Crc64 {
     /// Of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self { value: crc_fast::checksum(Crc64GoIso, bytes), len: bytes.len() as u64 }
+        Self {
+            value: crc_fast::checksum(Crc64GoIso, bytes),
+            len: bytes.len() as u64,
+        }
     }
 
     /// Of `len` zero bytes, in time that grows with the logarithm of `len`.
     pub fn zeros(len: u64) -> Self {
-        let mut run = Self::of(&[0]);
-        let mut all = Self::default();
-        let mut rest = len;
-        while rest > 0 {
-            if rest & 1 == 1 {
-                all = all.then(run);
-            }
-            rest >>= 1;
-            if rest > 0 {
-                run = run.then(run);
-            }
+        Self {
+            value: !append_zeros(!0, len),
+            len,
         }
-        all
     }
 
     /// Of the bytes of `self` followed by those of `next`.
     pub fn then(self, next: Self) -> Self {
-        if self.len == 0 || next.len == 0 {
-            return if self.len == 0 { next } else { self };
+        // The initial value of `next` and the final xor of `self` are both all ones and cancel out.
+        let value = append_zeros(self.value, next.len) ^ next.value;
+        Self {
+            value,
+            len: self.len + next.len,
         }
-        let value = crc_fast::checksum_combine(Crc64GoIso, self.value, next.value, next.len);
-        Self { value, len: self.len + next.len }
     }
 
     /// The value.
@@ -62,6 +57,43 @@ impl Crc64 {
     pub fn covered(self) -> u64 {
         self.len
     }
+}
+
+/// The polynomial without its highest term, lowest power in the highest bit.
+const POLYNOMIAL: u64 = 0xd800_0000_0000_0000;
+
+/// `a * b` modulo the polynomial.
+const fn multiply(a: u64, mut b: u64) -> u64 {
+    let mut product = 0;
+    let mut power = 0;
+    while power < 64 {
+        // The coefficient of x^power of `a`; `b` is multiplied by x at every turn.
+        product ^= b & (a >> (63 - power) & 1).wrapping_neg();
+        b = (b >> 1) ^ (POLYNOMIAL & (b & 1).wrapping_neg());
+        power += 1;
+    }
+    product
+}
+
+/// `x^(8 * 2^k)` modulo the polynomial, for each k: what 2^k zero bytes do to a remainder.
+const ZERO_BYTES: [u64; 64] = {
+    let mut powers = [1 << (63 - 8); 64];
+    let mut k = 1;
+    while k < 64 {
+        powers[k] = multiply(powers[k - 1], powers[k - 1]);
+        k += 1;
+    }
+    powers
+};
+
+/// The remainder after `len` more bytes, all zero.
+fn append_zeros(mut remainder: u64, len: u64) -> u64 {
+    let mut rest = len;
+    while rest > 0 {
+        remainder = multiply(ZERO_BYTES[rest.trailing_zeros() as usize], remainder);
+        rest &= rest - 1;
+    }
+    remainder
 }
 
 /// 16 lowercase hexadecimal digits, as `.checksum` files have it.
@@ -149,7 +181,13 @@ pub fn hash_range(
     cancel: &Cancel,
 ) -> Result<()> {
     let zeros = [0; 64 << 10];
-    for extent in Layout::new(image, &LayoutOptions { range: Some(range), flush: true })? {
+    for extent in Layout::new(
+        image,
+        &LayoutOptions {
+            range: Some(range),
+            flush: true,
+        },
+    )? {
         let extent = extent?;
         if extent.kind != Kind::Data {
             for hasher in &mut *hashers {
@@ -186,6 +224,21 @@ mod tests {
     fn sha512_and_blake3_have_their_published_values_for_nothing() {
         assert_eq!(sha512(b"")[..4], [0xcf, 0x83, 0xe1, 0x35]);
         assert_eq!(blake3(b"")[..4], [0xaf, 0x13, 0x49, 0xb9]);
+    }
+
+    #[test]
+    fn combining_agrees_with_the_library() {
+        for len in [0, 1, 5, 4096, 1 << 20, 12_345_678] {
+            let (a, b) = (
+                Crc64::of(b"before"),
+                Crc64 {
+                    value: 0x1234_5678_9abc_def0,
+                    len,
+                },
+            );
+            let expected = crc_fast::checksum_combine(Crc64GoIso, a.value, b.value, len);
+            assert_eq!(a.then(b).value, expected, "{len}");
+        }
     }
 
     #[test]

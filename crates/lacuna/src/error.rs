@@ -75,6 +75,12 @@ pub enum Error {
         /// The file that marks it.
         mark: PathBuf,
     },
+    /// A symbolic link leads nowhere.
+    #[error("{} is a symbolic link to a file that does not exist", path.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+    },
     /// A target device cannot hold the source.
     #[error("{} has {size} bytes, {needed} are needed", path.display())]
     TooSmall {
@@ -113,7 +119,12 @@ pub enum Error {
 impl Error {
     /// An [`Error::Io`] without an offset.
     pub fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io { operation, path: path.to_owned(), offset: None, source: source.into() }
+        Self::Io {
+            operation,
+            path: path.to_owned(),
+            offset: None,
+            source: source.into(),
+        }
     }
 
     /// An [`Error::Io`] at `offset`.
@@ -124,7 +135,12 @@ impl Error {
         source: impl Into<io::Error>,
     ) -> Self {
         let source = source.into();
-        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source }
+        Self::Io {
+            operation,
+            path: path.to_owned(),
+            offset: Some(offset),
+            source,
+        }
     }
 
     /// The kind of the system's error, when there is one behind this.
@@ -146,7 +162,9 @@ impl Error {
             Self::SameFile { .. } => "name two different images",
             Self::Busy { .. } => "wait for the other process to finish, or stop it",
             Self::Replaced { .. } => "run the command again",
-            Self::Changed { .. } => "stop what writes to it, or sync a snapshot of it, and run again",
+            Self::Changed { .. } => {
+                "stop what writes to it, or sync a snapshot of it, and run again"
+            }
             Self::NotDirect { .. } => "use buffered I/O",
             Self::Unfinished { mark, .. } => {
                 return Some(format!(
@@ -154,6 +172,7 @@ impl Error {
                     mark.display()
                 ));
             }
+            Self::DanglingLink { .. } => "name the file itself, or remove the link",
             Self::TooSmall { .. } => "choose a larger device",
             Self::KindsDiffer { .. } => {
                 "write to a filesystem that keeps holes and unwritten extents: ext4, XFS or btrfs"
@@ -165,12 +184,17 @@ impl Error {
     }
 }
 
-/// The system's words for an error as Longhorn's callers match them: `no space left on device`.
+/// The system's words for an error as Go prints them, which Longhorn's callers match:
+/// `no space left on device`.
 pub fn system_words(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error ").next().unwrap_or_default();
     let mut letters = words.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+    match (letters.next(), letters.clone().next()) {
+        // Not an acronym.
+        (Some(first), Some('a'..='z')) => first.to_lowercase().chain(letters).collect(),
+        _ => words.to_owned(),
+    }
 }
 
 fn io_remedy(kind: io::ErrorKind) -> Option<&'static str> {
@@ -199,5 +223,25 @@ impl std::fmt::Display for Place<'_> {
             Some(offset) => write!(f, " at offset {offset}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_words_are_those_of_go() {
+        for (number, words) in [
+            (2, "no such file or directory"),
+            (5, "input/output error"),
+            (28, "no space left on device"),
+        ] {
+            assert_eq!(system_words(&io::Error::from_raw_os_error(number)), words);
+        }
+        assert_eq!(
+            system_words(&io::Error::other("RFS specific error")),
+            "RFS specific error"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
@@ -54,7 +55,11 @@ pub struct ImageOptions {
 
 impl Default for ImageOptions {
     fn default() -> Self {
-        Self { access: Access::Read, io: IoMode::default(), create: None }
+        Self {
+            access: Access::Read,
+            io: IoMode::default(),
+            create: None,
+        }
     }
 }
 
@@ -75,13 +80,20 @@ pub struct FileId {
 
 impl FileId {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
-        file.metadata().map(|metadata| Self::from_metadata(&metadata))
+        file.metadata()
+            .map(|metadata| Self::from_metadata(&metadata))
     }
 
-    fn from_metadata(metadata: &std::fs::Metadata) -> Self {
+    pub(crate) fn from_metadata(metadata: &std::fs::Metadata) -> Self {
         match metadata.file_type().is_block_device() {
-            true => Self { device: metadata.rdev(), inode: 0 },
-            false => Self { device: metadata.dev(), inode: metadata.ino() },
+            true => Self {
+                device: metadata.rdev(),
+                inode: 0,
+            },
+            false => Self {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+            },
         }
     }
 }
@@ -109,6 +121,7 @@ pub struct Image {
     size: u64,
     fs_block: u64,
     mode: u32,
+    passed_cache: AtomicBool,
 }
 
 /// Opens a file so that neither a FIFO blocks nor a child process inherits it.
@@ -133,7 +146,9 @@ impl Image {
             Some(mode) => create(path, mode).map_err(|error| Error::io("create", path, error))?,
             None => open_existing(path, options.access)?,
         };
-        let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io("stat", path, error))?;
         let is_device = is_device(path, metadata.file_type())?;
         let file = match is_device && options.access == Access::Write {
             true => open(path, options.access, OFlags::EXCL)
@@ -141,11 +156,14 @@ impl Image {
             false => file,
         };
         let size = match is_device {
-            true => seek(&file, SeekFrom::End(0)).map_err(|error| Error::io("size", path, error))?,
+            true => {
+                seek(&file, SeekFrom::End(0)).map_err(|error| Error::io("size", path, error))?
+            }
             false => metadata.len(),
         };
         let direct = open_direct(path, options, FileId::from_metadata(&metadata))?;
-        let fs = fstatvfs(&file).map_err(|error| Error::io("stat the filesystem of", path, error))?;
+        let fs =
+            fstatvfs(&file).map_err(|error| Error::io("stat the filesystem of", path, error))?;
         Ok(Self {
             file,
             direct,
@@ -155,6 +173,7 @@ impl Image {
             size,
             fs_block: fs.f_frsize.max(BLOCK),
             mode: metadata.mode() & 0o7777,
+            passed_cache: AtomicBool::new(false),
         })
     }
 
@@ -166,6 +185,19 @@ impl Image {
     /// In bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Bytes that are allocated for it; the size of a device.
+    pub fn allocated_bytes(&self) -> Result<u64> {
+        if self.is_device {
+            return Ok(self.size);
+        }
+        // st_blocks counts in units of 512 bytes, whatever the filesystem's block (stat(2)).
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|error| self.error("stat", error))?;
+        Ok(metadata.blocks().saturating_mul(512))
     }
 
     /// Whether it is a block device.
@@ -189,10 +221,17 @@ impl Image {
 
     /// Which file this is, and in which state.
     pub fn stamp(&self) -> Result<Stamp> {
-        let metadata = self.file.metadata().map_err(|error| self.error("stat", error))?;
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|error| self.error("stat", error))?;
         Ok(Stamp {
             id: FileId::from_metadata(&metadata),
-            size: if self.is_device { self.size } else { metadata.len() },
+            size: if self.is_device {
+                self.size
+            } else {
+                metadata.len()
+            },
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
             ctime: (metadata.ctime(), metadata.ctime_nsec()),
         })
@@ -202,7 +241,9 @@ impl Image {
     pub fn check_unchanged(&self, before: &Stamp) -> Result<()> {
         match self.is_device || self.stamp()? == *before {
             true => Ok(()),
-            false => Err(Error::Changed { path: self.path.clone() }),
+            false => Err(Error::Changed {
+                path: self.path.clone(),
+            }),
         }
     }
 
@@ -226,7 +267,12 @@ impl Image {
     }
 
     fn direct_for(&self, len: usize) -> Option<&DirectFile> {
-        self.direct.as_ref().filter(|_| self.io == IoMode::Direct || len >= DIRECT_FROM)
+        let direct = self.direct.as_ref();
+        let direct = direct.filter(|_| self.io == IoMode::Direct || len >= DIRECT_FROM);
+        if direct.is_none() && !self.passed_cache.load(Ordering::Relaxed) {
+            self.passed_cache.store(true, Ordering::Relaxed);
+        }
+        direct
     }
 
     /// Whole units directly; what is left at either end through the cache, whole pages at a time
@@ -251,20 +297,26 @@ impl Image {
 
     /// Makes `range` a hole; on a device, zeros. The size stays.
     pub fn punch(&self, range: Range) -> Result<()> {
-        let Some(range) = self.rounded_at_end(range) else { return Ok(()) };
+        let Some(range) = self.rounded_at_end(range) else {
+            return Ok(());
+        };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         failpoint::pass("image.punch")
-            .and_then(|()| match fallocate(&self.file, flags, range.start(), range.len()) {
-                Err(Errno::OPNOTSUPP) if self.is_device => blkdev::zero_out(&self.file, range),
-                result => Ok(result?),
-            })
+            .and_then(
+                |()| match fallocate(&self.file, flags, range.start(), range.len()) {
+                    Err(Errno::OPNOTSUPP) if self.is_device => blkdev::zero_out(&self.file, range),
+                    result => Ok(result?),
+                },
+            )
             .map_err(|error| Error::io_at("punch a hole in", &self.path, range.start(), error))
     }
 
     /// Makes `range` allocated and unwritten. The size stays. `Unsupported` where the filesystem
     /// cannot, as on tmpfs.
     pub fn zero_range(&self, range: Range) -> Result<()> {
-        let Some(range) = self.rounded_at_end(range) else { return Ok(()) };
+        let Some(range) = self.rounded_at_end(range) else {
+            return Ok(());
+        };
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
         failpoint::pass("image.zero")
             .and_then(|()| Ok(fallocate(&self.file, flags, range.start(), range.len())?))
@@ -278,7 +330,12 @@ impl Image {
         }
         failpoint::pass("image.allocate")
             .and_then(|()| {
-                Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start(), range.len())?)
+                Ok(fallocate(
+                    &self.file,
+                    FallocateFlags::KEEP_SIZE,
+                    range.start(),
+                    range.len(),
+                )?)
             })
             .map_err(|error| Error::io_at("allocate space in", &self.path, range.start(), error))
     }
@@ -319,9 +376,13 @@ impl Image {
             .map_err(|error| self.error("sync", error))
     }
 
-    /// Lets go of the page cache, so that an image that passed through does not push out what
-    /// others use. Only advice: nothing is lost when the kernel does not follow it.
+    /// In [`IoMode::Auto`], lets go of the page cache if anything went through it, so that an image
+    /// that passed through does not push out what others use. Only advice: nothing is lost when the
+    /// kernel does not follow it.
     pub fn drop_cache(&self) {
+        if self.io != IoMode::Auto || !self.passed_cache.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(errno) = fadvise(&self.file, 0, None, Advice::DontNeed) {
             tracing::debug!(path = %self.path.display(), %errno, "page cache kept");
         }
@@ -347,14 +408,20 @@ impl Image {
                 Errno::WOULDBLOCK if self.is_device && begun.elapsed() < DEVICE_LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                Errno::WOULDBLOCK => return Err(Error::Busy { path: self.path.clone() }),
+                Errno::WOULDBLOCK => {
+                    return Err(Error::Busy {
+                        path: self.path.clone(),
+                    });
+                }
                 errno => return Err(self.error("lock", errno)),
             }
         }
         let named = std::fs::metadata(&self.path).map_err(|error| self.error("stat", error))?;
         match FileId::from_metadata(&named) == self.stamp()?.id {
             true => Ok(()),
-            false => Err(Error::Replaced { path: self.path.clone() }),
+            false => Err(Error::Replaced {
+                path: self.path.clone(),
+            }),
         }
     }
 
@@ -365,9 +432,10 @@ impl Image {
 
 fn open_existing(path: &Path, access: Access) -> Result<File> {
     open(path, access, OFlags::empty()).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            Error::NotAnImage { path: path.to_owned(), what: "a directory" }
-        }
+        io::ErrorKind::IsADirectory => Error::NotAnImage {
+            path: path.to_owned(),
+            what: "a directory",
+        },
         _ => Error::io("open", path, error),
     })
 }
@@ -381,7 +449,10 @@ fn is_device(path: &Path, kind: std::fs::FileType) -> Result<bool> {
         _ if kind.is_socket() => "a socket",
         _ => "a character device",
     };
-    Err(Error::NotAnImage { path: path.to_owned(), what })
+    Err(Error::NotAnImage {
+        path: path.to_owned(),
+        what,
+    })
 }
 
 fn open_direct(path: &Path, options: &ImageOptions, id: FileId) -> Result<Option<DirectFile>> {

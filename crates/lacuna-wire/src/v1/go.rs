@@ -100,32 +100,6 @@ fn push_quoted(quoted: &mut String, c: char) {
     }
 }
 
-/// The words of a system error as Go prints them, which callers of the original match: without
-/// Rust's `(os error N)`, the first letter in lower case unless it begins an acronym.
-///
-/// ```
-/// # use lacuna_wire::v1::system_words;
-/// assert_eq!(system_words("No space left on device (os error 28)"), "no space left on device");
-/// ```
-pub fn system_words(error: &str) -> String {
-    let words = without_number(error).unwrap_or(error);
-    let mut chars = words.chars();
-    match (chars.next(), chars.clone().next()) {
-        (Some(first), Some('a'..='z')) => {
-            let mut lowered = String::from(first.to_ascii_lowercase());
-            lowered.push_str(chars.as_str());
-            lowered
-        }
-        _ => words.to_owned(),
-    }
-}
-
-/// `error` without the ` (os error N)` at its end; `None` when it does not end so.
-fn without_number(error: &str) -> Option<&str> {
-    let (words, number) = error.strip_suffix(')')?.rsplit_once(" (os error ")?;
-    number.parse::<i32>().ok().map(|_| words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,26 +165,6 @@ mod tests {
         ];
         for (text, quoted) in cases {
             assert_eq!(quote(text), quoted);
-        }
-    }
-
-    #[test]
-    fn system_errors_read_as_in_go() {
-        for (error, words) in [
-            (
-                "No such file or directory (os error 2)",
-                "no such file or directory",
-            ),
-            ("Input/output error (os error 5)", "input/output error"),
-            ("RFS specific error (os error 78)", "RFS specific error"),
-            ("no space left on device", "no space left on device"),
-            ("Broken (os error x)", "broken (os error x)"),
-            ("(os error 5)", "(os error 5)"),
-            ("Éa", "Éa"),
-            ("A", "A"),
-            ("", ""),
-        ] {
-            assert_eq!(system_words(error), words);
         }
     }
 }

@@ -1,0 +1,79 @@
+//! The image that a session reads from: locked, whole, and watched for changes.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::image::{Access, FileId, Image, ImageOptions, IoMode, Stamp};
+use crate::target;
+
+/// How often a source is looked at while it is read.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// An image opened as a source, with the state it had then.
+pub struct Source {
+    image: Image,
+    stamp: Stamp,
+    looked: Mutex<Instant>,
+}
+
+impl Source {
+    /// Opens and locks the image at `path`; refuses one that an interrupted session left marked.
+    pub fn open(path: &Path, io: IoMode) -> Result<Self> {
+        let image = Image::open(
+            path,
+            &ImageOptions {
+                io,
+                ..ImageOptions::default()
+            },
+        )?;
+        image.lock(Access::Read)?;
+        target::refuse_unfinished(path)?;
+        let stamp = image.stamp()?;
+        Ok(Self {
+            image,
+            stamp,
+            looked: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// What it was when it was opened.
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Fails when the image has changed since it was opened.
+    pub fn check(&self) -> Result<()> {
+        self.image.check_unchanged(&self.stamp)
+    }
+
+    /// The same, at most every two seconds: to be called often.
+    pub fn watch(&self) -> Result<()> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < WATCH {
+            return Ok(());
+        }
+        *looked = Instant::now();
+        self.check()
+    }
+
+    /// Fails when `target` is this image under whatever name.
+    pub fn refuse_same(&self, target: &Path) -> Result<()> {
+        match std::fs::metadata(target) {
+            Ok(metadata) if FileId::from_metadata(&metadata) == self.stamp.id => {
+                Err(Error::SameFile {
+                    source_path: self.image.path().to_owned(),
+                    target: target.to_owned(),
+                })
+            }
+            // Whatever else is wrong with the target is said when it is opened.
+            _ => Ok(()),
+        }
+    }
+}

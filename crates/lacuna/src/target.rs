@@ -1,0 +1,322 @@
+//! The image that a session writes to, so that a crash at any instant leaves nothing that passes for
+//! complete and is not.
+//!
+//! A **new** target is written as `.NAME.lacuna-data` and gets its name when it is complete and
+//! durable. An **existing** one is updated in place; from before the first write until after the
+//! last sync, `.NAME.lacuna-unfinished` marks it. Either way `NAME.checksum` goes first.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use crate::beside;
+use crate::checksum_file::ChecksumFile;
+use crate::error::{Error, Result};
+use crate::extent::Range;
+use crate::failpoint;
+use crate::image::{Access, Image, ImageOptions, IoMode, Stamp};
+use crate::partial::PartialRecord;
+
+/// The permission bits that a new target gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permissions {
+    /// These, less the umask.
+    Masked(u32),
+    /// These.
+    Exact(u32),
+}
+
+/// How to open a target.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetOptions {
+    /// Direct or buffered.
+    pub io: IoMode,
+    /// For a new target; an existing one keeps its own.
+    pub permissions: Permissions,
+}
+
+impl Default for TargetOptions {
+    fn default() -> Self {
+        Self {
+            io: IoMode::default(),
+            permissions: Permissions::Masked(0o666),
+        }
+    }
+}
+
+/// An image opened and locked as a target.
+pub struct Target {
+    image: Image,
+    /// Where it will stand, or stands, links followed.
+    path: PathBuf,
+    state: State,
+}
+
+enum State {
+    /// Under its hidden name. `resumed`: an earlier session had begun it.
+    New {
+        permissions: Permissions,
+        resumed: bool,
+    },
+    /// Under its own name, `marked` once this session may have written.
+    Existing { marked: Mutex<bool> },
+    /// A device has no place beside it that lasts: it goes without a mark.
+    Device,
+}
+
+const MARK: &[u8] =
+    b"A lacuna session was writing the image beside this file and has not finished.\n\
+    Repeat the session: it compares again and completes the image.\n";
+
+/// Longest file name that leaves room for the hidden names around it (NAME_MAX less the longest of
+/// our affixes, that of a record's draft).
+const NAME_LIMIT: usize = 255 - "..lacuna-unfinished.lacuna-draft".len();
+
+fn mark_of(path: &Path) -> PathBuf {
+    beside::hidden(path, ".lacuna-unfinished")
+}
+
+fn data_of(path: &Path) -> PathBuf {
+    beside::hidden(path, ".lacuna-data")
+}
+
+/// Fails when an interrupted session left `path` marked.
+pub(crate) fn refuse_unfinished(path: &Path) -> Result<()> {
+    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
+    let mark = mark_of(&real);
+    match std::fs::symlink_metadata(&mark) {
+        Ok(_) => Err(Error::Unfinished {
+            path: path.to_owned(),
+            mark,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("stat", &mark, error)),
+    }
+}
+
+impl Target {
+    /// Opens and locks the image at `path`, or the hidden file that will become it.
+    pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
+        let real = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if std::fs::symlink_metadata(path).is_ok() {
+                    return Err(Error::DanglingLink {
+                        path: path.to_owned(),
+                    });
+                }
+                return Self::open_new(path, options);
+            }
+            Err(error) => return Err(Error::io("open", path, error)),
+        };
+        let image = open_image(&real, options.io)?;
+        check_name(path)?;
+        let state = match image.is_device() {
+            true => State::Device,
+            false => State::Existing {
+                marked: Mutex::new(false),
+            },
+        };
+        Ok(Self {
+            image,
+            path: real,
+            state,
+        })
+    }
+
+    fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
+        check_name(path)?;
+        let data = data_of(path);
+        let (Permissions::Masked(mode) | Permissions::Exact(mode)) = options.permissions;
+        let create = Some(mode | 0o600);
+        let create = ImageOptions {
+            access: Access::Write,
+            io: options.io,
+            create,
+        };
+        let (image, resumed) = match Image::open(&data, &create) {
+            Ok(image) => {
+                image.lock(Access::Write)?;
+                (image, false)
+            }
+            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
+                (open_image(&data, options.io)?, true)
+            }
+            Err(error) => return Err(error),
+        };
+        let state = State::New {
+            permissions: options.permissions,
+            resumed,
+        };
+        Ok(Self {
+            image,
+            path: path.to_owned(),
+            state,
+        })
+    }
+
+    /// Whether the image stood under its name when it was opened.
+    pub fn existed(&self) -> bool {
+        !matches!(self.state, State::New { .. })
+    }
+
+    /// Whether there is content that an earlier session left: the image existed, or a part of it.
+    pub fn has_content(&self) -> bool {
+        !matches!(self.state, State::New { resumed: false, .. })
+    }
+
+    /// The image, for reading and mapping; writes go through the target.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Where the image stands or will stand.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Up to which offset a new target already holds what `source` has.
+    pub fn resumable(&self, source: &Stamp) -> Result<u64> {
+        if !matches!(self.state, State::New { resumed: true, .. }) {
+            return Ok(0);
+        }
+        let data = self.image.stamp()?;
+        let record = PartialRecord::read(&self.path)?;
+        let record = record.filter(|record| {
+            record.holds(data.id, source) && data.size == source.size && !self.image.is_device()
+        });
+        Ok(record.map_or(0, |record| record.done_bytes))
+    }
+
+    /// Makes what was written to a new target durable, and then records that all before
+    /// `done_bytes` of it is what `source` has.
+    pub fn checkpoint(&self, source: &Stamp, done_bytes: u64) -> Result<()> {
+        if self.existed() {
+            return Ok(());
+        }
+        self.image.sync()?;
+        PartialRecord::new(self.image.stamp()?.id, *source, done_bytes).write(&self.path)
+    }
+
+    /// Voids the record of a new target: to be called before anything is written that the record
+    /// does not know of.
+    pub fn void_record(&self) -> Result<()> {
+        match self.existed() {
+            true => Ok(()),
+            false => PartialRecord::remove(&self.path),
+        }
+    }
+
+    /// Gives the image its size, a hole where it grows. A device must be large enough.
+    pub fn resize(&mut self, size: u64) -> Result<()> {
+        if self.image.is_device() {
+            return match self.image.size() < size {
+                true => Err(Error::TooSmall {
+                    path: self.path.clone(),
+                    size: self.image.size(),
+                    needed: size,
+                }),
+                false => Ok(()),
+            };
+        }
+        if self.image.size() == size {
+            return Ok(());
+        }
+        self.before_write()?;
+        self.image.truncate(size)
+    }
+
+    /// See [`Image::write_at`].
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.before_write()?;
+        self.image.write_at(buf, offset)
+    }
+
+    /// See [`Image::punch`].
+    pub fn punch(&self, range: Range) -> Result<()> {
+        self.before_write()?;
+        self.image.punch(range)
+    }
+
+    /// See [`Image::zero_range`].
+    pub fn zero_range(&self, range: Range) -> Result<()> {
+        self.before_write()?;
+        self.image.zero_range(range)
+    }
+
+    /// Marks an existing image unfinished and removes the `.checksum`, once, before the first write.
+    fn before_write(&self) -> Result<()> {
+        let State::Existing { marked } = &self.state else {
+            return Ok(());
+        };
+        let mut marked = marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*marked {
+            beside::replace(&mark_of(&self.path), MARK)?;
+            ChecksumFile::remove(&self.path)?;
+            *marked = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the image durable and whole: a new one gets its name, an existing one loses its mark.
+    /// Returns the image, still locked.
+    pub fn commit(self) -> Result<Image> {
+        self.image.sync()?;
+        match self.state {
+            State::New { permissions, .. } => {
+                self.image.set_mode(match permissions {
+                    // What the umask left when the file was created, less what was added then.
+                    Permissions::Masked(mode) => self.image.mode() & mode,
+                    Permissions::Exact(mode) => mode,
+                })?;
+                ChecksumFile::remove(&self.path)?;
+                appear(&data_of(&self.path), &self.path)?;
+                beside::sync_directory(&self.path)?;
+                PartialRecord::remove(&self.path)?;
+            }
+            State::Existing { .. } => beside::remove(&mark_of(&self.path))?,
+            State::Device => {}
+        }
+        Ok(self.image)
+    }
+}
+
+fn open_image(path: &Path, io: IoMode) -> Result<Image> {
+    let options = ImageOptions {
+        access: Access::Write,
+        io,
+        create: None,
+    };
+    let image = Image::open(path, &options)?;
+    image.lock(Access::Write)?;
+    Ok(image)
+}
+
+fn check_name(path: &Path) -> Result<()> {
+    match path.file_name() {
+        Some(name) if name.len() <= NAME_LIMIT => Ok(()),
+        Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),
+        None => Err(Error::NotAnImage {
+            path: path.to_owned(),
+            what: "a directory",
+        }),
+    }
+}
+
+/// Renames `data` to `path`, which must not exist.
+fn appear(data: &Path, path: &Path) -> Result<()> {
+    let renamed = failpoint::pass("target.rename").and_then(|()| {
+        match renameat_with(CWD, data, CWD, path, RenameFlags::NOREPLACE) {
+            // Not every filesystem knows the flag; a link never replaces either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                std::fs::hard_link(data, path)?;
+                std::fs::remove_file(data)
+            }
+            result => Ok(result?),
+        }
+    });
+    renamed.map_err(|error| Error::io("give the complete image its name", path, error))
+}
