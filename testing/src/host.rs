@@ -56,9 +56,7 @@ pub(crate) fn run(
     let mut command = Command::new(program);
     command.env("LC_ALL", "C");
     arguments(&mut command);
-    let output = command
-        .output()
-        .map_err(|error| format!("{name}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);

@@ -31,11 +31,7 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     fn default() -> Self {
-        Self {
-            size_mib: 256,
-            mkfs: Vec::new(),
-            mount: Vec::new(),
-        }
+        Self { size_mib: 256, mkfs: Vec::new(), mount: Vec::new() }
     }
 }
 
@@ -75,10 +71,7 @@ impl Mount {
         // scripts/test.sh knows these mounts by their name.
         let directory = tempfile::Builder::new().prefix("lacuna-mount-").tempdir();
         let directory = directory.expect("make a temporary directory");
-        let root = directory
-            .path()
-            .canonicalize()
-            .expect("resolve the temporary directory");
+        let root = directory.path().canonicalize().expect("resolve the temporary directory");
         let mount = Self {
             fs,
             options: fs.mount_options(options),
@@ -140,23 +133,17 @@ impl Mount {
     /// mounted again, and on a tmpfs.
     pub fn remount(&mut self) {
         assert!(self.fs != Fs::Tmpfs, "a tmpfs has no disk to come back to");
-        self.unmount(PATIENCE)
-            .unwrap_or_else(|error| panic!("unmount a {}: {error}", self.fs));
+        self.unmount(PATIENCE).unwrap_or_else(|error| panic!("unmount a {}: {error}", self.fs));
         assert!(
             loop_device::await_detached(&self.disk, PATIENCE),
             "{} is still attached: another mount namespace holds it mounted",
             self.disk.display()
         );
-        self.attach()
-            .unwrap_or_else(|error| panic!("mount a {} again: {error}", self.fs));
+        self.attach().unwrap_or_else(|error| panic!("mount a {} again: {error}", self.fs));
     }
 
     fn attach(&self) -> Result<(), String> {
-        let source = if self.fs == Fs::Tmpfs {
-            Path::new("tmpfs")
-        } else {
-            &self.disk
-        };
+        let source = if self.fs == Fs::Tmpfs { Path::new("tmpfs") } else { &self.disk };
         loop_device::retry(|| {
             run("mount", |command| {
                 command
@@ -204,32 +191,20 @@ fn shut_down(point: &Path) {
     // Where nothing is mounted this would shut down the machine's own filesystem.
     let here = root.metadata().expect("stat the mount point").dev();
     let above = std::fs::metadata(point.parent().expect("a parent")).expect("stat its parent");
-    assert_ne!(
-        here,
-        above.dev(),
-        "nothing is mounted on {}",
-        point.display()
-    );
+    assert_ne!(here, above.dev(), "nothing is mounted on {}", point.display());
     power::shut_down(&root).expect("shut the filesystem down");
 }
 
 /// btrfs cannot be shut down, but its disk can be made to vanish.
 fn lose_disk(disk: &Path) {
     let device = loop_device::attached_to(disk).expect("a loop device of the mounted disk");
-    let device = File::options()
-        .read(true)
-        .write(true)
-        .open(device)
-        .expect("open the loop device");
+    let device = File::options().read(true).write(true).open(device).expect("open the loop device");
     power::shrink(&device).expect("shrink the loop device");
 }
 
 /// What this process holds open below a directory, for the message of a busy filesystem.
 fn open_below(directory: &Path) -> String {
-    let descriptors = std::fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     descriptors
         .filter_map(|entry| std::fs::read_link(entry.path()).ok())
         .filter(|file| file.starts_with(directory))

@@ -101,14 +101,11 @@ impl Pattern {
         let file = File::options().read(true).write(true).open(path);
         let file = file.unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
         if file.metadata().expect("stat").file_type().is_block_device() {
-            file.write_all_at(&self.bytes(), 0)
-                .expect("write to the device");
+            file.write_all_at(&self.bytes(), 0).expect("write to the device");
             file.sync_all().expect("sync the device");
             return;
         }
-        file.set_len(0)
-            .and_then(|()| file.set_len(self.size))
-            .expect("set the size");
+        file.set_len(0).and_then(|()| file.set_len(self.size)).expect("set the size");
         // Data first: ext4 writes zeros around what is written into `Zero`.
         self.put(&file, |block| block.kind() == Kind::Data);
         self.put(&file, |block| block == Block::Zero);
@@ -128,12 +125,7 @@ impl Pattern {
 
     fn check(&self) {
         let blocks = self.size.div_ceil(BLOCK);
-        assert_eq!(
-            self.blocks.len() as u64,
-            blocks,
-            "blocks for {} bytes",
-            self.size
-        );
+        assert_eq!(self.blocks.len() as u64, blocks, "blocks for {} bytes", self.size);
     }
 
     fn run_bytes(&self, start: usize, end: usize) -> Vec<u8> {
@@ -157,8 +149,7 @@ impl Pattern {
             if run[0] == Block::Zero && preallocate(file, start, end) {
                 continue;
             }
-            file.write_all_at(&self.run_bytes(start, end), start as u64 * BLOCK)
-                .expect("write");
+            file.write_all_at(&self.run_bytes(start, end), start as u64 * BLOCK).expect("write");
         }
         file.sync_all().expect("sync");
     }
@@ -168,9 +159,7 @@ impl Pattern {
         let has_zero = !kinds::without_fiemap(file);
         let mut want = self.kinds();
         if !has_zero {
-            want.iter_mut()
-                .filter(|kind| **kind == Kind::Zero)
-                .for_each(|kind| *kind = Kind::Data);
+            want.iter_mut().filter(|kind| **kind == Kind::Zero).for_each(|kind| *kind = Kind::Data);
         }
         for _ in 0..4 {
             let got = kinds_of(path);
@@ -183,20 +172,14 @@ impl Pattern {
             file.sync_all().expect("sync");
         }
         let got = kinds_of(path);
-        assert_eq!(
-            got,
-            want,
-            "the kinds of {}, left what it holds",
-            path.display()
-        );
+        assert_eq!(got, want, "the kinds of {}, left what it holds", path.display());
     }
 
     fn mend(&self, file: &File, index: usize) {
         let offset = index as u64 * BLOCK;
         let block = self.blocks[index];
         if block.kind() == Kind::Data {
-            file.write_all_at(&self.run_bytes(index, index + 1), offset)
-                .expect("write");
+            file.write_all_at(&self.run_bytes(index, index + 1), offset).expect("write");
             return;
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -225,12 +208,7 @@ impl fmt::Debug for Pattern {
 /// blocks even past the end of the file: the edges of a partial one would be written.
 fn preallocate(file: &File, start: usize, end: usize) -> bool {
     let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-    match fallocate(
-        file,
-        flags,
-        start as u64 * BLOCK,
-        (end - start) as u64 * BLOCK,
-    ) {
+    match fallocate(file, flags, start as u64 * BLOCK, (end - start) as u64 * BLOCK) {
         Ok(()) => true,
         Err(Errno::OPNOTSUPP) => false,
         Err(error) => panic!("preallocate: {error}"),
@@ -257,12 +235,7 @@ mod tests {
     #[test]
     fn bytes_follow_from_seed_and_index() {
         let pattern = Pattern {
-            blocks: vec![
-                Block::Data(1),
-                Block::Data(1),
-                Block::Data(2),
-                Block::Data(0),
-            ],
+            blocks: vec![Block::Data(1), Block::Data(1), Block::Data(2), Block::Data(0)],
             size: 3 * BLOCK + 5,
         };
         let bytes = pattern.bytes();
@@ -277,11 +250,7 @@ mod tests {
     #[test]
     fn the_last_byte_is_the_last_of_the_file() {
         let blocks = vec![Block::DataLastByte, Block::DataLastByte];
-        let bytes = Pattern {
-            blocks,
-            size: BLOCK + 1,
-        }
-        .bytes();
+        let bytes = Pattern { blocks, size: BLOCK + 1 }.bytes();
         assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 2);
         assert_eq!((bytes[4095], bytes[4096]), (1, 1));
     }

@@ -13,48 +13,27 @@ use proptest::test_runner::TestRunner;
 /// All kinds next to each other, single and in runs, with a partial last block.
 fn mixed(last: Block) -> Pattern {
     use Block::{Data, DataLastByte, Hole, Zero};
-    let mut blocks = vec![
-        Zero,
-        Data(1),
-        Zero,
-        Hole,
-        Data(0),
-        Hole,
-        Zero,
-        Zero,
-        DataLastByte,
-    ];
+    let mut blocks = vec![Zero, Data(1), Zero, Hole, Data(0), Hole, Zero, Zero, DataLastByte];
     blocks.extend([Hole; 40]);
     blocks.extend([Zero; 40]);
     blocks.extend((1..=40).map(Data));
     blocks.extend([Zero, Data(9), Zero, Zero, Data(9), Zero, Hole, last]);
-    Pattern {
-        size: blocks.len() as u64 * BLOCK - 1000,
-        blocks,
-    }
+    Pattern { size: blocks.len() as u64 * BLOCK - 1000, blocks }
 }
 
 #[track_caller]
 fn assert_is(path: &Path, pattern: &Pattern, fs: Fs) {
-    assert!(
-        std::fs::read(path).unwrap() == pattern.bytes(),
-        "{fs}: bytes of {pattern:?}"
-    );
+    assert!(std::fs::read(path).unwrap() == pattern.bytes(), "{fs}: bytes of {pattern:?}");
     let mut kinds = pattern.kinds();
     if !fs.has_zero() {
-        kinds
-            .iter_mut()
-            .filter(|kind| **kind == Kind::Zero)
-            .for_each(|kind| *kind = Kind::Data);
+        kinds.iter_mut().filter(|kind| **kind == Kind::Zero).for_each(|kind| *kind = Kind::Data);
     }
     assert_eq!(kinds_of(path), kinds, "{fs}");
 }
 
 fn is_mounted(path: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    mounts
-        .lines()
-        .any(|line| line.split(' ').nth(1) == path.to_str())
+    mounts.lines().any(|line| line.split(' ').nth(1) == path.to_str())
 }
 
 fn is_attached(disk: &Path) -> bool {
@@ -110,13 +89,8 @@ fn many_filesystems_at_once() {
 fn patterns_come_out_as_said() {
     for mount in Fs::ALL.into_iter().filter_map(Mount::new) {
         let path = mount.path().join("a file: 1..2");
-        for last in [
-            Block::Hole,
-            Block::Zero,
-            Block::Data(0),
-            Block::Data(5),
-            Block::DataLastByte,
-        ] {
+        for last in [Block::Hole, Block::Zero, Block::Data(0), Block::Data(5), Block::DataLastByte]
+        {
             mixed(last).write(&path);
             assert_is(&path, &mixed(last), mount.fs());
         }
@@ -127,23 +101,12 @@ fn patterns_come_out_as_said() {
 fn empty_and_tiny_patterns_come_out_as_said() {
     for mount in Fs::ALL.into_iter().filter_map(Mount::new) {
         let path = mount.path().join("file");
-        let empty = Pattern {
-            blocks: Vec::new(),
-            size: 0,
-        };
+        let empty = Pattern { blocks: Vec::new(), size: 0 };
         empty.write(&path);
         assert_is(&path, &empty, mount.fs());
-        for block in [
-            Block::Hole,
-            Block::Zero,
-            Block::Data(0),
-            Block::DataLastByte,
-        ] {
+        for block in [Block::Hole, Block::Zero, Block::Data(0), Block::DataLastByte] {
             for size in [1, 100, 4095, 4096] {
-                let pattern = Pattern {
-                    blocks: vec![block],
-                    size,
-                };
+                let pattern = Pattern { blocks: vec![block], size };
                 pattern.write(&path);
                 assert_is(&path, &pattern, mount.fs());
             }
@@ -170,10 +133,7 @@ fn a_target_is_written_over_in_place() {
 
 #[test]
 fn small_filesystem_blocks_count_as_allocated_when_a_part_is() {
-    let options = MountOptions {
-        mkfs: vec!["-b".into(), "1024".into()],
-        ..Default::default()
-    };
+    let options = MountOptions { mkfs: vec!["-b".into(), "1024".into()], ..Default::default() };
     let Some(mount) = Mount::with(Fs::Ext4, &options) else {
         return;
     };
@@ -183,22 +143,13 @@ fn small_filesystem_blocks_count_as_allocated_when_a_part_is() {
     Pattern::whole(vec![Block::Hole; 4]).write(&path);
     let file = File::options().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[1; 10], 2 * BLOCK + 1024).unwrap();
-    assert_eq!(
-        kinds_of(&path),
-        [Kind::Hole, Kind::Hole, Kind::Data, Kind::Hole]
-    );
+    assert_eq!(kinds_of(&path), [Kind::Hole, Kind::Hole, Kind::Data, Kind::Hole]);
 }
 
 #[test]
 fn what_an_extent_size_hint_allocates_is_punched() {
     let mkfs = ["-d", "extszinherit=16"].map(String::from).to_vec();
-    let Some(mount) = Mount::with(
-        Fs::Xfs,
-        &MountOptions {
-            mkfs,
-            ..Default::default()
-        },
-    ) else {
+    let Some(mount) = Mount::with(Fs::Xfs, &MountOptions { mkfs, ..Default::default() }) else {
         return;
     };
     let path = mount.path().join("file");
@@ -220,10 +171,7 @@ fn a_device_holds_the_bytes() {
 
 #[test]
 fn a_power_cut_loses_what_was_not_synced_and_nothing_else() {
-    for mut mount in [Fs::Ext4, Fs::Xfs, Fs::Btrfs]
-        .into_iter()
-        .filter_map(Mount::new)
-    {
+    for mut mount in [Fs::Ext4, Fs::Xfs, Fs::Btrfs].into_iter().filter_map(Mount::new) {
         let fs = mount.fs();
         let (synced, unsynced) = (mount.path().join("synced"), mount.path().join("unsynced"));
         mixed(Block::Zero).write(&synced);
@@ -233,18 +181,14 @@ fn a_power_cut_loses_what_was_not_synced_and_nothing_else() {
         mount.cut_power();
         mount.cut_power();
         let mut file = File::create(mount.path().join("later"));
-        let later = file
-            .as_mut()
-            .map(|file| file.write_all(b"late").and_then(|()| file.sync_all()));
+        let later =
+            file.as_mut().map(|file| file.write_all(b"late").and_then(|()| file.sync_all()));
         assert!(!matches!(later, Ok(Ok(()))), "{fs}: synced without power");
         drop(file);
 
         mount.remount();
         assert_is(&synced, &mixed(Block::Zero), fs);
-        assert!(
-            !unsynced.exists() || std::fs::read(&unsynced).unwrap() != b"lost",
-            "{fs}"
-        );
+        assert!(!unsynced.exists() || std::fs::read(&unsynced).unwrap() != b"lost", "{fs}");
         assert!(!mount.path().join("later").exists(), "{fs}");
 
         mixed(Block::Data(2)).write(&synced);
@@ -255,10 +199,7 @@ fn a_power_cut_loses_what_was_not_synced_and_nothing_else() {
 
 #[test]
 fn a_thread_cuts_the_power_of_open_files() {
-    for mut mount in [Fs::Ext4, Fs::Xfs, Fs::Btrfs]
-        .into_iter()
-        .filter_map(Mount::new)
-    {
+    for mut mount in [Fs::Ext4, Fs::Xfs, Fs::Btrfs].into_iter().filter_map(Mount::new) {
         let fs = mount.fs();
         let cut = mount.power_cutter();
         let path = mount.path().join("file");

@@ -1,1 +1,2 @@
 //! Sessions.
+pub mod v1;

@@ -21,11 +21,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn answer(request: &'static str, expected: &'static str, body: &[u8]) -> Self {
-        Self::Answer {
-            request,
-            expected,
-            excerpt: excerpt(body),
-        }
+        Self::Answer { request, expected, excerpt: excerpt(body) }
     }
 }
 
@@ -53,14 +49,8 @@ mod tests {
 
     #[test]
     fn an_excerpt_is_bounded_and_printable() {
-        assert_eq!(
-            excerpt(&[0xff; EXCERPT]),
-            format!("\"{}\"", "\\xff".repeat(EXCERPT))
-        );
-        assert_eq!(
-            excerpt(&[b'a'; 100]),
-            format!("\"{}\" and 36 more bytes", "a".repeat(64))
-        );
+        assert_eq!(excerpt(&[0xff; EXCERPT]), format!("\"{}\"", "\\xff".repeat(EXCERPT)));
+        assert_eq!(excerpt(&[b'a'; 100]), format!("\"{}\" and 36 more bytes", "a".repeat(64)));
         assert!(excerpt(&vec![0; 1 << 20]).len() < 300);
     }
 }

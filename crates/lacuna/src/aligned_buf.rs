@@ -46,25 +46,14 @@ pub struct BufPool {
 impl BufPool {
     /// A pool of buffers of `len` bytes, empty at first.
     pub fn new(len: usize) -> Self {
-        Self {
-            free: Arc::default(),
-            len,
-        }
+        Self { free: Arc::default(), len }
     }
 
     /// A buffer, with whatever bytes its last user left in it.
     pub fn take(&self) -> PooledBuf {
-        let free = self
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let buf = free.unwrap_or_else(|| AlignedBuf::new(self.len));
-        PooledBuf {
-            buf: Some(buf),
-            len: self.len,
-            pool: self.clone(),
-        }
+        PooledBuf { buf: Some(buf), len: self.len, pool: self.clone() }
     }
 }
 
@@ -92,9 +81,7 @@ impl Deref for PooledBuf {
 
 impl DerefMut for PooledBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.buf
-            .as_mut()
-            .map_or(&mut [], |buf| &mut buf[..self.len])
+        self.buf.as_mut().map_or(&mut [], |buf| &mut buf[..self.len])
     }
 }
 
@@ -107,11 +94,7 @@ impl AsRef<[u8]> for PooledBuf {
 impl Drop for PooledBuf {
     fn drop(&mut self) {
         if let Some(buf) = self.buf.take() {
-            self.pool
-                .free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(buf);
+            self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(buf);
         }
     }
 }

@@ -51,10 +51,7 @@ impl ChecksumFile {
             return Ok(None);
         };
         let parsed = serde_json::from_slice(&text);
-        parsed.map(Some).map_err(|error| Error::Malformed {
-            path,
-            reason: error.to_string(),
-        })
+        parsed.map(Some).map_err(|error| Error::Malformed { path, reason: error.to_string() })
     }
 
     /// The same, as the bytes that are there.
@@ -70,10 +67,8 @@ impl ChecksumFile {
     /// Writes it beside `image`, atomically and durably.
     pub fn write(&self, image: &Path) -> Result<()> {
         let path = path_of(image);
-        let mut text = serde_json::to_vec(self).map_err(|error| Error::Malformed {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let mut text = serde_json::to_vec(self)
+            .map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
         text.push(b'\n');
         beside::replace(&path, &text)
     }
@@ -119,9 +114,7 @@ pub fn change_time(stamp: &Stamp, zone: &TimeZone) -> Option<String> {
     let nanoseconds = local.subsec_nanosecond();
     let fraction = match nanoseconds {
         0 => String::new(),
-        _ => format!(".{nanoseconds:09}")
-            .trim_end_matches('0')
-            .to_owned(),
+        _ => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
     };
     Some(format!(
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}{fraction} {sign}{:02}{:02} {}",

@@ -38,12 +38,7 @@ pub struct CopyOptions {
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self {
-            io: IoMode::default(),
-            threads: 4,
-            mode: None,
-            resume: true,
-        }
+        Self { io: IoMode::default(), threads: 4, mode: None, resume: true }
     }
 }
 
@@ -118,12 +113,7 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
         let (holds, pairs) = compared(source.image(), &target)?;
         for pair in pairs {
             let pair = pair?;
-            plan.count(
-                pair.left,
-                held_as(pair.left, holds),
-                pair.right,
-                pair.range.len(),
-            );
+            plan.count(pair.left, held_as(pair.left, holds), pair.right, pair.range.len());
         }
     } else {
         let layout = crate::Layout::new(source.image(), &crate::LayoutOptions::default())?;
@@ -175,13 +165,7 @@ pub fn copy(
         None => Permissions::Masked(source.image().mode() & 0o777),
     };
     source.refuse_same(target)?;
-    let mut target = Target::open(
-        target,
-        &TargetOptions {
-            io: options.io,
-            permissions,
-        },
-    )?;
+    let mut target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
     progress.total_bytes.set(source.image().allocated_bytes()?);
     let resumed = match options.resume {
         true => target.resumable(source.stamp())?,
@@ -233,10 +217,7 @@ fn transfer(
         target,
         holds,
         frontier: Frontier::new(resumed),
-        checkpoint: Mutex::new(Checkpoint {
-            at: Instant::now(),
-            written: 0,
-        }),
+        checkpoint: Mutex::new(Checkpoint { at: Instant::now(), written: 0 }),
         failure: Mutex::new(None),
         progress,
         cancel,
@@ -244,10 +225,7 @@ fn transfer(
     let threads = options.threads.max(1);
     let (sender, receiver) = sync_channel::<Job>(threads);
     let receiver = Mutex::new(receiver);
-    let mut stats = CopyStats {
-        size_bytes: source.image().size(),
-        ..CopyStats::default()
-    };
+    let mut stats = CopyStats { size_bytes: source.image().size(), ..CopyStats::default() };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| session.work(&receiver));
@@ -267,11 +245,7 @@ fn transfer(
         }
         builder.finish();
     });
-    match session
-        .failure
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
+    match session.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(stats),
     }
@@ -306,12 +280,7 @@ impl Session<'_> {
     /// Whether to go on. The error of a failed thread stays with it; here it is `Cancelled`.
     fn check(&self) -> Result<()> {
         self.cancel.check()?;
-        match self
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-        {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             true => Err(Error::Cancelled),
             false => Ok(()),
         }
@@ -319,10 +288,7 @@ impl Session<'_> {
 
     /// Keeps the first error.
     fn fail(&self, error: Error) {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 }
 

@@ -24,28 +24,19 @@ pub struct Crc64 {
 impl Crc64 {
     /// Of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            value: crc_fast::checksum(Crc64GoIso, bytes),
-            len: bytes.len() as u64,
-        }
+        Self { value: crc_fast::checksum(Crc64GoIso, bytes), len: bytes.len() as u64 }
     }
 
     /// Of `len` zero bytes, in time that grows with the logarithm of `len`.
     pub fn zeros(len: u64) -> Self {
-        Self {
-            value: !append_zeros(!0, len),
-            len,
-        }
+        Self { value: !append_zeros(!0, len), len }
     }
 
     /// Of the bytes of `self` followed by those of `next`.
     pub fn then(self, next: Self) -> Self {
         // The initial value of `next` and the final xor of `self` are both all ones and cancel out.
         let value = append_zeros(self.value, next.len) ^ next.value;
-        Self {
-            value,
-            len: self.len + next.len,
-        }
+        Self { value, len: self.len + next.len }
     }
 
     /// The value.
@@ -181,13 +172,7 @@ pub fn hash_range(
     cancel: &Cancel,
 ) -> Result<()> {
     let zeros = [0; 64 << 10];
-    for extent in Layout::new(
-        image,
-        &LayoutOptions {
-            range: Some(range),
-            flush: true,
-        },
-    )? {
+    for extent in Layout::new(image, &LayoutOptions { range: Some(range), flush: true })? {
         let extent = extent?;
         if extent.kind != Kind::Data {
             for hasher in &mut *hashers {
@@ -229,13 +214,7 @@ mod tests {
     #[test]
     fn combining_agrees_with_the_library() {
         for len in [0, 1, 5, 4096, 1 << 20, 12_345_678] {
-            let (a, b) = (
-                Crc64::of(b"before"),
-                Crc64 {
-                    value: 0x1234_5678_9abc_def0,
-                    len,
-                },
-            );
+            let (a, b) = (Crc64::of(b"before"), Crc64 { value: 0x1234_5678_9abc_def0, len });
             let expected = crc_fast::checksum_combine(Crc64GoIso, a.value, b.value, len);
             assert_eq!(a.then(b).value, expected, "{len}");
         }

@@ -23,16 +23,11 @@ pub(crate) struct DirectFile {
 impl DirectFile {
     /// Opens `path` again, which must still be the file `id`.
     pub(crate) fn open(path: &Path, access: Access, id: FileId) -> Result<Self> {
-        let not_direct = |reason: String| Error::NotDirect {
-            path: path.to_owned(),
-            reason,
-        };
+        let not_direct = |reason: String| Error::NotDirect { path: path.to_owned(), reason };
         let file = open(path, access, OFlags::DIRECT)
             .map_err(|error| not_direct(crate::error::system_words(&error)))?;
         if FileId::of(&file).map_err(|error| Error::io("stat", path, error))? != id {
-            return Err(Error::Replaced {
-                path: path.to_owned(),
-            });
+            return Err(Error::Replaced { path: path.to_owned() });
         }
         let stat = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
             .map_err(|error| Error::io("stat", path, error))?;
@@ -42,9 +37,7 @@ impl DirectFile {
             4096
         };
         if unit == 0 || !unit.is_power_of_two() || unit > 4096 {
-            return Err(not_direct(format!(
-                "the filesystem reports an alignment of {unit} bytes"
-            )));
+            return Err(not_direct(format!("the filesystem reports an alignment of {unit} bytes")));
         }
         Ok(Self { file, unit })
     }

@@ -119,12 +119,7 @@ pub enum Error {
 impl Error {
     /// An [`Error::Io`] without an offset.
     pub fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            operation,
-            path: path.to_owned(),
-            offset: None,
-            source: source.into(),
-        }
+        Self::Io { operation, path: path.to_owned(), offset: None, source: source.into() }
     }
 
     /// An [`Error::Io`] at `offset`.
@@ -135,12 +130,7 @@ impl Error {
         source: impl Into<io::Error>,
     ) -> Self {
         let source = source.into();
-        Self::Io {
-            operation,
-            path: path.to_owned(),
-            offset: Some(offset),
-            source,
-        }
+        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source }
     }
 
     /// The kind of the system's error, when there is one behind this.
@@ -197,6 +187,23 @@ pub fn system_words(error: &io::Error) -> String {
     }
 }
 
+/// `error` and what caused it, in one line, with the [system's words](system_words).
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        match error.downcast_ref::<io::Error>() {
+            Some(error) => line.push_str(&system_words(error)),
+            None => line.push_str(&error.to_string()),
+        }
+        next = error.source();
+    }
+    line
+}
+
 fn io_remedy(kind: io::ErrorKind) -> Option<&'static str> {
     Some(match kind {
         io::ErrorKind::NotFound => "check the path",
@@ -239,9 +246,6 @@ mod tests {
         ] {
             assert_eq!(system_words(&io::Error::from_raw_os_error(number)), words);
         }
-        assert_eq!(
-            system_words(&io::Error::other("RFS specific error")),
-            "RFS specific error"
-        );
+        assert_eq!(system_words(&io::Error::other("RFS specific error")), "RFS specific error");
     }
 }

@@ -57,10 +57,7 @@ impl Range {
 
     /// `0..size`, cut at [`MAX_OFFSET`].
     pub fn to(size: u64) -> Self {
-        Self {
-            start: 0,
-            end: size.min(MAX_OFFSET),
-        }
+        Self { start: 0, end: size.min(MAX_OFFSET) }
     }
 
     /// The first byte.
@@ -86,25 +83,13 @@ impl Range {
     /// The bytes that both have; empty, within `self`, when there are none.
     pub fn intersect(self, other: Self) -> Self {
         let start = other.start.clamp(self.start, self.end);
-        Self {
-            start,
-            end: other.end.clamp(start, self.end),
-        }
+        Self { start, end: other.end.clamp(start, self.end) }
     }
 
     /// What lies before `offset` and what lies from it on.
     pub fn split_at(self, offset: u64) -> (Self, Self) {
         let middle = offset.clamp(self.start, self.end);
-        (
-            Self {
-                end: middle,
-                ..self
-            },
-            Self {
-                start: middle,
-                ..self
-            },
-        )
+        (Self { end: middle, ..self }, Self { start: middle, ..self })
     }
 
     /// Pieces of at most `length` bytes, in order. `length` 0 counts as 1.
@@ -120,14 +105,8 @@ impl Range {
     /// Grown to multiples of `unit`, a power of two, at both ends; never past [`MAX_OFFSET`].
     pub fn round_out(self, unit: u64) -> Self {
         let start = self.start & !(unit - 1);
-        let end = self
-            .end
-            .checked_next_multiple_of(unit)
-            .unwrap_or(MAX_OFFSET);
-        Self {
-            start,
-            end: end.min(MAX_OFFSET),
-        }
+        let end = self.end.checked_next_multiple_of(unit).unwrap_or(MAX_OFFSET);
+        Self { start, end: end.min(MAX_OFFSET) }
     }
 
     /// Whether both ends are multiples of `unit`.
@@ -164,10 +143,7 @@ mod tests {
         assert_eq!(Range::new(2, 1), None);
         assert_eq!(Range::new(0, MAX_OFFSET + 1), None);
         assert_eq!(Range::with_length(u64::MAX, 2), None);
-        assert_eq!(
-            Range::with_length(MAX_OFFSET, 0),
-            Range::new(MAX_OFFSET, MAX_OFFSET)
-        );
+        assert_eq!(Range::with_length(MAX_OFFSET, 0), Range::new(MAX_OFFSET, MAX_OFFSET));
     }
 
     #[test]

@@ -8,10 +8,7 @@ use std::io;
 pub(crate) fn pass(name: &'static str) -> io::Result<()> {
     fail::fail_point!(name, |number| {
         let number = number.and_then(|number| number.parse().ok());
-        Err(number.map_or_else(
-            || io::Error::other("failpoint"),
-            io::Error::from_raw_os_error,
-        ))
+        Err(number.map_or_else(|| io::Error::other("failpoint"), io::Error::from_raw_os_error))
     });
     let _ = name;
     Ok(())

@@ -78,9 +78,7 @@ struct Request {
 
 impl Request {
     fn new(capacity: usize) -> Self {
-        Self {
-            words: vec![0; HEADER_WORDS + EXTENT_WORDS * capacity],
-        }
+        Self { words: vec![0; HEADER_WORDS + EXTENT_WORDS * capacity] }
     }
 
     fn capacity(&self) -> u32 {
@@ -122,10 +120,7 @@ fn pair(first: u32, second: u32) -> u64 {
 
 fn halves(word: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    (
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    )
+    (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
 }
 
 struct FiemapCall<'a>(&'a mut Request);
@@ -182,14 +177,7 @@ impl<'a> Walk<'a> {
             false => range,
         };
         let request = Request::new(capacity);
-        let mut walk = Self {
-            fd: file.as_fd(),
-            rest,
-            flags,
-            request,
-            next: 0,
-            mapped: 0,
-        };
+        let mut walk = Self { fd: file.as_fd(), rest, flags, request, next: 0, mapped: 0 };
         walk.fetch()?;
         Ok(walk)
     }
@@ -209,9 +197,7 @@ impl<'a> Walk<'a> {
         let last = self.request.extent(last);
         let reached = last.logical.saturating_add(last.length);
         if reached <= self.rest.start() {
-            return Err(io::Error::other(
-                "FIEMAP returned extents before the range asked for",
-            ));
+            return Err(io::Error::other("FIEMAP returned extents before the range asked for"));
         }
         self.rest = match last.flags.contains(ExtentFlags::LAST) {
             true => self.rest.split_at(MAX_OFFSET).1,

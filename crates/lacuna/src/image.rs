@@ -55,11 +55,7 @@ pub struct ImageOptions {
 
 impl Default for ImageOptions {
     fn default() -> Self {
-        Self {
-            access: Access::Read,
-            io: IoMode::default(),
-            create: None,
-        }
+        Self { access: Access::Read, io: IoMode::default(), create: None }
     }
 }
 
@@ -80,20 +76,13 @@ pub struct FileId {
 
 impl FileId {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
-        file.metadata()
-            .map(|metadata| Self::from_metadata(&metadata))
+        file.metadata().map(|metadata| Self::from_metadata(&metadata))
     }
 
     pub(crate) fn from_metadata(metadata: &std::fs::Metadata) -> Self {
         match metadata.file_type().is_block_device() {
-            true => Self {
-                device: metadata.rdev(),
-                inode: 0,
-            },
-            false => Self {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-            },
+            true => Self { device: metadata.rdev(), inode: 0 },
+            false => Self { device: metadata.dev(), inode: metadata.ino() },
         }
     }
 }
@@ -146,9 +135,7 @@ impl Image {
             Some(mode) => create(path, mode).map_err(|error| Error::io("create", path, error))?,
             None => open_existing(path, options.access)?,
         };
-        let metadata = file
-            .metadata()
-            .map_err(|error| Error::io("stat", path, error))?;
+        let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
         let is_device = is_device(path, metadata.file_type())?;
         let file = match is_device && options.access == Access::Write {
             true => open(path, options.access, OFlags::EXCL)
@@ -193,10 +180,7 @@ impl Image {
             return Ok(self.size);
         }
         // st_blocks counts in units of 512 bytes, whatever the filesystem's block (stat(2)).
-        let metadata = self
-            .file
-            .metadata()
-            .map_err(|error| self.error("stat", error))?;
+        let metadata = self.file.metadata().map_err(|error| self.error("stat", error))?;
         Ok(metadata.blocks().saturating_mul(512))
     }
 
@@ -221,17 +205,10 @@ impl Image {
 
     /// Which file this is, and in which state.
     pub fn stamp(&self) -> Result<Stamp> {
-        let metadata = self
-            .file
-            .metadata()
-            .map_err(|error| self.error("stat", error))?;
+        let metadata = self.file.metadata().map_err(|error| self.error("stat", error))?;
         Ok(Stamp {
             id: FileId::from_metadata(&metadata),
-            size: if self.is_device {
-                self.size
-            } else {
-                metadata.len()
-            },
+            size: if self.is_device { self.size } else { metadata.len() },
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
             ctime: (metadata.ctime(), metadata.ctime_nsec()),
         })
@@ -241,9 +218,7 @@ impl Image {
     pub fn check_unchanged(&self, before: &Stamp) -> Result<()> {
         match self.is_device || self.stamp()? == *before {
             true => Ok(()),
-            false => Err(Error::Changed {
-                path: self.path.clone(),
-            }),
+            false => Err(Error::Changed { path: self.path.clone() }),
         }
     }
 
@@ -302,12 +277,10 @@ impl Image {
         };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         failpoint::pass("image.punch")
-            .and_then(
-                |()| match fallocate(&self.file, flags, range.start(), range.len()) {
-                    Err(Errno::OPNOTSUPP) if self.is_device => blkdev::zero_out(&self.file, range),
-                    result => Ok(result?),
-                },
-            )
+            .and_then(|()| match fallocate(&self.file, flags, range.start(), range.len()) {
+                Err(Errno::OPNOTSUPP) if self.is_device => blkdev::zero_out(&self.file, range),
+                result => Ok(result?),
+            })
             .map_err(|error| Error::io_at("punch a hole in", &self.path, range.start(), error))
     }
 
@@ -330,12 +303,7 @@ impl Image {
         }
         failpoint::pass("image.allocate")
             .and_then(|()| {
-                Ok(fallocate(
-                    &self.file,
-                    FallocateFlags::KEEP_SIZE,
-                    range.start(),
-                    range.len(),
-                )?)
+                Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start(), range.len())?)
             })
             .map_err(|error| Error::io_at("allocate space in", &self.path, range.start(), error))
     }
@@ -409,9 +377,7 @@ impl Image {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Errno::WOULDBLOCK => {
-                    return Err(Error::Busy {
-                        path: self.path.clone(),
-                    });
+                    return Err(Error::Busy { path: self.path.clone() });
                 }
                 errno => return Err(self.error("lock", errno)),
             }
@@ -419,9 +385,7 @@ impl Image {
         let named = std::fs::metadata(&self.path).map_err(|error| self.error("stat", error))?;
         match FileId::from_metadata(&named) == self.stamp()?.id {
             true => Ok(()),
-            false => Err(Error::Replaced {
-                path: self.path.clone(),
-            }),
+            false => Err(Error::Replaced { path: self.path.clone() }),
         }
     }
 
@@ -432,10 +396,9 @@ impl Image {
 
 fn open_existing(path: &Path, access: Access) -> Result<File> {
     open(path, access, OFlags::empty()).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => Error::NotAnImage {
-            path: path.to_owned(),
-            what: "a directory",
-        },
+        io::ErrorKind::IsADirectory => {
+            Error::NotAnImage { path: path.to_owned(), what: "a directory" }
+        }
         _ => Error::io("open", path, error),
     })
 }
@@ -449,10 +412,7 @@ fn is_device(path: &Path, kind: std::fs::FileType) -> Result<bool> {
         _ if kind.is_socket() => "a socket",
         _ => "a character device",
     };
-    Err(Error::NotAnImage {
-        path: path.to_owned(),
-        what,
-    })
+    Err(Error::NotAnImage { path: path.to_owned(), what })
 }
 
 fn open_direct(path: &Path, options: &ImageOptions, id: FileId) -> Result<Option<DirectFile>> {

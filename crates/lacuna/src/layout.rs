@@ -34,10 +34,7 @@ pub struct LayoutOptions {
 
 impl Default for LayoutOptions {
     fn default() -> Self {
-        Self {
-            range: None,
-            flush: true,
-        }
+        Self { range: None, flush: true }
     }
 }
 
@@ -54,11 +51,7 @@ impl<'a> Layout<'a> {
     pub fn new(image: &'a Image, options: &LayoutOptions) -> Result<Self> {
         let whole = Range::to(image.size());
         let range = options.range.map_or(whole, |range| whole.intersect(range));
-        let flags = if options.flush {
-            MapFlags::SYNC
-        } else {
-            MapFlags::empty()
-        };
+        let flags = if options.flush { MapFlags::SYNC } else { MapFlags::empty() };
         let (source, raw) = if image.is_device() {
             (LayoutSource::Device, Raw::Device(Some(range)))
         } else {
@@ -71,11 +64,7 @@ impl<'a> Layout<'a> {
                 Err(error) => return Err(Error::io("map", image.path(), error)),
             }
         };
-        Ok(Self {
-            source,
-            image,
-            extents: Merged::new(GapFree::new(range, raw)),
-        })
+        Ok(Self { source, image, extents: Merged::new(GapFree::new(range, raw)) })
     }
 
     /// Where it comes from.
@@ -115,23 +104,12 @@ impl Iterator for Raw<'_> {
                 let unwritten = mapped.flags.contains(ExtentFlags::UNWRITTEN);
                 let range = Range::with_length(mapped.logical, mapped.length)
                     .ok_or_else(|| io::Error::other("FIEMAP returned an extent that overflows"))?;
-                Ok(Extent {
-                    range,
-                    kind: if unwritten { Kind::Zero } else { Kind::Data },
-                })
+                Ok(Extent { range, kind: if unwritten { Kind::Zero } else { Kind::Data } })
             }),
-            Self::SeekHole(walk) => walk.next().map(|range| {
-                range.map(|range| Extent {
-                    range,
-                    kind: Kind::Data,
-                })
-            }),
-            Self::Device(range) => range.take().map(|range| {
-                Ok(Extent {
-                    range,
-                    kind: Kind::Data,
-                })
-            }),
+            Self::SeekHole(walk) => {
+                walk.next().map(|range| range.map(|range| Extent { range, kind: Kind::Data }))
+            }
+            Self::Device(range) => range.take().map(|range| Ok(Extent { range, kind: Kind::Data })),
         }
     }
 }
@@ -148,11 +126,7 @@ struct GapFree<I> {
 
 impl<I> GapFree<I> {
     fn new(range: Range, extents: I) -> Self {
-        Self {
-            extents,
-            rest: range,
-            held: None,
-        }
+        Self { extents, rest: range, held: None }
     }
 
     fn take_to(&mut self, offset: u64, kind: Kind) -> Extent {
@@ -196,10 +170,7 @@ struct Merged<I> {
 
 impl<I> Merged<I> {
     fn new(extents: I) -> Self {
-        Self {
-            extents,
-            current: None,
-        }
+        Self { extents, current: None }
     }
 }
 
@@ -234,12 +205,7 @@ pub fn rounded<E>(
     extents: impl Iterator<Item = Result<Extent, E>>,
     unit: u64,
 ) -> impl Iterator<Item = Result<Extent, E>> {
-    Merged::new(Rounded {
-        extents,
-        unit,
-        open: None,
-        held: None,
-    })
+    Merged::new(Rounded { extents, unit, open: None, held: None })
 }
 
 struct Rounded<I> {
@@ -271,19 +237,13 @@ impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for Rounded<I> {
                     continue;
                 }
                 if !after.is_empty() {
-                    self.held = Some(Extent {
-                        range: after,
-                        kind: extent.kind,
-                    });
+                    self.held = Some(Extent { range: after, kind: extent.kind });
                 }
                 return Some(Ok(Extent { range, kind }));
             }
             let (whole, tail) = extent.range.split_at(extent.range.end() & !(self.unit - 1));
             if !tail.is_empty() {
-                self.open = Some(Extent {
-                    range: tail,
-                    kind: extent.kind,
-                });
+                self.open = Some(Extent { range: tail, kind: extent.kind });
             }
             extent.range = whole;
             if !whole.is_empty() {
@@ -332,11 +292,7 @@ pub fn pairs<E>(
         };
         let range = a.or(b)?.range.split_at(end).0;
         let kind = |extent: Option<Extent>| extent.map_or(Kind::Hole, |extent| extent.kind);
-        let pair = Pair {
-            range,
-            left: kind(a),
-            right: kind(b),
-        };
+        let pair = Pair { range, left: kind(a), right: kind(b) };
         for side in [&mut a, &mut b] {
             *side = side.and_then(|extent| {
                 let range = extent.range.split_at(end).1;

@@ -8,6 +8,7 @@
 //! Everything here blocks and uses threads; nothing prints, reads the environment or exits.
 
 mod aligned_buf;
+pub mod batch;
 mod beside;
 mod blkdev;
 pub mod checksum_file;
@@ -28,7 +29,7 @@ mod source;
 mod target;
 
 pub use aligned_buf::{AlignedBuf, BufPool, PooledBuf};
-pub use error::{Error, Result, system_words};
+pub use error::{Error, Result, describe, system_words};
 pub use extent::{BLOCK, Extent, Kind, MAX_OFFSET, Range};
 pub use image::{Access, FileId, Image, ImageOptions, IoMode, Stamp};
 pub use layout::{Layout, LayoutOptions, LayoutSource};

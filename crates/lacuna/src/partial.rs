@@ -30,12 +30,7 @@ pub(crate) struct PartialRecord {
 impl PartialRecord {
     /// A record for `data`, of which all before `done_bytes` is what `source` has.
     pub(crate) fn new(data: FileId, source: Stamp, done_bytes: u64) -> Self {
-        Self {
-            version: VERSION,
-            data,
-            source,
-            done_bytes,
-        }
+        Self { version: VERSION, data, source, done_bytes }
     }
 
     /// Whether it speaks of these two files in this state.
@@ -64,10 +59,8 @@ impl PartialRecord {
     /// Replaces the record beside `target`, atomically and durably.
     pub(crate) fn write(&self, target: &Path) -> Result<()> {
         let path = Self::path(target);
-        let text = serde_json::to_vec(self).map_err(|error| Error::Malformed {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let text = serde_json::to_vec(self)
+            .map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
         beside::replace(&path, &text)
     }
 

@@ -21,10 +21,7 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Walks the data within `range`.
     pub fn new(file: &'a impl AsFd, range: Range) -> Self {
-        Self {
-            fd: file.as_fd(),
-            rest: range,
-        }
+        Self { fd: file.as_fd(), rest: range }
     }
 
     fn step(&mut self) -> io::Result<Option<Range>> {

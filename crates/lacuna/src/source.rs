@@ -21,21 +21,11 @@ pub struct Source {
 impl Source {
     /// Opens and locks the image at `path`; refuses one that an interrupted session left marked.
     pub fn open(path: &Path, io: IoMode) -> Result<Self> {
-        let image = Image::open(
-            path,
-            &ImageOptions {
-                io,
-                ..ImageOptions::default()
-            },
-        )?;
+        let image = Image::open(path, &ImageOptions { io, ..ImageOptions::default() })?;
         image.lock(Access::Read)?;
         target::refuse_unfinished(path)?;
         let stamp = image.stamp()?;
-        Ok(Self {
-            image,
-            stamp,
-            looked: Mutex::new(Instant::now()),
-        })
+        Ok(Self { image, stamp, looked: Mutex::new(Instant::now()) })
     }
 
     /// The image.

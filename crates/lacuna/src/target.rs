@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -40,10 +41,7 @@ pub struct TargetOptions {
 
 impl Default for TargetOptions {
     fn default() -> Self {
-        Self {
-            io: IoMode::default(),
-            permissions: Permissions::Masked(0o666),
-        }
+        Self { io: IoMode::default(), permissions: Permissions::Masked(0o666) }
     }
 }
 
@@ -53,16 +51,15 @@ pub struct Target {
     /// Where it will stand, or stands, links followed.
     path: PathBuf,
     state: State,
+    /// Whether this session may have changed anything.
+    written: AtomicBool,
 }
 
 enum State {
     /// Under its hidden name. `resumed`: an earlier session had begun it.
-    New {
-        permissions: Permissions,
-        resumed: bool,
-    },
-    /// Under its own name, `marked` once this session may have written.
-    Existing { marked: Mutex<bool> },
+    New { permissions: Permissions, resumed: bool },
+    /// Under its own name; `marking` is held while the mark is made.
+    Existing { marking: Mutex<()> },
     /// A device has no place beside it that lasts: it goes without a mark.
     Device,
 }
@@ -88,10 +85,7 @@ pub(crate) fn refuse_unfinished(path: &Path) -> Result<()> {
     let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
     let mark = mark_of(&real);
     match std::fs::symlink_metadata(&mark) {
-        Ok(_) => Err(Error::Unfinished {
-            path: path.to_owned(),
-            mark,
-        }),
+        Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("stat", &mark, error)),
     }
@@ -104,9 +98,7 @@ impl Target {
             Ok(real) => real,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if std::fs::symlink_metadata(path).is_ok() {
-                    return Err(Error::DanglingLink {
-                        path: path.to_owned(),
-                    });
+                    return Err(Error::DanglingLink { path: path.to_owned() });
                 }
                 return Self::open_new(path, options);
             }
@@ -116,15 +108,9 @@ impl Target {
         check_name(path)?;
         let state = match image.is_device() {
             true => State::Device,
-            false => State::Existing {
-                marked: Mutex::new(false),
-            },
+            false => State::Existing { marking: Mutex::new(()) },
         };
-        Ok(Self {
-            image,
-            path: real,
-            state,
-        })
+        Ok(Self { image, path: real, state, written: AtomicBool::new(false) })
     }
 
     fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
@@ -132,11 +118,7 @@ impl Target {
         let data = data_of(path);
         let (Permissions::Masked(mode) | Permissions::Exact(mode)) = options.permissions;
         let create = Some(mode | 0o600);
-        let create = ImageOptions {
-            access: Access::Write,
-            io: options.io,
-            create,
-        };
+        let create = ImageOptions { access: Access::Write, io: options.io, create };
         let (image, resumed) = match Image::open(&data, &create) {
             Ok(image) => {
                 image.lock(Access::Write)?;
@@ -147,15 +129,8 @@ impl Target {
             }
             Err(error) => return Err(error),
         };
-        let state = State::New {
-            permissions: options.permissions,
-            resumed,
-        };
-        Ok(Self {
-            image,
-            path: path.to_owned(),
-            state,
-        })
+        let state = State::New { permissions: options.permissions, resumed };
+        Ok(Self { image, path: path.to_owned(), state, written: AtomicBool::new(false) })
     }
 
     /// Whether the image stood under its name when it was opened.
@@ -166,6 +141,11 @@ impl Target {
     /// Whether there is content that an earlier session left: the image existed, or a part of it.
     pub fn has_content(&self) -> bool {
         !matches!(self.state, State::New { resumed: false, .. })
+    }
+
+    /// Whether this session changed anything, or may have.
+    pub fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire)
     }
 
     /// The image, for reading and mapping; writes go through the target.
@@ -249,15 +229,17 @@ impl Target {
 
     /// Marks an existing image unfinished and removes the `.checksum`, once, before the first write.
     fn before_write(&self) -> Result<()> {
-        let State::Existing { marked } = &self.state else {
+        if self.written.load(Ordering::Acquire) {
             return Ok(());
-        };
-        let mut marked = marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*marked {
-            beside::replace(&mark_of(&self.path), MARK)?;
-            ChecksumFile::remove(&self.path)?;
-            *marked = true;
         }
+        if let State::Existing { marking } = &self.state {
+            let _one_at_a_time = marking.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.written.load(Ordering::Acquire) {
+                beside::replace(&mark_of(&self.path), MARK)?;
+                ChecksumFile::remove(&self.path)?;
+            }
+        }
+        self.written.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -285,11 +267,7 @@ impl Target {
 }
 
 fn open_image(path: &Path, io: IoMode) -> Result<Image> {
-    let options = ImageOptions {
-        access: Access::Write,
-        io,
-        create: None,
-    };
+    let options = ImageOptions { access: Access::Write, io, create: None };
     let image = Image::open(path, &options)?;
     image.lock(Access::Write)?;
     Ok(image)
@@ -299,10 +277,7 @@ fn check_name(path: &Path) -> Result<()> {
     match path.file_name() {
         Some(name) if name.len() <= NAME_LIMIT => Ok(()),
         Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),
-        None => Err(Error::NotAnImage {
-            path: path.to_owned(),
-            what: "a directory",
-        }),
+        None => Err(Error::NotAnImage { path: path.to_owned(), what: "a directory" }),
     }
 }
 

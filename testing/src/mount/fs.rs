@@ -52,10 +52,7 @@ impl Fs {
         }
         // filefrag is what the kinds are read with.
         let mkfs = format!("mkfs.{self}");
-        ["filefrag", &mkfs]
-            .into_iter()
-            .find(|name| tool(name).is_none())
-            .map(str::to_owned)
+        ["filefrag", &mkfs].into_iter().find(|name| tool(name).is_none()).map(str::to_owned)
     }
 
     /// Makes an empty one in a new sparse file.
@@ -67,9 +64,7 @@ impl Fs {
             Self::Tmpfs => return,
         };
         let size = options.size_mib.max(least_mib) << 20;
-        File::create_new(disk)
-            .and_then(|file| file.set_len(size))
-            .expect("make a disk");
+        File::create_new(disk).and_then(|file| file.set_len(size)).expect("make a disk");
         run(&format!("mkfs.{self}"), |command| {
             command.args(arguments).args(&options.mkfs).arg(disk)
         })

@@ -39,22 +39,13 @@ impl LoopDevice {
             skip("a loop device", "root and /dev/loop-control");
             return None;
         }
-        assert!(
-            size_bytes.is_multiple_of(512),
-            "{size_bytes} bytes are not whole sectors"
-        );
+        assert!(size_bytes.is_multiple_of(512), "{size_bytes} bytes are not whole sectors");
         let disk = tempfile::Builder::new().prefix("lacuna-loop-").tempfile();
         let disk = disk.expect("make a temporary file");
-        disk.as_file()
-            .set_len(size_bytes)
-            .expect("size the temporary file");
+        disk.as_file().set_len(size_bytes).expect("size the temporary file");
         let (path, held) = retry(|| attach(disk.path()))
             .unwrap_or_else(|error| panic!("attach a loop device: {error}"));
-        Some(Self {
-            path,
-            held: Some(held),
-            disk,
-        })
+        Some(Self { path, held: Some(held), disk })
     }
 
     /// The device node.
@@ -73,9 +64,7 @@ impl Drop for LoopDevice {
 }
 
 fn attach(disk: &Path) -> Result<(PathBuf, File), String> {
-    let output = run("losetup", |command| {
-        command.args(["--find", "--show", "--"]).arg(disk)
-    })?;
+    let output = run("losetup", |command| command.args(["--find", "--show", "--"]).arg(disk))?;
     let path = PathBuf::from(output.trim());
     let held = File::open(&path);
     // Detaching a device that is open makes it go with its last user. One that could not be opened
@@ -145,15 +134,8 @@ mod tests {
         let Some(device) = LoopDevice::new(3 << 20) else {
             return;
         };
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(device.path())
-            .unwrap();
-        assert_eq!(
-            rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).unwrap(),
-            3 << 20
-        );
+        let file = File::options().read(true).write(true).open(device.path()).unwrap();
+        assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).unwrap(), 3 << 20);
         file.write_all_at(&[7; 4096], 4096).unwrap();
         drop(file);
         let disk = device.disk.path().canonicalize().unwrap();
@@ -166,13 +148,9 @@ mod tests {
     #[test]
     fn more_loop_devices_than_the_kernel_starts_with() {
         let devices: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..20)
-                .map(|_| scope.spawn(|| LoopDevice::new(1 << 20)))
-                .collect();
-            threads
-                .into_iter()
-                .filter_map(|thread| thread.join().unwrap())
-                .collect()
+            let threads: Vec<_> =
+                (0..20).map(|_| scope.spawn(|| LoopDevice::new(1 << 20))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
         });
         let mut paths: Vec<_> = devices.iter().map(LoopDevice::path).collect();
         paths.sort();

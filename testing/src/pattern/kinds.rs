@@ -27,20 +27,12 @@ pub fn kinds_of(path: &Path) -> Vec<Kind> {
     if file.metadata().expect("stat").file_type().is_block_device() {
         return vec![Kind::Data; blocks];
     }
-    let extents = if without_fiemap(&file) {
-        sought(&file, size)
-    } else {
-        listed(path)
-    };
+    let extents = if without_fiemap(&file) { sought(&file, size) } else { listed(path) };
     let mut kinds = vec![Kind::Hole; blocks];
     for (bytes, kind) in extents {
         // Preallocation may go on past the size.
         let last = (bytes.end.div_ceil(BLOCK) as usize).min(blocks);
-        for block in kinds
-            .iter_mut()
-            .take(last)
-            .skip((bytes.start / BLOCK) as usize)
-        {
+        for block in kinds.iter_mut().take(last).skip((bytes.start / BLOCK) as usize) {
             if *block != Kind::Data {
                 *block = kind;
             }
@@ -62,10 +54,7 @@ fn listed(path: &Path) -> Vec<(Range<u64>, Kind)> {
     });
     let output = output.unwrap_or_else(|error| panic!("list the extents: {error}"));
     // The name of the file comes before and after the table.
-    let table = output
-        .lines()
-        .skip_while(|line| !line.trim_start().starts_with("ext:"))
-        .skip(1);
+    let table = output.lines().skip_while(|line| !line.trim_start().starts_with("ext:")).skip(1);
     table.map_while(extent).collect()
 }
 
@@ -78,10 +67,7 @@ fn extent(line: &str) -> Option<(Range<u64>, Kind)> {
     let first: u64 = first.trim().parse().ok()?;
     let last: u64 = last.trim().parse().ok()?;
     let unwritten = fields.last()?.split(',').any(|flag| flag == "unwritten");
-    Some((
-        first..last + 1,
-        if unwritten { Kind::Zero } else { Kind::Data },
-    ))
+    Some((first..last + 1, if unwritten { Kind::Zero } else { Kind::Data }))
 }
 
 /// The data extents, in bytes, as `SEEK_DATA` and `SEEK_HOLE` find them.

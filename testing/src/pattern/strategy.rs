@@ -78,18 +78,13 @@ fn edit(blocks: &mut [Block], edits: &[(Index, usize, Block)]) {
 
 fn pattern(blocks: Vec<Block>, missing: u64) -> Pattern {
     let whole = Pattern::whole(blocks);
-    Pattern {
-        size: whole.size.saturating_sub(missing),
-        ..whole
-    }
+    Pattern { size: whole.size.saturating_sub(missing), ..whole }
 }
 
 fn blocks(max: usize) -> impl Strategy<Value = Vec<Block>> + Clone {
     let length = prop_oneof![3 => 1..=3_usize, 1 => 1..=max / 4 + 1];
     let runs = vec((block(), length), 0..=max / 2 + 1).prop_map(move |runs| {
-        let all = runs
-            .into_iter()
-            .flat_map(|(block, length)| std::iter::repeat_n(block, length));
+        let all = runs.into_iter().flat_map(|(block, length)| std::iter::repeat_n(block, length));
         all.take(max).collect::<Vec<_>>()
     });
     prop_oneof![

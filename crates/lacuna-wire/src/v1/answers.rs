@@ -48,11 +48,7 @@ pub fn decode_checksum(body: &[u8]) -> Result<Option<[u8; 64]>, Error> {
     }
     match unquote(text).and_then(decode_base64) {
         Some(checksum) => Ok(Some(checksum)),
-        None => Err(Error::answer(
-            "getChecksum",
-            "null or a SHA-512 in quoted base64",
-            body,
-        )),
+        None => Err(Error::answer("getChecksum", "null or a SHA-512 in quoted base64", body)),
     }
 }
 
@@ -89,10 +85,7 @@ mod tests {
         let encoded = encode_checksum(Some(&[0xfb; 64]));
         assert_eq!(encoded.len(), 90);
         assert_eq!(encoded, format!("\"{}+w==\"", "+/v7".repeat(21)));
-        assert_eq!(
-            decode_checksum(format!("{encoded}\n").as_bytes()),
-            Ok(Some([0xfb; 64]))
-        );
+        assert_eq!(decode_checksum(format!("{encoded}\n").as_bytes()), Ok(Some([0xfb; 64])));
         assert_eq!(decode_checksum(b"null"), Ok(None));
         assert_eq!(encode_checksum(None), "null");
     }
@@ -119,13 +112,7 @@ mod tests {
             assert!(decode_checksum(body.as_bytes()).is_err(), "{body}");
         }
         let long = format!("\"{}\"", "A".repeat(1 << 20));
-        assert!(
-            decode_checksum(long.as_bytes())
-                .unwrap_err()
-                .to_string()
-                .len()
-                < 200
-        );
+        assert!(decode_checksum(long.as_bytes()).unwrap_err().to_string().len() < 200);
         assert_eq!(
             decode_checksum(b"404 page\n").unwrap_err().to_string(),
             "expected null or a SHA-512 in quoted base64 as the answer to getChecksum, \

@@ -117,9 +117,9 @@ mod tests {
         ] {
             assert_eq!(parse_int(text.as_bytes()), Ok(value), "{text}");
         }
-        for text in [
-            "", "-", "+", "abc", "1_000", "0x10", " 1", "1 ", "1.0", "--1", "١", "1/", "1:",
-        ] {
+        for text in
+            ["", "-", "+", "abc", "1_000", "0x10", " 1", "1 ", "1.0", "--1", "١", "1/", "1:"]
+        {
             assert_eq!(parse_int(text.as_bytes()), Err(IntError::Syntax), "{text}");
         }
         for (text, nearest) in [
@@ -129,11 +129,7 @@ mod tests {
             ("-99999999999999999999999999", i64::MIN),
             ("99999999999999999999x", i64::MAX),
         ] {
-            assert_eq!(
-                parse_int(text.as_bytes()),
-                Err(IntError::OutOfRange(nearest)),
-                "{text}"
-            );
+            assert_eq!(parse_int(text.as_bytes()), Err(IntError::OutOfRange(nearest)), "{text}");
         }
     }
 

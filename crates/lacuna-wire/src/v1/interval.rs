@@ -44,10 +44,7 @@ impl Interval {
     /// The part that a body or a checksum covers when the image has `size` bytes:
     /// `begin..min(end, size)`, and `begin..begin` when the range begins at or past the end.
     pub fn within(self, size: u64) -> Self {
-        Self {
-            begin: self.begin,
-            end: self.end.min(size).max(self.begin),
-        }
+        Self { begin: self.begin, end: self.end.min(size).max(self.begin) }
     }
 }
 
@@ -116,25 +113,13 @@ mod tests {
     #[test]
     fn a_body_is_exactly_the_part_within_the_image() {
         assert_eq!(check_body(interval(0, 4096), 10, 10), Ok(interval(0, 10)));
-        assert_eq!(
-            check_body(interval(4096, 8192), 8192, 4096),
-            Ok(interval(4096, 8192))
-        );
-        assert_eq!(
-            check_body(interval(8192, 12288), 8192, 0),
-            Ok(interval(8192, 8192))
-        );
-        for (begin, end, size, length) in [
-            (0, 4096, 10, 4096),
-            (0, 4096, 4096, 4095),
-            (0, 4096, 8192, 4097),
-            (8192, 8193, 1, 1),
-        ] {
+        assert_eq!(check_body(interval(4096, 8192), 8192, 4096), Ok(interval(4096, 8192)));
+        assert_eq!(check_body(interval(8192, 12288), 8192, 0), Ok(interval(8192, 8192)));
+        for (begin, end, size, length) in
+            [(0, 4096, 10, 4096), (0, 4096, 4096, 4095), (0, 4096, 8192, 4097), (8192, 8193, 1, 1)]
+        {
             let refusal = check_body(interval(begin, end), size, length).unwrap_err();
-            assert_eq!(
-                refusal.status, 400,
-                "{begin}..{end} of {size} with {length}"
-            );
+            assert_eq!(refusal.status, 400, "{begin}..{end} of {size} with {length}");
         }
         assert_eq!(
             check_body(interval(0, 4096), 10, 4096).unwrap_err().message,
@@ -145,25 +130,9 @@ mod tests {
     #[test]
     fn a_body_over_the_limit_is_413_even_when_it_fits_its_range() {
         let limit = MAX_BODY as u64;
-        assert_eq!(
-            check_body(interval(0, limit), limit, limit),
-            Ok(interval(0, limit))
-        );
-        assert_eq!(
-            check_body(interval(0, limit + 1), 1 << 40, limit + 1)
-                .unwrap_err()
-                .status,
-            413
-        );
-        assert_eq!(
-            check_body(interval(0, 1), 1, u64::MAX).unwrap_err().status,
-            413
-        );
-        assert_eq!(
-            check_body(interval(0, 1 << 40), 1 << 40, 4096)
-                .unwrap_err()
-                .status,
-            400
-        );
+        assert_eq!(check_body(interval(0, limit), limit, limit), Ok(interval(0, limit)));
+        assert_eq!(check_body(interval(0, limit + 1), 1 << 40, limit + 1).unwrap_err().status, 413);
+        assert_eq!(check_body(interval(0, 1), 1, u64::MAX).unwrap_err().status, 413);
+        assert_eq!(check_body(interval(0, 1 << 40), 1 << 40, 4096).unwrap_err().status, 400);
     }
 }

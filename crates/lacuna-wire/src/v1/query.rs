@@ -13,10 +13,7 @@ impl Query {
     /// `URL.Query` does.
     pub(super) fn parse(text: &str) -> Self {
         let mut values: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for pair in text
-            .split('&')
-            .filter(|pair| !pair.is_empty() && !pair.contains(';'))
-        {
+        for pair in text.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if let (Some(key), Some(value)) = (unescape(key), unescape(value)) {
                 values.entry(key).or_default().push(value);
@@ -33,11 +30,7 @@ impl Query {
 
     /// What Go's `%+v` prints: `map[begin:[0] end:[4096]]`.
     pub(super) fn print(&self) -> String {
-        let keys: Vec<_> = self
-            .0
-            .iter()
-            .map(|(key, values)| print_key(key, values))
-            .collect();
+        let keys: Vec<_> = self.0.iter().map(|(key, values)| print_key(key, values)).collect();
         format!("map[{}]", keys.join(" "))
     }
 }
@@ -68,9 +61,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// `url.QueryEscape`.
@@ -111,22 +102,13 @@ mod tests {
 
     #[test]
     fn malformed_pairs_are_dropped_as_in_go() {
-        for malformed in [
-            "begin=%",
-            "begin=%4",
-            "begin=%zz",
-            "begin=%4g",
-            "begin=%+1",
-            "b;egin=1",
-            "begin=1;2",
-        ] {
+        for malformed in
+            ["begin=%", "begin=%4", "begin=%zz", "begin=%4g", "begin=%+1", "b;egin=1", "begin=1;2"]
+        {
             let query = Query::parse(&format!("{malformed}&end=2"));
             assert_eq!(query.print(), "map[end:[2]]", "{malformed}");
         }
-        assert_eq!(
-            Query::parse("&&a&b=&c=d=e&").print(),
-            "map[a:[] b:[] c:[d=e]]"
-        );
+        assert_eq!(Query::parse("&&a&b=&c=d=e&").print(), "map[a:[] b:[] c:[d=e]]");
     }
 
     #[test]

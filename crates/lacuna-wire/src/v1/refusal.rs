@@ -27,16 +27,8 @@ enum Form {
 impl Refusal {
     /// An answer of plain text, or with an empty body when `status` is 405.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        let form = if status == 405 {
-            Form::Bare
-        } else {
-            Form::Text
-        };
-        Self {
-            status,
-            message: message.into(),
-            form,
-        }
+        let form = if status == 405 { Form::Bare } else { Form::Text };
+        Self { status, message: message.into(), form }
     }
 
     /// 500: what the original answers to most that goes wrong.
@@ -53,16 +45,8 @@ impl Refusal {
     pub(super) fn moved(target: &str, with_page: bool) -> Self {
         let location = header_value(target);
         let message = format!("moved permanently to {location}");
-        let form = if with_page {
-            Form::MovedPage(location)
-        } else {
-            Form::Moved(location)
-        };
-        Self {
-            status: 301,
-            message,
-            form,
-        }
+        let form = if with_page { Form::MovedPage(location) } else { Form::Moved(location) };
+        Self { status: 301, message, form }
     }
 
     /// The body to send, with the newline that the original ends it with.
@@ -137,10 +121,7 @@ mod tests {
     #[test]
     fn a_wrong_method_is_answered_with_nothing_but_the_status() {
         let refusal = Refusal::new(405, "POST is not a method of open");
-        assert_eq!(
-            (refusal.body(), refusal.headers()),
-            (String::new(), Vec::new())
-        );
+        assert_eq!((refusal.body(), refusal.headers()), (String::new(), Vec::new()));
     }
 
     #[test]
@@ -166,9 +147,6 @@ mod tests {
     #[test]
     fn a_location_cannot_break_out_of_its_header() {
         let refusal = Refusal::moved("/a?é \r\nX: y", true);
-        assert_eq!(
-            refusal.headers()[1],
-            ("Location", "/a?%c3%a9%20%0d%0aX:%20y".to_owned())
-        );
+        assert_eq!(refusal.headers()[1], ("Location", "/a?%c3%a9%20%0d%0aX:%20y".to_owned()));
     }
 }

@@ -162,11 +162,7 @@ impl Request {
             Self::GetRecordedMetadata => format!("{PREFIX}getRecordedMetadata"),
             Self::Close { method, checksum } => {
                 let fit = method.len().max(checksum.len()) <= MAX_VALUE;
-                let (method, checksum) = if fit {
-                    (&**method, &**checksum)
-                } else {
-                    ("", "")
-                };
+                let (method, checksum) = if fit { (&**method, &**checksum) } else { ("", "") };
                 let (method, checksum) = (escape(method), escape(checksum));
                 format!("{PREFIX}close?checksum={checksum}&checksumMethod={method}")
             }
@@ -175,11 +171,7 @@ impl Request {
 }
 
 fn ranged(name: &str, interval: Interval) -> String {
-    format!(
-        "{PREFIX}{name}?begin={}&end={}",
-        interval.begin(),
-        interval.end()
-    )
+    format!("{PREFIX}{name}?begin={}&end={}", interval.begin(), interval.end())
 }
 
 /// Checked in the original's order, for the first fault decides which text is sent.
@@ -192,9 +184,7 @@ fn open(query: &Query) -> Result<Request, Refusal> {
         return Err(Refusal::new(400, message));
     }
     if direct_io && !size.is_multiple_of(BLOCK) {
-        return Err(Refusal::failed(format!(
-            "invalid file size {size} for directIO"
-        )));
+        return Err(Refusal::failed(format!("invalid file size {size} for directIO")));
     }
     Ok(Request::Open { size, direct_io })
 }
@@ -259,10 +249,7 @@ fn bad_number(key: &str, text: &[u8], error: IntError) -> Refusal {
 fn value(query: &Query, key: &str) -> Result<String, Refusal> {
     let value = query.get(key);
     if value.len() > MAX_VALUE {
-        return Err(Refusal::new(
-            400,
-            format!("{key} is longer than {MAX_VALUE} bytes"),
-        ));
+        return Err(Refusal::new(400, format!("{key} is longer than {MAX_VALUE} bytes")));
     }
     match str::from_utf8(value) {
         Ok(value) => Ok(value.to_owned()),

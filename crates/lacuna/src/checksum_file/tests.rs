@@ -3,10 +3,7 @@ use crate::image::FileId;
 
 fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
     Stamp {
-        id: FileId {
-            device: 1,
-            inode: 1,
-        },
+        id: FileId { device: 1, inode: 1 },
         size: 0,
         mtime: (0, 0),
         ctime: (seconds, nanoseconds),
@@ -25,66 +22,32 @@ fn zone(posix: &str) -> TimeZone {
 fn a_change_time_is_printed_as_go_prints_it() {
     let utc = TimeZone::UTC;
     let seconds = 1_669_739_200;
-    assert_eq!(
-        printed(seconds, 297_975_939, &utc),
-        "2022-11-29 16:26:40.297975939 +0000 UTC"
-    );
+    assert_eq!(printed(seconds, 297_975_939, &utc), "2022-11-29 16:26:40.297975939 +0000 UTC");
     assert_eq!(printed(seconds, 0, &utc), "2022-11-29 16:26:40 +0000 UTC");
-    assert_eq!(
-        printed(seconds, 500_000_000, &utc),
-        "2022-11-29 16:26:40.5 +0000 UTC"
-    );
-    assert_eq!(
-        printed(seconds, 1_000, &utc),
-        "2022-11-29 16:26:40.000001 +0000 UTC"
-    );
-    assert_eq!(
-        printed(seconds, 100, &utc),
-        "2022-11-29 16:26:40.0000001 +0000 UTC"
-    );
+    assert_eq!(printed(seconds, 500_000_000, &utc), "2022-11-29 16:26:40.5 +0000 UTC");
+    assert_eq!(printed(seconds, 1_000, &utc), "2022-11-29 16:26:40.000001 +0000 UTC");
+    assert_eq!(printed(seconds, 100, &utc), "2022-11-29 16:26:40.0000001 +0000 UTC");
 }
 
 #[test]
 fn a_zone_has_its_offset_and_name_of_that_day() {
     let berlin = zone("CET-1CEST,M3.5.0,M10.5.0/3");
-    assert_eq!(
-        printed(1_669_739_200, 0, &berlin),
-        "2022-11-29 17:26:40 +0100 CET"
-    );
-    assert_eq!(
-        printed(1_656_600_000, 0, &berlin),
-        "2022-06-30 16:40:00 +0200 CEST"
-    );
-    assert_eq!(
-        printed(1_669_739_200, 0, &zone("IST-5:30")),
-        "2022-11-29 21:56:40 +0530 IST"
-    );
-    assert_eq!(
-        printed(1_669_739_200, 0, &zone("<-03>3")),
-        "2022-11-29 13:26:40 -0300 -03"
-    );
-    assert_eq!(
-        printed(1_669_739_200, 0, &zone("NST3:30")),
-        "2022-11-29 12:56:40 -0330 NST"
-    );
+    assert_eq!(printed(1_669_739_200, 0, &berlin), "2022-11-29 17:26:40 +0100 CET");
+    assert_eq!(printed(1_656_600_000, 0, &berlin), "2022-06-30 16:40:00 +0200 CEST");
+    assert_eq!(printed(1_669_739_200, 0, &zone("IST-5:30")), "2022-11-29 21:56:40 +0530 IST");
+    assert_eq!(printed(1_669_739_200, 0, &zone("<-03>3")), "2022-11-29 13:26:40 -0300 -03");
+    assert_eq!(printed(1_669_739_200, 0, &zone("NST3:30")), "2022-11-29 12:56:40 -0330 NST");
 }
 
 #[test]
 fn times_before_1970_have_their_fraction_forward() {
-    assert_eq!(
-        printed(-1, 250_000_000, &TimeZone::UTC),
-        "1969-12-31 23:59:59.25 +0000 UTC"
-    );
+    assert_eq!(printed(-1, 250_000_000, &TimeZone::UTC), "1969-12-31 23:59:59.25 +0000 UTC");
 }
 
 #[test]
 fn a_change_time_is_compared_as_an_instant() {
     let now = stamp(1_669_739_200, 297_975_939);
-    for zone in [
-        TimeZone::UTC,
-        zone("CET-1CEST,M3.5.0,M10.5.0/3"),
-        zone("<-0330>3:30"),
-    ] {
+    for zone in [TimeZone::UTC, zone("CET-1CEST,M3.5.0,M10.5.0/3"), zone("<-0330>3:30")] {
         let file = ChecksumFile {
             method: CRC64.into(),
             checksum: "0470c08fbc4dc702".into(),

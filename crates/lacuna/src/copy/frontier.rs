@@ -25,10 +25,7 @@ struct State {
 impl Frontier {
     /// All before `done` is complete.
     pub(super) fn new(done: u64) -> Self {
-        Self(Mutex::new(State {
-            under_way: BTreeSet::new(),
-            walked: done,
-        }))
+        Self(Mutex::new(State { under_way: BTreeSet::new(), walked: done }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,12 +75,8 @@ impl Session<'_> {
         let due = last.at.elapsed() >= CHECKPOINT_EVERY
             || written.saturating_sub(last.written) >= CHECKPOINT_BYTES;
         if due && !self.source.image().is_device() {
-            self.target
-                .checkpoint(self.source.stamp(), self.frontier.reached())?;
-            *last = Checkpoint {
-                at: Instant::now(),
-                written,
-            };
+            self.target.checkpoint(self.source.stamp(), self.frontier.reached())?;
+            *last = Checkpoint { at: Instant::now(), written };
         }
         Ok(())
     }

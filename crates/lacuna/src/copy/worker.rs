@@ -2,12 +2,12 @@
 
 use std::ops;
 
-use super::jobs::CHUNK;
 use super::{Job, Session};
 use crate::aligned_buf::AlignedBuf;
+use crate::batch::BATCH_BYTES;
 use crate::error::Result;
 use crate::extent::{BLOCK, Kind, Range};
-use crate::layout::{LayoutSource, Pair};
+use crate::layout::LayoutSource;
 
 /// A thread of a copy, with its buffers.
 pub(super) struct Worker<'a> {
@@ -18,30 +18,18 @@ pub(super) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub(super) fn new(session: &'a Session<'a>) -> Self {
-        let buf = || AlignedBuf::new(CHUNK as usize);
-        Self {
-            session,
-            wanted: buf(),
-            found: buf(),
-        }
+        let buf = || AlignedBuf::new(BATCH_BYTES as usize);
+        Self { session, wanted: buf(), found: buf() }
     }
 
     /// Makes the target have what `job` wants.
     pub(super) fn run(&mut self, job: &Job) -> Result<()> {
         let session = self.session;
-        let read = span(job, |pair| pair.left == Kind::Data);
-        session
-            .source
-            .image()
-            .read_at(part(&mut self.wanted, read, read), read.start())?;
-        let compare = span(job, |pair| {
-            pair.left == Kind::Data && pair.right == Kind::Data
-        });
-        session
-            .target
-            .image()
-            .read_at(part(&mut self.found, compare, compare), compare.start())?;
-        for pair in job.pairs() {
+        let read = job.span(|pair| pair.left == Kind::Data);
+        session.source.image().read_at(part(&mut self.wanted, read, read), read.start())?;
+        let compare = job.span(|pair| pair.left == Kind::Data && pair.right == Kind::Data);
+        session.target.image().read_at(part(&mut self.found, compare, compare), compare.start())?;
+        for pair in job.ranges() {
             match pair.left {
                 Kind::Data => {
                     let wanted = part(&mut self.wanted, read, pair.range);
@@ -65,20 +53,6 @@ impl<'a> Worker<'a> {
         session.source.watch()?;
         session.checkpoint_if_due()
     }
-}
-
-/// The smallest range that holds all pairs that `select` picks; empty when it picks none.
-fn span(job: &Job, select: impl Fn(&Pair) -> bool) -> Range {
-    let mut picked = job
-        .pairs()
-        .iter()
-        .filter(|pair| select(pair))
-        .map(|pair| pair.range);
-    let Some(first) = picked.next() else {
-        return Range::to(0);
-    };
-    let end = picked.next_back().unwrap_or(first).end();
-    Range::new(first.start(), end).unwrap_or(first)
 }
 
 /// The part of `buf`, which stands for `whole`, that stands for `range`.
@@ -108,7 +82,7 @@ impl Worker<'_> {
     /// Makes `range` of a device read as zeros, writing only where it does not.
     fn clear(&mut self, range: Range) -> Result<()> {
         let session = self.session;
-        for piece in range.pieces(CHUNK) {
+        for piece in range.pieces(BATCH_BYTES) {
             session.check()?;
             let found = part(&mut self.found, piece, piece);
             session.target.image().read_at(found, piece.start())?;

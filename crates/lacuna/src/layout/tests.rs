@@ -6,10 +6,7 @@ use super::*;
 use crate::extent::BLOCK;
 
 fn extent(start: u64, end: u64, kind: Kind) -> Extent {
-    Extent {
-        range: Range::new(start, end).unwrap(),
-        kind,
-    }
+    Extent { range: Range::new(start, end).unwrap(), kind }
 }
 
 fn ok(extents: Vec<Extent>) -> impl Iterator<Item = Result<Extent, Infallible>> {
@@ -17,9 +14,7 @@ fn ok(extents: Vec<Extent>) -> impl Iterator<Item = Result<Extent, Infallible>> 
 }
 
 fn gap_free(size: u64, extents: Vec<Extent>) -> Vec<Extent> {
-    Merged::new(GapFree::new(Range::to(size), ok(extents)))
-        .map(|extent| extent.unwrap())
-        .collect()
+    Merged::new(GapFree::new(Range::to(size), ok(extents))).map(|extent| extent.unwrap()).collect()
 }
 
 #[test]
@@ -35,14 +30,8 @@ fn a_file_of_holes_is_one_hole() {
 
 #[test]
 fn an_extent_across_the_end_is_cut_there_and_preallocation_after_it_left_out() {
-    let raw = vec![
-        extent(4096, 12_288, Kind::Data),
-        extent(12_288, 1 << 20, Kind::Zero),
-    ];
-    let expected = [
-        extent(0, 4096, Kind::Hole),
-        extent(4096, 10_000, Kind::Data),
-    ];
+    let raw = vec![extent(4096, 12_288, Kind::Data), extent(12_288, 1 << 20, Kind::Zero)];
+    let expected = [extent(0, 4096, Kind::Hole), extent(4096, 10_000, Kind::Data)];
     assert_eq!(gap_free(10_000, raw), expected);
 }
 
@@ -54,10 +43,7 @@ fn neighbours_of_one_kind_are_one_extent() {
         extent(8192, 12_288, Kind::Zero),
         extent(12_288, 16_384, Kind::Zero),
     ];
-    let expected = [
-        extent(0, 8192, Kind::Data),
-        extent(8192, 16_384, Kind::Zero),
-    ];
+    let expected = [extent(0, 8192, Kind::Data), extent(8192, 16_384, Kind::Zero)];
     assert_eq!(gap_free(16_384, raw), expected);
 }
 
@@ -93,7 +79,6 @@ fn ten_million_extents_stream_without_being_collected() {
         assert!(held <= 2);
     }
     assert_eq!(seen, 2 * COUNT);
-    drop(layout);
     assert_eq!(taken, COUNT);
 }
 
@@ -104,9 +89,7 @@ fn the_source_is_not_read_ahead() {
         taken = n + 1;
         Ok::<_, Infallible>(extent(n * 8192, n * 8192 + 4096, Kind::Data))
     });
-    let mut layout = Merged::new(GapFree::new(Range::to(1000 * 8192), source));
-    layout.next();
-    drop(layout);
+    Merged::new(GapFree::new(Range::to(1000 * 8192), source)).next();
     assert!(taken <= 2, "{taken} extents were taken for one");
 }
 

@@ -13,10 +13,7 @@ fn post(rest: &str) -> Result<Request, Refusal> {
 #[track_caller]
 fn refused(result: Result<Request, Refusal>, status: u16, message: &str) {
     let refusal = result.unwrap_err();
-    assert_eq!(
-        (refusal.status, refusal.message.as_str()),
-        (status, message)
-    );
+    assert_eq!((refusal.status, refusal.message.as_str()), (status, message));
 }
 
 fn range(begin: u64, end: u64) -> Interval {
@@ -25,92 +22,42 @@ fn range(begin: u64, end: u64) -> Interval {
 
 #[test]
 fn each_request_is_read_and_written_as_the_original_client_does() {
-    let close = Request::Close {
-        method: "crc64".into(),
-        checksum: "0470c08fbc4dc702".into(),
-    };
+    let close = Request::Close { method: "crc64".into(), checksum: "0470c08fbc4dc702".into() };
     for (method, target, request) in [
         (
             "GET",
             "/v1-ssync/open?begin=0&directIO=true&end=81920",
-            Request::Open {
-                size: 81920,
-                direct_io: true,
-            },
+            Request::Open { size: 81920, direct_io: true },
         ),
         (
             "GET",
             "/v1-ssync/open?begin=0&directIO=false&end=10",
-            Request::Open {
-                size: 10,
-                direct_io: false,
-            },
+            Request::Open { size: 10, direct_io: false },
         ),
-        (
-            "GET",
-            "/v1-ssync/getChecksum?begin=0&end=4096",
-            Request::GetChecksum(range(0, 4096)),
-        ),
-        (
-            "POST",
-            "/v1-ssync/writeData?begin=1&end=2",
-            Request::WriteData(range(1, 2)),
-        ),
-        (
-            "POST",
-            "/v1-ssync/sendHole?begin=1&end=2",
-            Request::SendHole(range(1, 2)),
-        ),
-        (
-            "GET",
-            "/v1-ssync/getRecordedMetadata",
-            Request::GetRecordedMetadata,
-        ),
-        (
-            "POST",
-            "/v1-ssync/close?checksum=0470c08fbc4dc702&checksumMethod=crc64",
-            close,
-        ),
+        ("GET", "/v1-ssync/getChecksum?begin=0&end=4096", Request::GetChecksum(range(0, 4096))),
+        ("POST", "/v1-ssync/writeData?begin=1&end=2", Request::WriteData(range(1, 2))),
+        ("POST", "/v1-ssync/sendHole?begin=1&end=2", Request::SendHole(range(1, 2))),
+        ("GET", "/v1-ssync/getRecordedMetadata", Request::GetRecordedMetadata),
+        ("POST", "/v1-ssync/close?checksum=0470c08fbc4dc702&checksumMethod=crc64", close),
     ] {
         assert_eq!(Request::parse(method, target).as_ref(), Ok(&request));
-        assert_eq!(
-            (request.method().as_str(), request.target().as_str()),
-            (method, target)
-        );
+        assert_eq!((request.method().as_str(), request.target().as_str()), (method, target));
     }
 }
 
 #[test]
 fn parameters_may_come_in_any_order_among_unknown_ones() {
-    let request = Request::Open {
-        size: 4096,
-        direct_io: true,
-    };
-    assert_eq!(
-        get("open?x=1&directIO=T&end=%34096&begin=%2B0&end=7&y=%"),
-        Ok(request)
-    );
-    assert_eq!(
-        get("getRecordedMetadata?x"),
-        Ok(Request::GetRecordedMetadata)
-    );
+    let request = Request::Open { size: 4096, direct_io: true };
+    assert_eq!(get("open?x=1&directIO=T&end=%34096&begin=%2B0&end=7&y=%"), Ok(request));
+    assert_eq!(get("getRecordedMetadata?x"), Ok(Request::GetRecordedMetadata));
 }
 
 #[test]
 fn an_empty_range_is_left_to_the_server() {
     let empty = range(4096, 4096);
-    assert_eq!(
-        get("getChecksum?begin=4096&end=4096"),
-        Ok(Request::GetChecksum(empty))
-    );
-    assert_eq!(
-        post("writeData?begin=4096&end=4096"),
-        Ok(Request::WriteData(empty))
-    );
-    assert_eq!(
-        post("sendHole?begin=4096&end=4096"),
-        Ok(Request::SendHole(empty))
-    );
+    assert_eq!(get("getChecksum?begin=4096&end=4096"), Ok(Request::GetChecksum(empty)));
+    assert_eq!(post("writeData?begin=4096&end=4096"), Ok(Request::WriteData(empty)));
+    assert_eq!(post("sendHole?begin=4096&end=4096"), Ok(Request::SendHole(empty)));
 }
 
 #[test]
@@ -128,11 +75,7 @@ fn negative_reversed_and_overflowing_ranges_are_400() {
             &format!("{failed}end 4096 is before begin 8192"),
         );
     }
-    refused(
-        get("getChecksum?begin=0&end=-4096"),
-        400,
-        &format!("{failed}end -4096 is negative"),
-    );
+    refused(get("getChecksum?begin=0&end=-4096"), 400, &format!("{failed}end -4096 is negative"));
     refused(
         get("getChecksum?begin=0&end=9223372036854775808"),
         400,
@@ -163,24 +106,14 @@ fn an_image_begins_at_0() {
 
 #[test]
 fn direct_io_takes_whole_blocks_only() {
-    refused(
-        get("open?begin=0&end=1&directIO=1"),
-        500,
-        "invalid file size 1 for directIO",
-    );
+    refused(get("open?begin=0&end=1&directIO=1"), 500, "invalid file size 1 for directIO");
     assert_eq!(
         get("open?begin=0&end=0&directIO=1"),
-        Ok(Request::Open {
-            size: 0,
-            direct_io: true
-        })
+        Ok(Request::Open { size: 0, direct_io: true })
     );
     assert_eq!(
         get("open?begin=0&end=1&directIO=0"),
-        Ok(Request::Open {
-            size: 1,
-            direct_io: false
-        })
+        Ok(Request::Open { size: 1, direct_io: false })
     );
 }
 
@@ -254,11 +187,7 @@ fn a_wrong_method_is_405_before_anything_else_is_looked_at() {
         ("PUT", "close"),
     ] {
         let refusal = Request::parse(method, &format!("{PREFIX}{rest}")).unwrap_err();
-        assert_eq!(
-            (refusal.status, refusal.body().as_str()),
-            (405, ""),
-            "{method} {rest}"
-        );
+        assert_eq!((refusal.status, refusal.body().as_str()), (405, ""), "{method} {rest}");
     }
 }
 
@@ -266,11 +195,7 @@ fn a_wrong_method_is_405_before_anything_else_is_looked_at() {
 fn a_slash_too_many_moves_with_the_query_as_it_came() {
     let refusal = get("getChecksum/?begin=%31&&x").unwrap_err();
     assert_eq!(refusal.status, 301);
-    assert!(
-        refusal
-            .headers()
-            .contains(&("Location", "/v1-ssync/getChecksum?begin=%31&&x".into()))
-    );
+    assert!(refusal.headers().contains(&("Location", "/v1-ssync/getChecksum?begin=%31&&x".into())));
     assert!(!refusal.body().is_empty());
     let refusal = post("close/").unwrap_err();
     assert_eq!(refusal.headers(), [("Location", "/v1-ssync/close".into())]);
@@ -282,46 +207,28 @@ fn a_target_over_the_limit_is_414() {
     let target = |len: usize| format!("{:a<len$}", "/v1-ssync/getRecordedMetadata?");
     let read = Request::parse("GET", &target(MAX_TARGET));
     assert_eq!(read, Ok(Request::GetRecordedMetadata));
-    assert_eq!(
-        Request::parse("GET", &target(MAX_TARGET + 1))
-            .unwrap_err()
-            .status,
-        414
-    );
+    assert_eq!(Request::parse("GET", &target(MAX_TARGET + 1)).unwrap_err().status, 414);
 }
 
 #[test]
 fn values_of_close_default_to_empty() {
     let close = |method: &str, checksum: &str| {
-        Ok(Request::Close {
-            method: method.into(),
-            checksum: checksum.into(),
-        })
+        Ok(Request::Close { method: method.into(), checksum: checksum.into() })
     };
     assert_eq!(post("close"), close("", ""));
     assert_eq!(post("close?checksumMethod=crc64"), close("crc64", ""));
-    assert_eq!(
-        post("close?checksum=a+b%26&checksumMethod="),
-        close("", "a b&")
-    );
+    assert_eq!(post("close?checksum=a+b%26&checksumMethod="), close("", "a b&"));
 }
 
 #[test]
 fn values_of_close_are_bounded_and_text() {
     let longest = "é".repeat(MAX_VALUE / 2);
-    let request = Request::Close {
-        method: longest.clone(),
-        checksum: longest.clone(),
-    };
+    let request = Request::Close { method: longest.clone(), checksum: longest.clone() };
     assert_eq!(Request::parse("POST", &request.target()), Ok(request));
     for key in ["checksum", "checksumMethod"] {
         let message = format!("{key} is longer than 256 bytes");
         refused(post(&format!("close?{key}={longest}x")), 400, &message);
-        refused(
-            post(&format!("close?{key}=%ff")),
-            400,
-            &format!("{key} is not UTF-8"),
-        );
+        refused(post(&format!("close?{key}=%ff")), 400, &format!("{key} is not UTF-8"));
     }
 }
 
@@ -329,14 +236,8 @@ fn values_of_close_are_bounded_and_text() {
 fn a_close_that_no_server_takes_is_sent_without_values() {
     let long = "x".repeat(MAX_VALUE + 1);
     for (method, checksum) in [(long.as_str(), "1"), ("crc64", long.as_str())] {
-        let request = Request::Close {
-            method: method.into(),
-            checksum: checksum.into(),
-        };
-        assert_eq!(
-            request.target(),
-            "/v1-ssync/close?checksum=&checksumMethod="
-        );
+        let request = Request::Close { method: method.into(), checksum: checksum.into() };
+        assert_eq!(request.target(), "/v1-ssync/close?checksum=&checksumMethod=");
     }
 }
 
@@ -352,14 +253,8 @@ fn values() -> impl Strategy<Value = String> {
 fn requests() -> impl Strategy<Value = Request> {
     let blocks = 0..=i64::MAX.unsigned_abs() / BLOCK;
     prop_oneof![
-        blocks.prop_map(|blocks| Request::Open {
-            size: blocks * BLOCK,
-            direct_io: true
-        }),
-        intervals().prop_map(|i| Request::Open {
-            size: i.end(),
-            direct_io: false
-        }),
+        blocks.prop_map(|blocks| Request::Open { size: blocks * BLOCK, direct_io: true }),
+        intervals().prop_map(|i| Request::Open { size: i.end(), direct_io: false }),
         intervals().prop_map(Request::GetChecksum),
         intervals().prop_map(Request::WriteData),
         intervals().prop_map(Request::SendHole),
@@ -380,17 +275,10 @@ fn targets() -> impl Strategy<Value = String> {
 /// A refusal can be written as HTTP as it is.
 fn assert_sendable(refusal: &Refusal) {
     assert!([301, 400, 404, 405, 414, 500].contains(&refusal.status));
-    assert!(
-        !refusal.message.contains(char::is_control),
-        "{:?}",
-        refusal.message
-    );
+    assert!(!refusal.message.contains(char::is_control), "{:?}", refusal.message);
     assert!(refusal.body().len() < 64 << 10);
     for (_, value) in refusal.headers() {
-        assert!(
-            value.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
-            "{value:?}"
-        );
+        assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{value:?}");
     }
 }
 

@@ -1,0 +1,2 @@
+//! Wire v1.
+mod ledger;

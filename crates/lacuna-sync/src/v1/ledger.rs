@@ -1,0 +1,268 @@
+//! What a v1 server knows of the image that it received: which ranges were accounted for, by which
+//! content.
+//!
+//! A client's word counts for nothing at `close`: the original's sends the source's checksum even
+//! after it failed. So every range that was written or hashed is kept here with the CRC-64 of what was
+//! seen, the last word on a range counting, and only a ledger without gaps makes an image complete.
+
+use std::collections::BTreeMap;
+
+use lacuna::Range;
+use lacuna::digest::Crc64;
+
+/// What stands in a range, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Punched: zeros.
+    Hole,
+    /// Bytes with this CRC.
+    Crc(Crc64),
+    /// Something that was accounted for, but whose CRC is lost: a part of a larger range was
+    /// overwritten, or two requests crossed.
+    Unknown,
+    /// The last request for it failed.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    end: u64,
+    content: Content,
+    /// The number of requests when this was entered.
+    age: u32,
+}
+
+/// A request under way.
+struct Active {
+    ticket: u64,
+    range: Range,
+    writes: bool,
+    crossed: bool,
+}
+
+/// The ranges of one image, and the requests under way.
+pub(super) struct Ledger {
+    size: u64,
+    entries: BTreeMap<u64, Entry>,
+    active: Vec<Active>,
+    requests: u64,
+    limits: Limits,
+    /// There were more ranges than are kept: nothing can be said any more.
+    overflowed: bool,
+}
+
+/// How much a ledger keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Ranges kept, at most.
+    pub(super) ranges: usize,
+    /// From so many on, settled neighbours are combined.
+    pub(super) combine_from: usize,
+    /// A range is settled when so many requests came after it: no client has more in flight.
+    pub(super) settled_after: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ranges: 1 << 20, combine_from: 1 << 17, settled_after: 1 << 15 }
+    }
+}
+
+/// How an image stands at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All of it was accounted for; the CRC where it is known.
+    Complete(Option<Crc64>),
+    /// Nothing was heard of this range, or its last request failed.
+    Missing(Range),
+    /// There were too many ranges to keep count.
+    Overflowed,
+}
+
+impl Ledger {
+    pub(super) fn new(size: u64, limits: Limits) -> Self {
+        Self {
+            size,
+            entries: BTreeMap::new(),
+            active: vec![],
+            requests: 0,
+            limits,
+            overflowed: false,
+        }
+    }
+
+    /// A request for `range` begins; it `writes` or only reads. Until [`finish`](Self::finish), it
+    /// counts as failed.
+    pub(super) fn begin(&mut self, range: Range, writes: bool) -> u64 {
+        self.requests += 1;
+        let mut crossed = false;
+        for other in &mut self.active {
+            let overlaps = !other.range.intersect(range).is_empty();
+            if overlaps && (writes || other.writes) {
+                other.crossed = true;
+                crossed = true;
+            }
+        }
+        self.active.push(Active { ticket: self.requests, range, writes, crossed });
+        self.requests
+    }
+
+    /// The request `ticket` ended; `content` is what it left or saw, `None` when it was a read that
+    /// saw nothing to be kept.
+    pub(super) fn finish(&mut self, ticket: u64, content: Option<Content>) {
+        let Some(index) = self.active.iter().position(|active| active.ticket == ticket) else {
+            return;
+        };
+        let active = self.active.swap_remove(index);
+        match content {
+            None => {}
+            Some(Content::Failed) => self.enter(active.range, Content::Failed),
+            Some(_) if active.crossed => self.enter(active.range, Content::Unknown),
+            Some(content) => self.enter(active.range, content),
+        }
+    }
+
+    fn enter(&mut self, range: Range, content: Content) {
+        if range.is_empty() || self.overflowed {
+            return;
+        }
+        self.cut(range);
+        let age = self.requests as u32;
+        self.entries.insert(range.start(), Entry { end: range.end(), content, age });
+        if self.entries.len() > self.limits.ranges {
+            self.entries.clear();
+            self.overflowed = true;
+        }
+    }
+
+    /// Removes what was known of `range`. What is left of an entry at either side keeps its content
+    /// where that can be split.
+    fn cut(&mut self, range: Range) {
+        let first = self.entries.range(..=range.start()).next_back();
+        let from = first.map_or(range.start(), |(start, _)| *start);
+        let overlapping: Vec<_> = self
+            .entries
+            .range(from..range.end())
+            .filter(|(_, entry)| entry.end > range.start())
+            .map(|(start, entry)| (*start, *entry))
+            .collect();
+        for (start, entry) in overlapping {
+            self.entries.remove(&start);
+            let content = match entry.content {
+                Content::Crc(_) => Content::Unknown,
+                content => content,
+            };
+            if start < range.start() {
+                self.entries.insert(start, Entry { end: range.start(), content, ..entry });
+            }
+            if entry.end > range.end() {
+                self.entries.insert(range.end(), Entry { content, ..entry });
+            }
+        }
+    }
+
+    /// The ranges that are to be holes.
+    pub(super) fn holes(&self) -> impl Iterator<Item = Range> + '_ {
+        self.entries.iter().filter_map(|(start, entry)| match entry.content {
+            Content::Hole => Range::new(*start, entry.end),
+            _ => None,
+        })
+    }
+
+    /// How the image stands, once nothing is under way.
+    pub(super) fn verdict(&self) -> Verdict {
+        if self.overflowed {
+            return Verdict::Overflowed;
+        }
+        let mut reached = 0;
+        let mut crc = Some(Crc64::default());
+        for (start, entry) in &self.entries {
+            if *start > reached {
+                return missing(reached, *start);
+            }
+            if entry.content == Content::Failed {
+                return missing(*start, entry.end);
+            }
+            crc = crc.zip(crc_of(*start, entry)).map(|(crc, next)| crc.then(next));
+            reached = entry.end;
+        }
+        match reached < self.size {
+            true => missing(reached, self.size),
+            false => Verdict::Complete(crc),
+        }
+    }
+
+    /// Whether it is time to [`combine`](Self::combine).
+    pub(super) fn is_long(&self) -> bool {
+        self.entries.len() >= self.limits.combine_from
+    }
+
+    /// Combines runs of settled neighbours, and returns the holes that are not kept apart any more:
+    /// they must be holes in the image by now.
+    ///
+    /// A client may punch everything first and write into it later, so a hole is only settled when
+    /// something settled follows it.
+    pub(super) fn combine(&mut self) -> Vec<Range> {
+        let now = self.requests as u32;
+        let mut forgotten = vec![];
+        let mut kept: BTreeMap<u64, Entry> = BTreeMap::new();
+        let mut run: Vec<(u64, Entry)> = vec![];
+        for (start, entry) in std::mem::take(&mut self.entries) {
+            let settled = now.wrapping_sub(entry.age) >= self.limits.settled_after
+                && entry.content != Content::Failed;
+            let joins = run.last().is_none_or(|(_, last)| last.end == start);
+            if !settled || !joins {
+                join(&mut run, &mut kept, &mut forgotten);
+            }
+            match settled {
+                true => run.push((start, entry)),
+                false => drop(kept.insert(start, entry)),
+            }
+        }
+        join(&mut run, &mut kept, &mut forgotten);
+        self.entries = kept;
+        // Do not try again at every request when there was little to combine.
+        self.limits.combine_from = self.limits.combine_from.max(2 * self.entries.len());
+        forgotten
+    }
+}
+
+/// Moves `run` to `kept` as one entry, holes at its end apart.
+fn join(run: &mut Vec<(u64, Entry)>, kept: &mut BTreeMap<u64, Entry>, forgotten: &mut Vec<Range>) {
+    while let Some((start, entry)) = run.pop_if(|(_, entry)| entry.content == Content::Hole) {
+        kept.insert(start, entry);
+    }
+    let Some((first, _)) = run.first().copied() else {
+        return;
+    };
+    let mut joined: Option<(Entry, Option<Crc64>)> = None;
+    for (start, entry) in run.drain(..) {
+        if entry.content == Content::Hole {
+            forgotten.extend(Range::new(start, entry.end));
+        }
+        let crc = crc_of(start, &entry);
+        joined = Some(match joined {
+            None => (entry, crc),
+            Some((_, before)) => (entry, before.zip(crc).map(|(before, crc)| before.then(crc))),
+        });
+    }
+    if let Some((last, crc)) = joined {
+        let content = crc.map_or(Content::Unknown, Content::Crc);
+        kept.insert(first, Entry { content, ..last });
+    }
+}
+
+fn crc_of(start: u64, entry: &Entry) -> Option<Crc64> {
+    match entry.content {
+        Content::Hole => Some(Crc64::zeros(entry.end - start)),
+        Content::Crc(crc) => Some(crc),
+        Content::Unknown | Content::Failed => None,
+    }
+}
+
+fn missing(start: u64, end: u64) -> Verdict {
+    Range::new(start, end).map_or(Verdict::Overflowed, Verdict::Missing)
+}
+
+#[cfg(test)]
+mod tests;
