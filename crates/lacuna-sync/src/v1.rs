@@ -1,2 +1,13 @@
-//! Wire v1.
+//! Wire v1, spoken both ways: Longhorn's ssync protocol, one image over a few HTTP connections.
+
+mod client;
+mod connection;
+mod handler;
+mod holes;
 mod ledger;
+mod sender;
+mod server;
+mod store;
+
+pub use client::{SyncOptions, SyncStats, sync};
+pub use server::{ServeOptions, ServeStats, listen, local_address, serve};

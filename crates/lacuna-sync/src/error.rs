@@ -1,0 +1,138 @@
+//! What can go wrong in a session.
+
+use std::io;
+use std::time::Duration;
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A session that failed. The display says who failed at what; the cause is the
+/// [source](std::error::Error::source), and [`Error::remedy`] says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image on this side.
+    #[error(transparent)]
+    Image(#[from] lacuna::Error),
+    /// Nobody could be reached.
+    #[error("cannot connect to {peer} within {} s", patience.as_secs())]
+    Connect {
+        /// Host and port.
+        peer: String,
+        /// For how long it was tried.
+        patience: Duration,
+        /// What the last try ended in.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke, or brought something that is no HTTP.
+    #[error("{peer} did not answer {request}")]
+    Transport {
+        /// Host and port.
+        peer: String,
+        /// The request that was under way.
+        request: &'static str,
+        /// What happened.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The peer said no.
+    #[error("{peer} refused {request} with status {status}: {message}")]
+    Refused {
+        /// Host and port.
+        peer: String,
+        /// The request.
+        request: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// Its words, cut and made printable.
+        message: String,
+    },
+    /// The peer's answer is none that this protocol knows.
+    #[error("{peer} does not speak Longhorn's ssync protocol")]
+    Answer {
+        /// Host and port.
+        peer: String,
+        /// What was wrong with it.
+        source: lacuna_wire::Error,
+    },
+    /// The client ended the session before all of the image had arrived.
+    #[error("the sync ended with {missing} missing; {kept}")]
+    Incomplete {
+        /// What did not arrive.
+        missing: String,
+        /// Where what did arrive is kept.
+        kept: String,
+    },
+    /// What arrived is not what the client says it sent.
+    #[error(
+        "the image that arrived has the crc64 {found}, the client announced {announced}; {kept}"
+    )]
+    Mismatch {
+        /// Of what arrived.
+        found: String,
+        /// What the client sent with `close`.
+        announced: String,
+        /// Where what did arrive is kept.
+        kept: String,
+    },
+    /// The request does not fit the state of the session.
+    #[error("{0}")]
+    State(&'static str),
+    /// Direct I/O was asked for, for an image of a size that it cannot have.
+    #[error("invalid file size {0} for directIO")]
+    UnalignedSize(u64),
+    /// The client was silent for too long.
+    #[error("no request for {} s; {kept}", after.as_secs())]
+    Idle {
+        /// How long.
+        after: Duration,
+        /// Where what did arrive is kept.
+        kept: String,
+    },
+    /// The runtime could not be started.
+    #[error("cannot start the network runtime")]
+    Runtime {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What the person who reads the error can do.
+    pub fn remedy(&self) -> Option<String> {
+        let text = match self {
+            Self::Image(error) => return error.remedy(),
+            Self::Connect { .. } => {
+                "check host and port, and that the receiver is running (lacuna serve --once FILE)"
+            }
+            Self::Listen { .. } => "choose another port, or stop what uses this one",
+            Self::Transport { .. } => {
+                "check that the receiver is still running, and that it is one; then run the same command again"
+            }
+            Self::Refused { message, .. } if message.contains("no space left") => {
+                "free some space at the receiver and run the same command again"
+            }
+            Self::Refused { status: 409, .. } => "start a new receiver: it serves one sync",
+            Self::Answer { .. } => "check host and port",
+            Self::Incomplete { .. } | Self::Idle { .. } => "run the receiver and the sync again",
+            Self::Mismatch { .. } => {
+                "hash the source again, or remove its .checksum file, and sync again"
+            }
+            Self::UnalignedSize(_) => "use buffered I/O",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Whether the caller asked to stop, which is no fault.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Image(lacuna::Error::Cancelled))
+    }
+}

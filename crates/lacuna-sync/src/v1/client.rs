@@ -1,0 +1,331 @@
+//! The v1 client: makes the image behind a server equal to one on this machine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lacuna::batch::{BATCH_BYTES, Batch};
+use lacuna::checksum_file::ChecksumFile;
+use lacuna::{
+    BLOCK, BufPool, Cancel, Counter, Extent, IoMode, Kind, Layout, LayoutOptions, Progress, Source,
+};
+use lacuna_wire::v1::{self, Interval, Request};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+
+use super::connection::{Connection, Peer};
+use super::sender::{Sender, Work};
+use crate::error::{Error, Result};
+use crate::runtime;
+
+/// How to sync.
+#[derive(Clone, Debug)]
+pub struct SyncOptions {
+    /// How the source is read.
+    pub io: IoMode,
+    /// Whether the server is to write directly. The size must be a multiple of 4096 then.
+    pub direct: bool,
+    /// For how long the server is dialled.
+    pub connect_timeout: Duration,
+    /// For one request and its answer.
+    pub request_timeout: Duration,
+    /// The same for `close`, which waits for the server's disk.
+    pub close_timeout: Duration,
+    /// Further tries of a request that failed.
+    pub retries: u32,
+    /// Requests in flight, each on a connection of its own.
+    pub in_flight: usize,
+    /// Send nothing when both sides have a `.checksum` of one value that is as fresh as the image.
+    /// Longhorn's rule: for names that end in `.img`; it does not see kinds.
+    pub fast: bool,
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        Self {
+            io: IoMode::Auto,
+            direct: true,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(600),
+            retries: 0,
+            in_flight: 16,
+            fast: true,
+        }
+    }
+}
+
+/// What a sync did. The kinds are those of the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncStats {
+    /// Size of the source.
+    pub size_bytes: u64,
+    /// Allocated and written.
+    pub data_bytes: u64,
+    /// Allocated and unwritten; arrives as data.
+    pub zero_bytes: u64,
+    /// Not allocated.
+    pub hole_bytes: u64,
+    /// Read from the source.
+    pub read_bytes: u64,
+    /// Compared with the target by digest.
+    pub compared_bytes: u64,
+    /// Image bytes sent.
+    pub sent_bytes: u64,
+    /// All bytes on the connections, both ways.
+    pub wire_bytes: u64,
+    /// Nothing was sent, because both sides have the same fresh `.checksum`.
+    pub skipped: bool,
+}
+
+/// The pause between tries to reach a server.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a session that failed waits for the server to hear of it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Makes the image behind the server at `address` (`HOST:PORT`) equal to `source`.
+pub fn sync(
+    source: &Path,
+    address: &str,
+    options: &SyncOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<SyncStats> {
+    let source = Arc::new(Source::open(source, options.io)?);
+    let size = source.image().size();
+    if options.direct && !size.is_multiple_of(BLOCK) {
+        return Err(Error::UnalignedSize(size));
+    }
+    progress.total_bytes.set(source.image().allocated_bytes()?.min(size));
+    let peer = Peer {
+        address: address.to_owned(),
+        timeout: options.request_timeout,
+        retries: options.retries,
+        wire: Arc::new(Counter::default()),
+        cancel: cancel.clone(),
+    };
+    let session = Session {
+        source,
+        peer,
+        options: options.clone(),
+        progress: progress.clone(),
+        cancel: cancel.clone(),
+    };
+    let mut stats = runtime::block_on(session.run())?;
+    session.source.image().drop_cache();
+    stats.read_bytes = progress.read_bytes.get();
+    stats.compared_bytes = progress.compared_bytes.get();
+    stats.sent_bytes = progress.sent_bytes.get();
+    stats.wire_bytes = session.peer.wire.get();
+    Ok(stats)
+}
+
+struct Session {
+    source: Arc<Source>,
+    peer: Peer,
+    options: SyncOptions,
+    progress: Arc<Progress>,
+    cancel: Cancel,
+}
+
+impl Session {
+    async fn run(&self) -> Result<SyncStats> {
+        let recorded = match self.options.fast && is_img(self.source.image().path()) {
+            true => ChecksumFile::fresh(self.source.image())?,
+            false => None,
+        };
+        let mut control = Connection::new(self.peer.clone());
+        if let Some(recorded) = &recorded
+            && self.is_recorded_there(&mut control, recorded).await?
+        {
+            let stats = self.count_kinds().await?;
+            self.source.check()?;
+            self.close(control, Some(recorded)).await?;
+            return Ok(SyncStats { skipped: true, ..stats });
+        }
+        let open =
+            Request::Open { size: self.source.image().size(), direct_io: self.options.direct };
+        let existed = self.first(&mut control, &open).await?;
+        let sent = match v1::decode_existed(&existed) {
+            Ok(existed) => self.send_all(&mut control, existed).await,
+            Err(source) => Err(Error::Answer { peer: self.peer.address.clone(), source }),
+        };
+        let sent = sent.and_then(|stats| Ok(self.source.check().map(|()| stats)?));
+        match sent {
+            Ok(stats) => self.close(control, recorded.as_ref()).await.map(|()| stats),
+            Err(failed) => {
+                self.give_up().await;
+                Err(failed)
+            }
+        }
+    }
+
+    /// Asks what nobody was asked before: as long as nobody answers, the server may be starting.
+    async fn first(&self, control: &mut Connection, request: &Request) -> Result<Bytes> {
+        let patience = self.options.connect_timeout;
+        let begun = Instant::now();
+        loop {
+            control.connect(patience.saturating_sub(begun.elapsed())).await?;
+            match control.ask(request, Bytes::new()).await {
+                Err(Error::Transport { .. }) if begun.elapsed() + AGAIN < patience => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn is_recorded_there(
+        &self,
+        control: &mut Connection,
+        here: &ChecksumFile,
+    ) -> Result<bool> {
+        let answer = self.first(control, &Request::GetRecordedMetadata).await;
+        let there: ChecksumFile = match answer {
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(there) => there,
+                Err(_) => return Ok(false),
+            },
+            // There is none, or it speaks of another state of the image.
+            Err(Error::Refused { status: 404 | 500, .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(there.method == here.method && there.checksum == here.checksum)
+    }
+
+    async fn close(&self, mut control: Connection, recorded: Option<&ChecksumFile>) -> Result<()> {
+        let (method, checksum) = match recorded {
+            Some(recorded) => (recorded.method.clone(), recorded.checksum.clone()),
+            None => Default::default(),
+        };
+        let peer = Peer { timeout: self.options.close_timeout, retries: 0, ..self.peer.clone() };
+        control.set_peer(peer);
+        control.ask(&Request::Close { method, checksum }, Bytes::new()).await.map(drop)
+    }
+
+    /// Ends a session that failed. The original's server would take any `close` for success, so no
+    /// checksum goes with it; ours is told by a `writeData` without its bytes, which it refuses and
+    /// remembers, so that no target with a part of the changes passes for complete.
+    async fn give_up(&self) {
+        let cancel = Cancel::default();
+        let peer = Peer { timeout: LAST_WORDS, retries: 0, cancel, ..self.peer.clone() };
+        let mut control = Connection::new(peer);
+        let close = Request::Close { method: String::new(), checksum: String::new() };
+        let first = Interval::new(0, BLOCK).filter(|_| self.source.image().size() > 0);
+        let taint = first.map(Request::WriteData);
+        for request in taint.iter().chain([&close]) {
+            match control.ask(request, Bytes::new()).await {
+                Ok(_) | Err(Error::Refused { .. }) => {}
+                Err(error) => {
+                    tracing::debug!(error = lacuna::describe(&error), "could not say goodbye");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The kinds of the source, without sending anything.
+    async fn count_kinds(&self) -> Result<SyncStats> {
+        let source = self.source.clone();
+        runtime::blocking(move || {
+            let mut stats = SyncStats { size_bytes: source.image().size(), ..Default::default() };
+            for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+                stats.count(&extent?);
+            }
+            Ok(stats)
+        })
+        .await
+    }
+
+    /// Sends whatever the target lacks.
+    async fn send_all(&self, control: &mut Connection, existed: bool) -> Result<SyncStats> {
+        let size = self.source.image().size();
+        // "Did not exist" may mean: when the server started. One hole makes it true, and then no
+        // other hole has to be sent.
+        if let Some(all) = Interval::new(0, size.next_multiple_of(BLOCK))
+            && !existed
+            && size > 0
+        {
+            control.ask(&Request::SendHole(all), Bytes::new()).await?;
+        }
+        let (work, queue) = mpsc::channel(self.options.in_flight.max(1));
+        let queue = Arc::new(Mutex::new(queue));
+        let pool = BufPool::new(BATCH_BYTES as usize);
+        let mut senders = JoinSet::new();
+        for _ in 0..self.options.in_flight.max(1) {
+            let sender = Sender {
+                source: self.source.clone(),
+                connection: Connection::new(self.peer.clone()),
+                existed,
+                pool: pool.clone(),
+                progress: self.progress.clone(),
+            };
+            senders.spawn(sender.run(queue.clone()));
+        }
+        let (source, cancel) = (self.source.clone(), self.cancel.clone());
+        let walked = runtime::blocking(move || walk(&source, existed, &work, &cancel)).await;
+        let mut failed = None;
+        while let Some(ended) = senders.join_next().await {
+            let ended = ended.map_err(|error| Error::Runtime { source: error.into() });
+            if let Err(error) = ended.flatten() {
+                failed.get_or_insert(error);
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => walked,
+        }
+    }
+}
+
+impl SyncStats {
+    fn count(&mut self, extent: &Extent) {
+        let bytes = extent.range.len();
+        match extent.kind {
+            Kind::Data => self.data_bytes += bytes,
+            Kind::Zero => self.zero_bytes += bytes,
+            Kind::Hole => self.hole_bytes += bytes,
+        }
+    }
+}
+
+/// Cuts the source's layout into work. Ends early, and well, when nobody takes work any more: who
+/// stopped has the error.
+fn walk(
+    source: &Source,
+    holes: bool,
+    work: &mpsc::Sender<Work>,
+    cancel: &Cancel,
+) -> Result<SyncStats> {
+    let mut stats = SyncStats { size_bytes: source.image().size(), ..SyncStats::default() };
+    let mut batch = Batch::new();
+    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+        let extent = extent?;
+        cancel.check()?;
+        stats.count(&extent);
+        if extent.kind == Kind::Hole {
+            if holes && work.blocking_send(Work::Hole(extent.range)).is_err() {
+                return Ok(stats);
+            }
+            continue;
+        }
+        for range in extent.range.pieces(BATCH_BYTES) {
+            if let Some(full) = batch.push(Extent { range, ..extent })
+                && work.blocking_send(Work::Batch(full)).is_err()
+            {
+                return Ok(stats);
+            }
+        }
+    }
+    if !batch.ranges().is_empty() {
+        // Nobody there to take it: see above.
+        let _ = work.blocking_send(Work::Batch(batch));
+    }
+    Ok(stats)
+}
+
+fn is_img(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "img")
+}

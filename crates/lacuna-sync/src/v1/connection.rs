@@ -1,0 +1,216 @@
+//! One HTTP connection of a client, dialled when it is needed and again when it broke.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{ACCEPT, HOST, USER_AGENT};
+use hyper_util::rt::TokioIo;
+use lacuna::{Cancel, Counter};
+use lacuna_wire::v1::{self, Request};
+use tokio::net::TcpStream;
+
+use crate::error::{Error, Result};
+use crate::runtime::POLL;
+use crate::traffic::Counted;
+
+/// No answer of this protocol is longer, in bytes.
+const ANSWER: usize = 64 << 10;
+
+/// Words of a peer that are shown, at most.
+const WORDS: usize = 400;
+
+/// Who is called, and how patiently.
+#[derive(Clone)]
+pub(super) struct Peer {
+    /// `HOST:PORT`.
+    pub(super) address: String,
+    /// For one request, from sending to the end of the answer.
+    pub(super) timeout: Duration,
+    /// Further tries of a request that failed.
+    pub(super) retries: u32,
+    pub(super) wire: Arc<Counter>,
+    pub(super) cancel: Cancel,
+}
+
+/// A connection to a peer.
+pub(super) struct Connection {
+    peer: Peer,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The pause before the first further try; it doubles with each,
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Connection {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self { peer, sender: None }
+    }
+
+    /// `HOST:PORT`.
+    pub(super) fn address(&self) -> &str {
+        &self.peer.address
+    }
+
+    /// From here on, with these limits; the connection stays.
+    pub(super) fn set_peer(&mut self, peer: Peer) {
+        self.peer = peer;
+    }
+
+    /// Dials, unless it is connected, until somebody answers, for `patience`: at once, once more, and then every second.
+    pub(super) async fn connect(&mut self, patience: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let mut pause = Duration::ZERO;
+        while self.is_broken() {
+            self.peer.cancel.check()?;
+            let left = patience.saturating_sub(begun.elapsed());
+            let source = match tokio::time::timeout(left, self.dial()).await {
+                Ok(Ok(sender)) => {
+                    self.sender = Some(sender);
+                    break;
+                }
+                Ok(Err(error)) => io::Error::other(error),
+                Err(_) => io::ErrorKind::TimedOut.into(),
+            };
+            if begun.elapsed() + pause >= patience {
+                let peer = self.peer.address.clone();
+                return Err(Error::Connect { peer, patience, source });
+            }
+            self.sleep(pause).await?;
+            pause = Duration::from_secs(1);
+        }
+        Ok(())
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, Cause> {
+        let stream = TcpStream::connect(&self.peer.address).await?;
+        stream.set_nodelay(true)?;
+        let stream = TokioIo::new(Counted::new(stream, self.peer.wire.clone()));
+        let (sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    /// Sends `request` with `body` and returns the body of the 200 answer. A status of 4xx but 429
+    /// is final; everything else is tried again as often as the peer's retries say.
+    pub(super) async fn ask(&mut self, request: &Request, body: Bytes) -> Result<Bytes> {
+        let mut pause = FIRST_PAUSE;
+        let mut tries = self.peer.retries;
+        loop {
+            let error = match self.ask_once(request, body.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let is_final = matches!(error, Error::Refused { status: 300..=428 | 430..=499, .. })
+                || error.is_cancelled();
+            if is_final || tries == 0 {
+                return Err(error);
+            }
+            tries -= 1;
+            tracing::warn!(error = lacuna::describe(&error), ?pause, "trying again");
+            self.sleep(pause).await?;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    async fn sleep(&self, pause: Duration) -> Result<()> {
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            self.peer.cancel.check()?;
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn ask_once(&mut self, request: &Request, body: Bytes) -> Result<Bytes> {
+        let (peer, timeout) = (self.peer.clone(), self.peer.timeout);
+        let exchange = async {
+            let reused = self.sender.as_ref().is_some_and(|sender| !sender.is_closed());
+            match self.exchange(request, body.clone()).await {
+                // The server may drop an idle connection at the moment it is used again.
+                Err(_) if reused && self.is_broken() => self.exchange(request, body).await,
+                answer => answer,
+            }
+        };
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(timeout, exchange) => match answer {
+                Ok(answer) => answer,
+                Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f32()).into()),
+            },
+            () = cancelled(&peer.cancel) => {
+                self.sender = None;
+                return Err(lacuna::Error::Cancelled.into());
+            }
+        };
+        match answer {
+            Ok((200, body)) => Ok(body),
+            Ok((status, body)) => Err(Error::Refused {
+                peer: peer.address,
+                request: name(request),
+                status,
+                message: printable(&body),
+            }),
+            Err(source) => {
+                self.sender = None;
+                Err(Error::Transport { peer: peer.address, request: name(request), source })
+            }
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.sender.as_ref().is_none_or(SendRequest::is_closed)
+    }
+
+    async fn exchange(&mut self, request: &Request, body: Bytes) -> Result<(u16, Bytes), Cause> {
+        if self.is_broken() {
+            self.sender = Some(self.dial().await?);
+        }
+        let Some(sender) = &mut self.sender else { return Err("no connection".into()) };
+        sender.ready().await?;
+        let message = hyper::Request::builder()
+            .method(request.method().as_str())
+            .uri(request.target())
+            .header(HOST, &self.peer.address)
+            .header(USER_AGENT, concat!("lacuna/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, v1::JSON)
+            .body(Full::new(body))?;
+        let answer = sender.send_request(message).await?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ANSWER).collect().await?.to_bytes();
+        Ok((status, body))
+    }
+}
+
+async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Open { .. } => "open",
+        Request::GetChecksum(_) => "getChecksum",
+        Request::WriteData(_) => "writeData",
+        Request::SendHole(_) => "sendHole",
+        Request::GetRecordedMetadata => "getRecordedMetadata",
+        Request::Close { .. } => "close",
+    }
+}
+
+/// A peer's words, cut, on one line and without control characters.
+fn printable(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.trim().chars().take(WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,283 @@
+//! From an HTTP request to an answer.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Request as HttpRequest, Response, StatusCode};
+use lacuna::{BufPool, PooledBuf};
+use lacuna_wire::v1::{self, Interval, Refusal, Request, check_body};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+
+use super::store::{Opened, Store};
+use crate::error::{Error, Result};
+use crate::runtime::blocking;
+
+/// Bodies in memory at the same time: each is whole there before it is written.
+const BODIES: usize = 8;
+
+/// Ranges hashed at the same time; more than there are cores would only crowd the memory.
+const HASHES: usize = 8;
+
+/// What a client may still send of a body that is refused, before the connection is cut.
+const DRAIN: u64 = 2 * v1::MAX_BODY as u64;
+
+/// Answers the requests of one session.
+pub(super) struct Handler {
+    store: Arc<Store>,
+    stall: Duration,
+    /// Held by every request but `close`, which so waits for the others.
+    gate: Arc<RwLock<()>>,
+    closing: AtomicBool,
+    closed: watch::Sender<bool>,
+    outcome: Mutex<Option<Result<()>>>,
+    bodies: Semaphore,
+    hashes: Semaphore,
+    pool: BufPool,
+}
+
+/// A 200 answer.
+enum Answer {
+    Empty,
+    Json(Vec<u8>),
+}
+
+impl Handler {
+    pub(super) fn new(store: Arc<Store>, stall: Duration, closed: watch::Sender<bool>) -> Self {
+        Self {
+            store,
+            stall,
+            gate: Arc::default(),
+            closing: AtomicBool::new(false),
+            closed,
+            outcome: Mutex::new(None),
+            bodies: Semaphore::new(BODIES),
+            hashes: Semaphore::new(HASHES),
+            pool: BufPool::new(v1::MAX_BODY),
+        }
+    }
+
+    /// How `close` ended, once it has.
+    pub(super) fn outcome(&self) -> Option<Result<()>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: HttpRequest<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
+        let parsed = Request::parse(request.method().as_str(), &target);
+        let answer = match parsed {
+            Ok(parsed) => self.dispatch(parsed, request.into_body()).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &answer {
+            tracing::info!(target, status = refusal.status, refusal.message, "refused");
+        }
+        Ok(respond(answer))
+    }
+
+    async fn dispatch(
+        self: Arc<Self>,
+        request: Request,
+        body: Incoming,
+    ) -> Result<Answer, Refusal> {
+        if let Request::Close { method, checksum } = request {
+            return self.close(method, checksum).await;
+        }
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(refuse(&Error::State("the image is closed")));
+        }
+        let gate = self.gate.clone().read_owned().await;
+        match request {
+            Request::Open { size, direct_io } => {
+                let existed = self.on_store(gate, move |store| store.open(size, direct_io)).await?;
+                Ok(Answer::Json(v1::encode_existed(existed).into()))
+            }
+            Request::GetRecordedMetadata => {
+                let metadata = self.on_store(gate, |store| Ok(store.recorded_metadata())).await?;
+                metadata.map(Answer::Json)
+            }
+            Request::GetChecksum(interval) => {
+                let _one = self.hashes.acquire().await;
+                let hash = move |store: &Store| store.opened()?.checksum(interval);
+                let checksum = self.on_store(gate, hash).await?;
+                Ok(Answer::Json(v1::encode_checksum(checksum.as_ref()).into()))
+            }
+            Request::SendHole(interval) if interval.is_empty() => Err(empty_hole(interval)),
+            Request::SendHole(interval) => {
+                let punch = move |store: &Store| store.opened()?.begin_write(interval)?.punch();
+                self.on_store(gate, punch).await.map(|()| Answer::Empty)
+            }
+            Request::WriteData(interval) => self.write(gate, interval, body).await,
+            Request::Close { .. } => Err(Refusal::failed("close was answered before")),
+        }
+    }
+
+    /// Runs `work` where it may block; the gate stays held until it has ended, whether the client
+    /// still waits or not.
+    async fn on_store<T: Send + 'static>(
+        &self,
+        gate: OwnedRwLockReadGuard<()>,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.store.clone();
+        let work = move || {
+            let _gate = gate;
+            work(&store)
+        };
+        blocking(work).await.map_err(|error| refuse(&error))
+    }
+
+    async fn write(
+        &self,
+        gate: OwnedRwLockReadGuard<()>,
+        interval: Interval,
+        mut body: Incoming,
+    ) -> Result<Answer, Refusal> {
+        let opened = match self.store.opened() {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.drain(body, refuse(&error)).await),
+        };
+        let _one = self.bodies.acquire().await;
+        let begin = opened.clone();
+        let ticket = blocking(move || begin.begin_write(interval)).await;
+        let ticket = ticket.map_err(|error| refuse(&error))?;
+        let bytes = match self.receive(&opened, interval, &mut body).await {
+            Ok(bytes) => bytes,
+            Err(refusal) => {
+                drop(ticket);
+                return Err(self.drain(body, refusal).await);
+            }
+        };
+        self.on_store(gate, move |_| ticket.write(&bytes)).await.map(|()| Answer::Empty)
+    }
+
+    /// The whole body, of the one length that fits the range.
+    async fn receive(
+        &self,
+        opened: &Opened,
+        interval: Interval,
+        body: &mut Incoming,
+    ) -> Result<PooledBuf, Refusal> {
+        use hyper::body::Body;
+        if let Some(length) = body.size_hint().exact() {
+            check_body(interval, opened.size(), length)?;
+        }
+        let mut bytes = self.pool.take();
+        let mut received = 0;
+        while let Some(frame) = self.next_frame(body).await? {
+            let end = received + frame.len();
+            match bytes.get_mut(received..end) {
+                Some(room) => room.copy_from_slice(&frame),
+                None => return Err(Refusal::new(413, "the body is larger than any range")),
+            }
+            received = end;
+        }
+        check_body(interval, opened.size(), received as u64)?;
+        bytes.truncate(received);
+        Ok(bytes)
+    }
+
+    async fn next_frame(&self, body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let frame = tokio::time::timeout(self.stall, body.frame()).await;
+            let frame = frame.map_err(|_| Refusal::new(408, "the body does not arrive"))?;
+            match frame {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(Refusal::new(400, format!("the body ended early: {error}")));
+                }
+            }
+        }
+    }
+
+    /// Takes in what is left of a refused body, so that the client reads the refusal and not a reset.
+    async fn drain(&self, mut body: Incoming, refusal: Refusal) -> Refusal {
+        use hyper::body::Body;
+        if body.size_hint().exact().is_none_or(|length| length > DRAIN) {
+            return refusal;
+        }
+        while let Ok(Some(_)) = self.next_frame(&mut body).await {}
+        refusal
+    }
+
+    /// Refuses whatever comes from here on, waits for what is under way, and ends the session. The
+    /// work goes on when the client does not wait for the answer.
+    async fn close(self: Arc<Self>, method: String, checksum: String) -> Result<Answer, Refusal> {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Err(refuse(&Error::State("the image is closed")));
+        }
+        let ending = tokio::spawn(async move {
+            let all = self.gate.clone().write_owned().await;
+            let store = self.store.clone();
+            let closed = blocking(move || {
+                let _all = all;
+                store.close(&method, &checksum)
+            })
+            .await;
+            let answer = closed.as_ref().map(|()| Answer::Empty).map_err(refuse);
+            *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(closed);
+            self.closed.send_replace(true);
+            answer
+        });
+        match ending.await {
+            Ok(answer) => answer,
+            Err(error) => Err(Refusal::failed(error.to_string())),
+        }
+    }
+}
+
+/// The original's words for a hole without bytes, counted in blocks.
+fn empty_hole(interval: Interval) -> Refusal {
+    let block = interval.begin() / v1::BLOCK;
+    Refusal::failed(format!(
+        "failed to punch hole interval [{block:8}:{block:8}]({:3}): invalid argument",
+        0
+    ))
+}
+
+fn refuse(error: &Error) -> Refusal {
+    match error {
+        Error::State(_) => Refusal::new(409, error.to_string()),
+        Error::UnalignedSize(_) => Refusal::failed(error.to_string()),
+        Error::Image(error) => Refusal::failed(lacuna::describe(error)),
+        error => Refusal::failed(lacuna::describe(error)),
+    }
+}
+
+fn respond(answer: Result<Answer, Refusal>) -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    let headers = match &answer {
+        Ok(Answer::Empty) => vec![],
+        Ok(Answer::Json(_)) => vec![(CONTENT_TYPE.as_str(), v1::JSON.to_owned())],
+        Err(refusal) => refusal.headers(),
+    };
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    *response.body_mut() = match answer {
+        Ok(Answer::Empty) => Full::default(),
+        Ok(Answer::Json(json)) => Full::new(json.into()),
+        Err(refusal) => {
+            let status = StatusCode::from_u16(refusal.status);
+            *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Full::new(refusal.body().into())
+        }
+    };
+    response
+}

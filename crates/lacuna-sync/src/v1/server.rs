@@ -1,0 +1,226 @@
+//! The v1 server: one listener, one image, one session, then it ends.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use jiff::tz::TimeZone;
+use lacuna::{Cancel, Counter, Progress};
+use tokio::sync::{Semaphore, watch};
+
+use super::handler::Handler;
+use super::store::Store;
+use crate::error::{Error, Result};
+use crate::runtime;
+use crate::traffic::Counted;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The zone that the `change_time` of a recorded `.checksum` is printed in.
+    pub zone: TimeZone,
+    /// The server ends when no request was in progress for so long.
+    pub idle: Duration,
+    /// A connection without a request is dropped after so long.
+    pub keep_alive: Duration,
+    /// A request whose body makes no headway for so long is given up.
+    pub stall: Duration,
+    /// Connections at the same time; more wait to be accepted.
+    pub connections: usize,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            zone: TimeZone::UTC,
+            idle: Duration::from_secs(300),
+            keep_alive: Duration::from_secs(240),
+            stall: Duration::from_secs(60),
+            connections: 128,
+        }
+    }
+}
+
+/// What a server did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeStats {
+    /// Written to the image.
+    pub written_bytes: u64,
+    /// Read and hashed for the client to compare.
+    pub compared_bytes: u64,
+    /// All bytes on its connections, both ways.
+    pub wire_bytes: u64,
+}
+
+/// How long answers under way may take to leave once the session is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Binds `address`, `HOST:PORT`.
+pub fn listen(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .map_err(|source| Error::Listen { address: address.to_owned(), source })
+}
+
+/// Serves the image at `path` until a client has closed it, nobody asks for anything any more, or
+/// `cancel`. An error means that the image is not complete, and says where what arrived is kept.
+pub fn serve(
+    path: &Path,
+    listener: TcpListener,
+    options: &ServeOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<ServeStats> {
+    let wire = Arc::new(Counter::default());
+    let store = Arc::new(Store::new(path, options.zone.clone(), progress.clone()));
+    let ended = runtime::block_on(run(store.clone(), listener, options, wire.clone(), cancel))?;
+    match ended {
+        Ended::Closed(result) => result?,
+        Ended::Idle => {
+            return Err(Error::Idle { after: options.idle, kept: store.abandon() });
+        }
+        Ended::Cancelled => {
+            tracing::warn!("{}", store.abandon());
+            return Err(lacuna::Error::Cancelled.into());
+        }
+    }
+    progress.done_bytes.set(progress.total_bytes.get());
+    Ok(ServeStats {
+        written_bytes: progress.written_bytes.get(),
+        compared_bytes: progress.compared_bytes.get(),
+        wire_bytes: wire.get(),
+    })
+}
+
+enum Ended {
+    Closed(Result<()>),
+    Idle,
+    Cancelled,
+}
+
+async fn run(
+    store: Arc<Store>,
+    listener: TcpListener,
+    options: &ServeOptions,
+    wire: Arc<Counter>,
+    cancel: &Cancel,
+) -> Result<Ended> {
+    let listener = runtime::adopt(listener)?;
+    let activity = Arc::new(Activity::new());
+    let (closed, mut ending) = watch::channel(false);
+    let handler = Arc::new(Handler::new(store, options.stall, closed));
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(options.connections));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(options.keep_alive).half_close(false);
+    let ended = loop {
+        let accepted = tokio::select! {
+            place_and_stream = accept(&listener, &places) => place_and_stream,
+            _ = ending.wait_for(|ending| *ending) => break handler.outcome().map(Ended::Closed),
+            reason = stop(&activity, options.idle, cancel) => break Some(reason),
+        };
+        let Some((place, stream)) = accepted else { continue };
+        let (handler, activity) = (handler.clone(), activity.clone());
+        let service = service_fn(move |request| {
+            let (handler, busy) = (handler.clone(), activity.begin());
+            async move {
+                let answer = handler.answer(request).await;
+                drop(busy);
+                answer
+            }
+        });
+        let stream = TokioIo::new(Counted::new(stream, wire.clone()));
+        let connection = graceful.watch(http.serve_connection(stream, service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(place);
+        });
+    };
+    // Answers that are on their way out still leave; nothing new comes in.
+    drop(listener);
+    if tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await.is_err() {
+        tracing::debug!("connections cut");
+    }
+    Ok(ended.unwrap_or(Ended::Cancelled))
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+/// The next connection, when there is a place for it.
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(Place, tokio::net::TcpStream)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            tracing::debug!(%peer, "connection accepted");
+            stream.set_nodelay(true).ok()?;
+            Some((place, stream))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+/// Waits for a reason to stop without `close`.
+async fn stop(activity: &Activity, idle: Duration, cancel: &Cancel) -> Ended {
+    loop {
+        if cancel.is_cancelled() {
+            return Ended::Cancelled;
+        }
+        if activity.idle_for() >= idle {
+            return Ended::Idle;
+        }
+        tokio::time::sleep(runtime::POLL).await;
+    }
+}
+
+/// Whether requests are in progress, and since when not.
+struct Activity {
+    requests: AtomicUsize,
+    since: Mutex<Instant>,
+}
+
+/// A request in progress.
+struct Busy(Arc<Activity>);
+
+impl Activity {
+    fn new() -> Self {
+        Self { requests: AtomicUsize::new(0), since: Mutex::new(Instant::now()) }
+    }
+
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        Busy(self.clone())
+    }
+
+    fn idle_for(&self) -> Duration {
+        match self.requests.load(Ordering::SeqCst) {
+            0 => self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.requests.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Where a server listens, for messages.
+pub fn local_address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|source| Error::Listen { address: String::new(), source })
+}

@@ -1,0 +1,336 @@
+//! The image behind a v1 server: what each request does to it. Blocking.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::tz::TimeZone;
+use lacuna::checksum_file::{self, CRC64, ChecksumFile};
+use lacuna::digest::Hasher;
+use lacuna::layout::{Layout, LayoutOptions};
+use lacuna::{BLOCK, BufPool, Image, IoMode, Kind, Progress, Range, Target, TargetOptions};
+use lacuna_wire::v1::{Interval, Refusal};
+
+use super::holes;
+use super::ledger::{Content, Ledger, Limits, Verdict};
+use crate::error::{Error, Result};
+
+/// Bytes read at a time for a digest.
+const PIECE: usize = 1 << 20;
+
+/// What was written is made durable every so many bytes, so that `close` does not take long.
+const SYNC_EVERY: u64 = 256 << 20;
+
+/// One image that one client may open, fill and close.
+pub(super) struct Store {
+    path: PathBuf,
+    zone: TimeZone,
+    progress: Arc<Progress>,
+    pieces: BufPool,
+    state: Mutex<State>,
+}
+
+enum State {
+    Idle,
+    Open(Arc<Opened>),
+    Closed,
+}
+
+/// An image between `open` and `close`.
+pub(super) struct Opened {
+    target: Target,
+    size: u64,
+    direct: bool,
+    /// Whether there was something to compare with.
+    existed: bool,
+    ledger: Mutex<Ledger>,
+    unsynced: AtomicU64,
+    progress: Arc<Progress>,
+    pieces: BufPool,
+}
+
+impl Store {
+    pub(super) fn new(path: &Path, zone: TimeZone, progress: Arc<Progress>) -> Self {
+        let state = Mutex::new(State::Idle);
+        Self { path: path.to_owned(), zone, progress, pieces: BufPool::new(PIECE), state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the image and gives it its size. True when there is content to compare with; a second
+    /// `open` finds what the first one made.
+    pub(super) fn open(&self, size: u64, direct: bool) -> Result<bool> {
+        let mut state = self.state();
+        match &*state {
+            State::Idle => {}
+            State::Open(opened) if opened.size == size && opened.direct == direct => {
+                return Ok(true);
+            }
+            State::Open(_) => {
+                return Err(Error::State("the image is open with another size or directIO"));
+            }
+            State::Closed => return Err(Error::State("the image is closed")),
+        }
+        if direct && !size.is_multiple_of(BLOCK) {
+            return Err(Error::UnalignedSize(size));
+        }
+        let io = if direct { IoMode::Direct } else { IoMode::Buffered };
+        let mut target =
+            Target::open(&self.path, &TargetOptions { io, ..TargetOptions::default() })?;
+        let existed = target.has_content();
+        target.void_record()?;
+        target.resize(size)?;
+        self.progress.total_bytes.set(size);
+        *state = State::Open(Arc::new(Opened {
+            target,
+            size,
+            direct,
+            existed,
+            ledger: Mutex::new(Ledger::new(size, Limits::default())),
+            unsynced: AtomicU64::new(0),
+            progress: self.progress.clone(),
+            pieces: self.pieces.clone(),
+        }));
+        Ok(existed)
+    }
+
+    /// The image, when it is open.
+    pub(super) fn opened(&self) -> Result<Arc<Opened>> {
+        match &*self.state() {
+            State::Idle => Err(Error::State("the image is not open: send open first")),
+            State::Open(opened) => Ok(opened.clone()),
+            State::Closed => Err(Error::State("the image is closed")),
+        }
+    }
+
+    /// The `.checksum` file, verbatim, when it speaks of the image as it is.
+    pub(super) fn recorded_metadata(&self) -> Result<Vec<u8>, Refusal> {
+        let failed = |error: lacuna::Error| Refusal::failed(lacuna::describe(&error));
+        let Some(text) = ChecksumFile::read_text(&self.path).map_err(failed)? else {
+            let path = checksum_file::path_of(&self.path);
+            return Err(Refusal::new(
+                404,
+                format!(
+                    "failed to open checksum file: open {}: no such file or directory",
+                    path.display()
+                ),
+            ));
+        };
+        let image = Image::open(&self.path, &lacuna::ImageOptions::default()).map_err(failed)?;
+        let stamp = image.stamp().map_err(failed)?;
+        let recorded = ChecksumFile::read(&self.path).map_err(failed)?;
+        if recorded.as_ref().is_some_and(|recorded| recorded.is_fresh(&stamp)) {
+            return Ok(text);
+        }
+        let current = checksum_file::change_time(&stamp, &self.zone).unwrap_or_default();
+        let expected = recorded.map(|recorded| recorded.change_time).unwrap_or_default();
+        Err(Refusal::failed(format!(
+            "disk file {} is changed (current change time {current}, expected change time {expected})",
+            self.path.display()
+        )))
+    }
+
+    /// Ends the session, when nothing is under way any more: an image that is complete becomes
+    /// durable and takes its name, and its checksum is recorded if it is the announced one.
+    pub(super) fn close(&self, method: &str, checksum: &str) -> Result<()> {
+        let opened = match std::mem::replace(&mut *self.state(), State::Closed) {
+            State::Idle => return Ok(()),
+            State::Closed => return Err(Error::State("the image is closed")),
+            State::Open(opened) => opened,
+        };
+        match Arc::into_inner(opened) {
+            Some(opened) => opened.finish(method, checksum, &self.zone),
+            None => Err(Error::State("a request is still under way")),
+        }
+    }
+
+    /// Makes what has arrived durable and says where it is kept, when a session ends without
+    /// `close`.
+    pub(super) fn abandon(&self) -> String {
+        match std::mem::replace(&mut *self.state(), State::Closed) {
+            State::Open(opened) => opened.keep(),
+            State::Idle | State::Closed => "nothing had been opened".to_owned(),
+        }
+    }
+}
+
+/// A request for a range of the image. It counts as failed unless it succeeds.
+pub(super) struct Ticket {
+    opened: Arc<Opened>,
+    number: u64,
+    range: Range,
+    outcome: Option<Content>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.opened.ledger().finish(self.number, self.outcome);
+    }
+}
+
+impl Opened {
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn within(&self, interval: Interval) -> Range {
+        let within = interval.within(self.size);
+        Range::new(within.begin(), within.end()).unwrap_or(Range::to(0))
+    }
+
+    /// A request that writes `interval` begins.
+    pub(super) fn begin_write(self: &Arc<Self>, interval: Interval) -> Result<Ticket> {
+        let range = self.within(interval);
+        let mut ledger = self.ledger();
+        if ledger.is_long() {
+            let forgotten = ledger.combine();
+            holes::mend(&self.target, &forgotten)?;
+        }
+        let number = ledger.begin(range, true);
+        Ok(Ticket { opened: self.clone(), number, range, outcome: Some(Content::Failed) })
+    }
+
+    fn begin_read(self: &Arc<Self>, range: Range) -> Ticket {
+        let number = self.ledger().begin(range, false);
+        Ticket { opened: self.clone(), number, range, outcome: None }
+    }
+
+    /// The SHA-512 of `interval`, or `None` when not all of it is allocated.
+    pub(super) fn checksum(self: &Arc<Self>, interval: Interval) -> Result<Option<[u8; 64]>> {
+        let range = self.within(interval);
+        let mut ticket = self.begin_read(range);
+        if range.is_empty() || self.has(range, Kind::Hole)? {
+            return Ok(None);
+        }
+        let (mut sha512, mut crc64) = (Hasher::sha512(), lacuna::digest::Crc64::default());
+        let mut buf = self.pieces.take();
+        for piece in range.pieces(PIECE as u64) {
+            let bytes = &mut buf[..piece.len() as usize];
+            self.target.image().read_at(bytes, piece.start())?;
+            sha512.update(bytes);
+            crc64 = crc64.then(lacuna::digest::Crc64::of(bytes));
+        }
+        ticket.outcome = Some(Content::Crc(crc64));
+        self.progress.compared_bytes.add(range.len());
+        if self.existed {
+            self.progress.done_bytes.add(range.len());
+        }
+        Ok(sha512.finish().try_into().ok())
+    }
+
+    /// Whether any of `range` is a hole, or, for another kind, is allocated.
+    fn has(&self, range: Range, kind: Kind) -> Result<bool> {
+        let options = LayoutOptions { range: Some(range), flush: false };
+        for extent in Layout::new(self.target.image(), &options)? {
+            if (extent?.kind == Kind::Hole) == (kind == Kind::Hole) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn sync_now_and_then(&self, written: u64) -> Result<()> {
+        let before = self.unsynced.fetch_add(written, Ordering::Relaxed);
+        if before / SYNC_EVERY != (before + written) / SYNC_EVERY {
+            self.target.image().sync()?;
+        }
+        Ok(())
+    }
+
+    /// Says where what has arrived is, after making it durable as far as that goes.
+    fn keep(&self) -> String {
+        if let Err(error) = self.target.image().sync() {
+            tracing::warn!(error = lacuna::describe(&error), "what had arrived may not be durable");
+        }
+        match (self.target.is_written(), self.target.existed()) {
+            (false, true) => "the image was not changed".to_owned(),
+            (true, true) => {
+                format!("{} is marked unfinished", self.target.path().display())
+            }
+            (_, false) => {
+                format!("what arrived is kept in {}", self.target.image().path().display())
+            }
+        }
+    }
+
+    fn finish(self, method: &str, checksum: &str, zone: &TimeZone) -> Result<()> {
+        let verdict = self.ledger().verdict();
+        let crc = match verdict {
+            Verdict::Complete(crc) => crc,
+            // The client opened the image and left it as it was.
+            _ if self.target.existed() && !self.target.is_written() => return Ok(()),
+            Verdict::Missing(range) => {
+                return Err(Error::Incomplete {
+                    missing: format!("bytes {range}"),
+                    kept: self.keep(),
+                });
+            }
+            Verdict::Overflowed => {
+                let missing = "too many scattered ranges to account for".to_owned();
+                return Err(Error::Incomplete { missing, kept: self.keep() });
+            }
+        };
+        let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
+        let verified = crc.map(|crc| crc.to_string()).filter(|_| announced.is_some());
+        if let (Some(found), Some(announced)) = (&verified, announced)
+            && found != announced
+        {
+            let (found, announced) = (found.clone(), announced.to_owned());
+            return Err(Error::Mismatch { found, announced, kept: self.keep() });
+        }
+        let holes: Vec<_> = self.ledger().holes().collect();
+        holes::mend(&self.target, &holes)?;
+        let (path, image) = (self.target.path().to_owned(), self.target.commit()?);
+        match verified {
+            Some(checksum) => record(&path, &image, checksum, zone),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the `.checksum` of an image that is durable.
+fn record(path: &Path, image: &Image, checksum: String, zone: &TimeZone) -> Result<()> {
+    let Some(change_time) = checksum_file::change_time(&image.stamp()?, zone) else {
+        return Ok(());
+    };
+    let file = ChecksumFile {
+        method: CRC64.to_owned(),
+        checksum,
+        change_time,
+        last_hashed_at: String::new(),
+        silently_corrupted: false,
+    };
+    Ok(file.write(path)?)
+}
+
+impl Ticket {
+    /// Writes the bytes of the range.
+    pub(super) fn write(mut self, bytes: &[u8]) -> Result<()> {
+        if !self.range.is_empty() {
+            self.opened.target.write_at(bytes, self.range.start())?;
+            self.opened.sync_now_and_then(self.range.len())?;
+        }
+        self.opened.progress.written_bytes.add(self.range.len());
+        if !self.opened.existed {
+            self.opened.progress.done_bytes.add(self.range.len());
+        }
+        self.outcome = Some(Content::Crc(lacuna::digest::Crc64::of(bytes)));
+        Ok(())
+    }
+
+    /// Makes the range a hole. One that is a hole already is left alone, so that an image that is
+    /// equal is not changed at all.
+    pub(super) fn punch(mut self) -> Result<()> {
+        if !self.range.is_empty() && self.opened.has(self.range, Kind::Data)? {
+            self.opened.target.punch(self.range)?;
+        }
+        self.outcome = Some(Content::Hole);
+        Ok(())
+    }
+}
