@@ -10,4 +10,5 @@ mod server;
 mod store;
 
 pub use client::{SyncOptions, SyncStats, sync};
+pub use lacuna_wire::v1::DEFAULT_PORT;
 pub use server::{ServeOptions, ServeStats, listen, local_address, serve};

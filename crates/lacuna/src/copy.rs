@@ -14,7 +14,7 @@ use rustix::fs::statvfs;
 use crate::error::{Error, Result};
 use crate::extent::Kind;
 use crate::image::{Image, ImageOptions, IoMode};
-use crate::layout::LayoutSource;
+use crate::layout::{Layout, LayoutOptions, LayoutSource};
 use crate::progress::{Cancel, Progress};
 use crate::settle::{compared, held_as, settle};
 use crate::source::Source;
@@ -94,33 +94,36 @@ pub struct CopyPlan {
 
 /// What copying `source` to `target` would do. Writes nothing.
 pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let source = Source::open(source, options.io)?;
     let directory = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let space = statvfs(directory)
         .map_err(|error| Error::io("stat the filesystem of", directory, error))?;
-    let mut plan = CopyPlan {
-        size_bytes: source.image().size(),
-        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
-        target_exists: target.exists(),
-        ..CopyPlan::default()
-    };
-    if plan.target_exists {
-        source.refuse_same(target)?;
-        let target = Image::open(target, &ImageOptions::default())?;
-        let (holds, pairs) = compared(source.image(), &target)?;
-        for pair in pairs {
-            let pair = pair?;
-            plan.count(pair.left, held_as(pair.left, holds), pair.right, pair.range.len());
-        }
-    } else {
-        let layout = crate::Layout::new(source.image(), &crate::LayoutOptions::default())?;
-        for extent in layout {
-            let extent = extent?;
-            plan.count(extent.kind, extent.kind, Kind::Hole, extent.range.len());
-        }
+    let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+    if !target.exists() {
+        return Ok(CopyPlan { free_bytes, ..plan_new(source, options)? });
+    }
+    let source = Source::open(source, options.io)?;
+    source.refuse_same(target)?;
+    let target = Image::open(target, &ImageOptions::default())?;
+    let size_bytes = source.image().size();
+    let mut plan = CopyPlan { size_bytes, free_bytes, target_exists: true, ..CopyPlan::default() };
+    let (holds, pairs) = compared(source.image(), &target)?;
+    for pair in pairs {
+        let pair = pair?;
+        plan.count(pair.left, held_as(pair.left, holds), pair.right, pair.range.len());
+    }
+    Ok(plan)
+}
+
+/// What copying `source` to a target that does not exist would do, wherever that is.
+pub fn plan_new(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
+    let source = Source::open(source, options.io)?;
+    let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
+    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+        let extent = extent?;
+        plan.count(extent.kind, extent.kind, Kind::Hole, extent.range.len());
     }
     Ok(plan)
 }

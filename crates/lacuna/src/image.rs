@@ -18,6 +18,7 @@ use crate::direct::DirectFile;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, MAX_OFFSET, Range};
 use crate::failpoint;
+use crate::layout::{Layout, LayoutOptions};
 
 /// What an image is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,18 +324,31 @@ impl Image {
     /// Sets the size. What a growing file gains is a hole, even where the filesystem had allocated
     /// space past the old end.
     pub fn truncate(&mut self, size: u64) -> Result<()> {
-        let old = std::mem::replace(&mut self.size, size);
         if size > MAX_OFFSET {
             return Err(self.error("resize", io::Error::from(io::ErrorKind::FileTooLarge)));
         }
+        let kept = self.end_of_last_block()?;
         failpoint::pass("image.truncate")
             .and_then(|()| self.file.set_len(size))
             .map_err(|error| Error::io_at("resize", &self.path, size, error))?;
-        let kept = Range::to(old).round_out(self.fs_block).end();
+        self.size = size;
         match Range::new(kept, size) {
             Some(gained) => self.punch(gained),
             None => Ok(()),
         }
+    }
+
+    /// Where the last block ends, or where it starts when it is partial and a hole: btrfs writes
+    /// zeros there when the file grows.
+    fn end_of_last_block(&self) -> Result<u64> {
+        let block = Range::to(self.size).split_at(self.size & !(self.fs_block - 1)).1;
+        let options = LayoutOptions { range: Some(block), flush: false };
+        for extent in Layout::new(self, &options)? {
+            if extent?.kind.is_allocated() {
+                return Ok(block.round_out(self.fs_block).end());
+            }
+        }
+        Ok(block.start())
     }
 
     /// Makes data, size and layout durable.
@@ -363,7 +377,7 @@ impl Image {
     }
 
     /// Locks the image, shared when it was opened for reading and exclusively for writing, at once
-    /// or not at all. Afterwards the name still leads to this file.
+    /// or not at all. Afterwards the name still leads to this file, and its size is what it was.
     pub fn lock(&self, access: Access) -> Result<()> {
         let operation = match access {
             Access::Read => FlockOperation::NonBlockingLockShared,
@@ -383,9 +397,14 @@ impl Image {
             }
         }
         let named = std::fs::metadata(&self.path).map_err(|error| self.error("stat", error))?;
-        match FileId::from_metadata(&named) == self.stamp()?.id {
+        let stamp = self.stamp()?;
+        if FileId::from_metadata(&named) != stamp.id {
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        // Whoever had the lock before may have changed the size after it was asked for here.
+        match stamp.size == self.size {
             true => Ok(()),
-            false => Err(Error::Replaced { path: self.path.clone() }),
+            false => Err(Error::Changed { path: self.path.clone() }),
         }
     }
 
@@ -395,11 +414,13 @@ impl Image {
 }
 
 fn open_existing(path: &Path, access: Access) -> Result<File> {
-    open(path, access, OFlags::empty()).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            Error::NotAnImage { path: path.to_owned(), what: "a directory" }
+    open(path, access, OFlags::empty()).map_err(|error| {
+        // A socket, and a directory that is to be written, cannot even be opened.
+        let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+        match kind.map(|kind| is_device(path, kind)) {
+            Ok(Err(not_an_image)) => not_an_image,
+            _ => Error::io("open", path, error),
         }
-        _ => Error::io("open", path, error),
     })
 }
 

@@ -24,8 +24,9 @@ use crate::runtime;
 pub struct SyncOptions {
     /// How the source is read.
     pub io: IoMode,
-    /// Whether the server is to write directly. The size must be a multiple of 4096 then.
-    pub direct: bool,
+    /// How the server is to write. Direct needs a size that is a multiple of 4096; `Auto` is direct
+    /// where that can be and the source has large extents.
+    pub target_io: IoMode,
     /// For how long the server is dialled.
     pub connect_timeout: Duration,
     /// For one request and its answer.
@@ -45,7 +46,7 @@ impl Default for SyncOptions {
     fn default() -> Self {
         Self {
             io: IoMode::Auto,
-            direct: true,
+            target_io: IoMode::Auto,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(600),
@@ -75,9 +76,14 @@ pub struct SyncStats {
     pub sent_bytes: u64,
     /// All bytes on the connections, both ways.
     pub wire_bytes: u64,
+    /// Allocated extents of the source.
+    pub extents: u64,
     /// Nothing was sent, because both sides have the same fresh `.checksum`.
     pub skipped: bool,
 }
+
+/// Extents of this mean length are large, in bytes.
+const LARGE: u64 = 64 << 10;
 
 /// The pause between tries to reach a server.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -95,7 +101,7 @@ pub fn sync(
 ) -> Result<SyncStats> {
     let source = Arc::new(Source::open(source, options.io)?);
     let size = source.image().size();
-    if options.direct && !size.is_multiple_of(BLOCK) {
+    if options.target_io == IoMode::Direct && !size.is_multiple_of(BLOCK) {
         return Err(Error::UnalignedSize(size));
     }
     progress.total_bytes.set(source.image().allocated_bytes()?.min(size));
@@ -145,9 +151,7 @@ impl Session {
             self.close(control, Some(recorded)).await?;
             return Ok(SyncStats { skipped: true, ..stats });
         }
-        let open =
-            Request::Open { size: self.source.image().size(), direct_io: self.options.direct };
-        let existed = self.first(&mut control, &open).await?;
+        let existed = self.open(&mut control).await?;
         let sent = match v1::decode_existed(&existed) {
             Ok(existed) => self.send_all(&mut control, existed).await,
             Err(source) => Err(Error::Answer { peer: self.peer.address.clone(), source }),
@@ -160,6 +164,33 @@ impl Session {
                 Err(failed)
             }
         }
+    }
+
+    /// Opens the image there, directly or not as the options say.
+    async fn open(&self, control: &mut Connection) -> Result<Bytes> {
+        let size = self.source.image().size();
+        let open = |direct_io| Request::Open { size, direct_io };
+        match self.options.target_io {
+            IoMode::Direct => self.first(control, &open(true)).await,
+            IoMode::Buffered => self.first(control, &open(false)).await,
+            IoMode::Auto if !self.suits_direct().await? => self.first(control, &open(false)).await,
+            IoMode::Auto => match self.first(control, &open(true)).await {
+                // There may be no direct I/O on the server's filesystem.
+                Err(Error::Refused { status: 500, message, .. }) => {
+                    tracing::info!(message, "asking for buffered I/O instead");
+                    self.first(control, &open(false)).await
+                }
+                answer => answer,
+            },
+        }
+    }
+
+    /// Whether the source has extents that are worth writing past the page cache.
+    async fn suits_direct(&self) -> Result<bool> {
+        let size = self.source.image().size();
+        let stats = self.count_kinds().await?;
+        let allocated = stats.data_bytes + stats.zero_bytes;
+        Ok(size.is_multiple_of(BLOCK) && allocated >= LARGE * stats.extents)
     }
 
     /// Asks what nobody was asked before: as long as nobody answers, the server may be starting.
@@ -283,6 +314,7 @@ impl Session {
 impl SyncStats {
     fn count(&mut self, extent: &Extent) {
         let bytes = extent.range.len();
+        self.extents += u64::from(extent.kind.is_allocated());
         match extent.kind {
             Kind::Data => self.data_bytes += bytes,
             Kind::Zero => self.zero_bytes += bytes,

@@ -1,0 +1,165 @@
+//! The command line of `lacuna`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+/// Map, move and compare sparse disk images.
+///
+/// Holes stay holes, unwritten space stays unwritten, and what a command reports as done survives a
+/// power cut. Exit status: 0 done, 1 failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "lacuna", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to say, and how.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Print one JSON object on standard output instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; twice, even more
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How to show progress on standard error
+    #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = false)]
+    pub(crate) progress: ProgressStyle,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// A bar on a terminal, a line every few seconds elsewhere
+    #[default]
+    Auto,
+    /// One JSON object a line
+    Json,
+    /// None
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Sync(SyncArgs),
+    Serve(ServeArgs),
+    Map(MapArgs),
+}
+
+/// Make DST equal to SRC: content, holes and unwritten space.
+///
+/// DST is a path on this machine, or ssync://HOST[:PORT] for a receiver that speaks Longhorn's ssync
+/// protocol: `lacuna serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no
+/// encryption and no password. Over it, unwritten space arrives as data that is zero.
+///
+/// Only what differs is written. A new target appears under its name when it is complete and durable;
+/// an interrupted sync goes on where it stopped when the same command is run again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    lacuna sync disk.img backup/disk.img\n  \
+    lacuna sync disk.img ssync://node2:5000\n  \
+    lacuna sync --dry-run disk.img /dev/sdx")]
+pub(crate) struct SyncArgs {
+    /// The image to read: a file or a block device
+    #[arg(value_name = "SRC")]
+    pub(crate) source: String,
+    /// What is to become equal: a file, a block device, or ssync://HOST[:PORT]
+    #[arg(value_name = "DST")]
+    pub(crate) target: String,
+    /// Only tell what would be done, from the layouts; write and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Use direct I/O, or fail
+    #[arg(long, conflicts_with = "buffered")]
+    pub(crate) direct: bool,
+    /// Use the page cache
+    #[arg(long)]
+    pub(crate) buffered: bool,
+    /// Ranges copied, or requests in flight, at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    /// Do not go on where an interrupted sync stopped: begin again
+    #[arg(long)]
+    pub(crate) no_resume: bool,
+    /// Permission bits of a new target, in octal [default: those of SRC, less the umask]
+    #[arg(long, value_name = "MODE", value_parser = octal)]
+    pub(crate) chmod: Option<u32>,
+    /// For how many seconds to try to reach the receiver
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) connect_timeout: u32,
+    /// How often to repeat a request that failed, with growing pauses
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) retries: u32,
+    /// Compare even when both sides have equal, fresh .checksum files
+    #[arg(long)]
+    pub(crate) no_fast: bool,
+}
+
+/// Receive one image from a client that speaks Longhorn's ssync protocol, then exit.
+///
+/// The client is `lacuna sync SRC ssync://HOST:PORT` or Longhorn's own `ssync -host HOST SRC`. The
+/// protocol has no encryption and no password: whoever reaches the port may write FILE.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lacuna serve --once disk.img --listen 127.0.0.1:5000")]
+pub(crate) struct ServeArgs {
+    /// The image to receive; created when it does not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) once: PathBuf,
+    /// Where to listen; port 0 takes a free one and says which
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
+    pub(crate) listen: String,
+    /// Listen beyond this machine, though nothing protects the connection
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Exit when no request came for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) idle_timeout: u32,
+}
+
+/// Show the layout of an image: what is data, zero or hole.
+///
+/// data is allocated and written, zero is allocated and was never written, hole is not allocated. Both
+/// of the latter read as zeros; in a snapshot layer a hole lets the parent show and zero hides it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lacuna map disk.img\n  lacuna map --extents disk.img\n  \
+    lacuna map --json --extents disk.img")]
+pub(crate) struct MapArgs {
+    /// The image: a file or a block device
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// List every extent
+    #[arg(long)]
+    pub(crate) extents: bool,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err("permission bits are octal, like 640".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(octal("640"), Ok(0o640));
+        assert!(octal("8").is_err());
+        assert!(octal("17777").is_err());
+    }
+}

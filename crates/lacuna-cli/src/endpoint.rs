@@ -1,0 +1,101 @@
+//! What the arguments of `sync` name.
+
+use std::path::PathBuf;
+
+use lacuna_sync::v1::DEFAULT_PORT;
+
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// On this machine.
+    Path(PathBuf),
+    /// Behind a server that speaks wire v1, as `HOST:PORT`.
+    Ssync(String),
+}
+
+/// Reads a source or target. As with rsync, `HOST:PATH` is remote unless a slash comes before the
+/// colon.
+pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
+    if let Some(rest) = text.strip_prefix("ssync://") {
+        return authority(rest).map(Endpoint::Ssync);
+    }
+    for scheme in ["lacuna://", "lacunas://"] {
+        if text.starts_with(scheme) {
+            return Err(format!("{text}: {scheme} is not spoken yet; use ssync://HOST:PORT"));
+        }
+    }
+    match text.split_once(':') {
+        Some((host, _)) if !host.contains('/') && !host.is_empty() => Err(format!(
+            "{text}: images on other machines are reached by ssync://HOST:PORT; \
+             write ./{text} for a file of this name"
+        )),
+        _ if text.is_empty() => Err("an empty path names no image".to_owned()),
+        _ => Ok(Endpoint::Path(text.into())),
+    }
+}
+
+/// `HOST[:PORT]` with an optional slash behind it.
+fn authority(text: &str) -> Result<String, String> {
+    let host = text.strip_suffix('/').unwrap_or(text);
+    let bad = |why: &str| Err(format!("ssync://{text}: {why}"));
+    if host.contains('/') {
+        return bad("the protocol carries no path, the receiver knows its file");
+    }
+    if host.contains('@') {
+        return bad("the protocol knows no users");
+    }
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    if name.is_empty() {
+        return bad("a host is missing");
+    }
+    if name.contains(':') && !(name.starts_with('[') && name.ends_with(']')) {
+        return bad("write an IPv6 address in brackets: ssync://[::1]:5000");
+    }
+    match port.map(str::parse::<u16>) {
+        None => Ok(format!("{name}:{DEFAULT_PORT}")),
+        Some(Ok(port)) if port > 0 => Ok(format!("{name}:{port}")),
+        Some(_) => bad("the port is no number from 1 to 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_receivers_are_told_apart() {
+        let path = |text: &str| Ok(Endpoint::Path(text.into()));
+        let ssync = |text: &str| Ok(Endpoint::Ssync(text.to_owned()));
+        assert_eq!(parse("a.img"), path("a.img"));
+        assert_eq!(parse("./a:b"), path("./a:b"));
+        assert_eq!(parse("/x/a:b"), path("/x/a:b"));
+        assert_eq!(parse("ssync://node"), ssync("node:5000"));
+        assert_eq!(parse("ssync://node:1/"), ssync("node:1"));
+        assert_eq!(parse("ssync://[::1]"), ssync("[::1]:5000"));
+        assert_eq!(parse("ssync://[::1]:9"), ssync("[::1]:9"));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "empty path"),
+            ("host:a.img", "./host:a.img"),
+            ("user@host:/a.img", "ssync://HOST:PORT"),
+            ("lacuna://host/a", "not spoken yet"),
+            ("lacunas://host/a", "not spoken yet"),
+            ("ssync://", "host is missing"),
+            ("ssync://:5000", "host is missing"),
+            ("ssync://host:0", "port"),
+            ("ssync://host:70000", "port"),
+            ("ssync://host:5000/a.img", "no path"),
+            ("ssync://::1", "brackets"),
+            ("ssync://me@host", "users"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

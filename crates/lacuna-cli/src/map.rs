@@ -1,0 +1,160 @@
+//! `lacuna map`: show the layout of an image.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use lacuna::{Extent, Image, ImageOptions, IoMode, Kind, Layout, LayoutOptions, LayoutSource};
+use serde::Serialize;
+
+use crate::args::MapArgs;
+use crate::output::Output;
+use crate::strip::Strip;
+use crate::units;
+
+/// The width of the strip where there is no terminal to fit.
+const WIDTH: usize = 80;
+
+/// Totals of a layout.
+#[derive(Serialize)]
+struct Totals {
+    image: String,
+    layout: LayoutSource,
+    size_bytes: u64,
+    data_bytes: u64,
+    zero_bytes: u64,
+    hole_bytes: u64,
+    data_extents: u64,
+    zero_extents: u64,
+    hole_extents: u64,
+}
+
+impl Totals {
+    fn count(&mut self, extent: &Extent) {
+        let (bytes, extents) = match extent.kind {
+            Kind::Data => (&mut self.data_bytes, &mut self.data_extents),
+            Kind::Zero => (&mut self.zero_bytes, &mut self.zero_extents),
+            Kind::Hole => (&mut self.hole_bytes, &mut self.hole_extents),
+        };
+        *bytes += extent.range.len();
+        *extents += 1;
+    }
+}
+
+pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
+    let options = ImageOptions { io: IoMode::Buffered, ..ImageOptions::default() };
+    let image = Image::open(&args.image, &options)?;
+    let mut layout = Layout::new(&image, &LayoutOptions::default())?;
+    let mut totals = Totals {
+        image: args.image.display().to_string(),
+        layout: layout.source(),
+        size_bytes: image.size(),
+        data_bytes: 0,
+        zero_bytes: 0,
+        hole_bytes: 0,
+        data_extents: 0,
+        zero_extents: 0,
+        hole_extents: 0,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    match (output.json, args.extents) {
+        (true, true) => json_with_extents(&mut layout, &mut totals, &mut out)?,
+        (false, true) => list(&mut layout, &mut totals, &mut out)?,
+        (json, false) => {
+            let mut strip = Strip::new(image.size(), width());
+            for extent in layout {
+                let extent = extent?;
+                totals.count(&extent);
+                strip.add(&extent);
+            }
+            if json {
+                serde_json::to_writer(&mut out, &totals).map_err(io::Error::from)?;
+                writeln!(out)?;
+            } else {
+                totals.print(&strip, &mut out)?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// One object with the extents first: there may be more of them than fit in memory, and the totals
+/// are only known after them.
+fn json_with_extents(
+    layout: &mut Layout<'_>,
+    totals: &mut Totals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Line {
+        start: u64,
+        length: u64,
+        kind: Kind,
+    }
+    write!(out, "{{\"extents\":[")?;
+    let mut separator = "";
+    for extent in layout {
+        let extent = extent?;
+        totals.count(&extent);
+        write!(out, "{separator}")?;
+        separator = ",";
+        let (start, length) = (extent.range.start(), extent.range.len());
+        let line = Line { start, length, kind: extent.kind };
+        serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
+    }
+    let totals = serde_json::to_string(totals)?;
+    let totals = totals.strip_prefix('{').unwrap_or(&totals);
+    Ok(writeln!(out, "],{totals}")?)
+}
+
+fn list(layout: &mut Layout<'_>, totals: &mut Totals, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(out, "{:>20} {:>20}  kind", "start", "length")?;
+    for extent in layout {
+        let extent = extent?;
+        totals.count(&extent);
+        writeln!(out, "{:>20} {:>20}  {}", extent.range.start(), extent.range.len(), extent.kind)?;
+    }
+    Ok(())
+}
+
+impl Totals {
+    fn print(&self, strip: &Strip, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}: {} ({} bytes)",
+            self.image,
+            units::bytes(self.size_bytes),
+            self.size_bytes
+        )?;
+        for (kind, bytes, extents) in [
+            (Kind::Data, self.data_bytes, self.data_extents),
+            (Kind::Zero, self.zero_bytes, self.zero_extents),
+            (Kind::Hole, self.hole_bytes, self.hole_extents),
+        ] {
+            let share = units::percent(bytes, self.size_bytes);
+            let bytes = units::bytes(bytes);
+            let noun = if extents == 1 { "extent" } else { "extents" };
+            writeln!(out, "  {kind:<4} {bytes:>9} {share:>8}  {extents:>8} {noun}")?;
+        }
+        match self.layout {
+            LayoutSource::Fiemap => {}
+            LayoutSource::SeekHole => {
+                writeln!(out, "  from SEEK_HOLE: space that was never written shows as hole")?;
+            }
+            LayoutSource::Device => writeln!(out, "  a block device: everything is data")?,
+        }
+        if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) {
+            writeln!(out, "{}", strip.coloured())?;
+            writeln!(
+                out,
+                "\x1b[32m█\x1b[0m data  \x1b[32m▒\x1b[0m some data  \x1b[33m█\x1b[0m zero  \x1b[90m░\x1b[0m hole"
+            )
+        } else {
+            writeln!(out, "{}", strip.plain())?;
+            writeln!(out, "# data  + some data  0 zero  . hole")
+        }
+    }
+}
+
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
+}

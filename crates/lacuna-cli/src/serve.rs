@@ -1,0 +1,88 @@
+//! `lacuna serve`: receive an image.
+
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use lacuna::Progress;
+use lacuna_sync::v1::{ServeOptions, ServeStats, listen, local_address, serve};
+use serde::Serialize;
+
+use crate::args::ServeArgs;
+use crate::failure::Usage;
+use crate::meter::Meter;
+use crate::output::Output;
+use crate::{sync, units};
+
+#[derive(Serialize)]
+struct Report {
+    image: String,
+    protocol: &'static str,
+    written_bytes: u64,
+    compared_bytes: u64,
+    wire_bytes: u64,
+    elapsed_seconds: f64,
+}
+
+pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
+    let addresses = args
+        .listen
+        .to_socket_addrs()
+        .map_err(|error| Usage(format!("--listen {} is no HOST:PORT: {error}", args.listen)))?;
+    let beyond = addresses.into_iter().find(|address| !address.ip().is_loopback());
+    if let Some(beyond) = beyond.filter(|_| !args.insecure) {
+        return Err(Usage(format!(
+            "{beyond} can be reached from other machines, and nothing protects the connection: \
+             whoever connects may write {}. Add --insecure if that is meant",
+            args.once.display()
+        ))
+        .into());
+    }
+    let listener = listen(&args.listen)?;
+    let options = ServeOptions {
+        zone: local_zone(),
+        idle: Duration::from_secs(args.idle_timeout.into()),
+        ..ServeOptions::default()
+    };
+    let begun = Instant::now();
+    let stats = run_server(args, listener, &options, output)?;
+    let report = Report {
+        image: args.once.display().to_string(),
+        protocol: "v1",
+        written_bytes: stats.written_bytes,
+        compared_bytes: stats.compared_bytes,
+        wire_bytes: stats.wire_bytes,
+        elapsed_seconds: begun.elapsed().as_secs_f64(),
+    };
+    output.report(&report, |out| {
+        writeln!(
+            out,
+            "{}: {} written, {} compared, {} on the wire, {}",
+            report.image,
+            units::bytes(report.written_bytes),
+            units::bytes(report.compared_bytes),
+            units::bytes(report.wire_bytes),
+            units::seconds(report.elapsed_seconds),
+        )
+    })
+}
+
+fn run_server(
+    args: &ServeArgs,
+    listener: TcpListener,
+    options: &ServeOptions,
+    output: &Output,
+) -> anyhow::Result<ServeStats> {
+    let cancel = sync::cancel_on_signals().context("cannot handle signals")?;
+    let progress = Arc::new(Progress::default());
+    output.note(&format!("listening on {}", local_address(&listener)?));
+    let _meter = Meter::start(&progress, output.progress);
+    Ok(serve(&args.once, listener, options, &progress, &cancel)?)
+}
+
+/// The zone of this process, as Go would choose it: what is not known is UTC.
+pub(crate) fn local_zone() -> jiff::tz::TimeZone {
+    let zone = jiff::tz::TimeZone::system();
+    if zone.is_unknown() { jiff::tz::TimeZone::UTC } else { zone }
+}

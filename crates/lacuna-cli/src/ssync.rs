@@ -1,0 +1,128 @@
+//! `ssync`: Longhorn's command line, unchanged.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use lacuna::{IoMode, Progress};
+use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
+
+use crate::args::{OutputArgs, ProgressStyle};
+use crate::failure;
+use crate::go_flags::{self, Flag, Parsed, Stop, Value};
+use crate::output::Output;
+use crate::serve::local_zone;
+use crate::sync::cancel_on_signals;
+
+/// Further tries of a request with `-httpRetry`.
+const RETRIES: u32 = 5;
+
+fn flags() -> Vec<Flag> {
+    let flag = |name, default, help| Flag { name, default, help };
+    vec![
+        flag("daemon", Value::Bool(false), "receive FILE instead of sending it"),
+        flag("directIO", Value::Bool(true), "use direct I/O on both sides"),
+        flag("fastSync", Value::Bool(true), "send nothing when both checksum files agree"),
+        flag("host", Value::Text(String::new()), "remote host of the daemon; empty is localhost"),
+        flag("httpRetry", Value::Bool(false), "repeat requests that failed"),
+        flag("port", Value::Int(u64::from(DEFAULT_PORT)), "port of the daemon"),
+        flag("timeout", Value::Int(30), "seconds to wait for the answer to a request"),
+        flag("verbose", Value::Bool(false), "say more"),
+    ]
+}
+
+/// Runs `ssync` with the words after its name.
+pub(crate) fn main(words: impl Iterator<Item = String>) -> ExitCode {
+    let parsed = match go_flags::parse(&flags(), words) {
+        Ok(parsed) => parsed,
+        Err(Stop::Help) => {
+            print_usage();
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Wrong(why)) => {
+            eprintln!("{why}");
+            print_usage();
+            return ExitCode::from(2);
+        }
+    };
+    let verbose = u8::from(parsed.bool("verbose"));
+    let output = Output::new(&OutputArgs {
+        verbose,
+        progress: ProgressStyle::None,
+        ..OutputArgs::default()
+    });
+    let result = match parsed.words.first() {
+        None => Err(anyhow::anyhow!("file path not provided: ssync [flags] FILE")),
+        Some(file) if parsed.bool("daemon") => receive(Path::new(file), &parsed, &output),
+        Some(file) => send(Path::new(file), &parsed),
+    };
+    failure::exit_code("ssync", &output, result)
+}
+
+fn print_usage() {
+    eprint!("{}", go_flags::usage("ssync", &flags()));
+}
+
+fn port(parsed: &Parsed) -> anyhow::Result<u16> {
+    u16::try_from(parsed.int("port")).context("the port is no number from 0 to 65535")
+}
+
+fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
+    let listener = listen_everywhere(port(parsed)?)?;
+    output.note(&format!("listening on {}", v1::local_address(&listener)?));
+    output.note(
+        "all interfaces, without encryption or password: whoever reaches the port may write the file",
+    );
+    let cancel = cancel_on_signals().context("cannot handle signals")?;
+    let options = ServeOptions { zone: local_zone(), ..ServeOptions::default() };
+    v1::serve(file, listener, &options, &Arc::new(Progress::default()), &cancel)?;
+    Ok(())
+}
+
+/// All addresses of both families, or of IPv4 where there is no other.
+fn listen_everywhere(port: u16) -> anyhow::Result<TcpListener> {
+    match v1::listen(&format!("[::]:{port}")) {
+        Err(lacuna_sync::Error::Listen { source, .. })
+            if source.kind() != std::io::ErrorKind::AddrInUse =>
+        {
+            Ok(v1::listen(&format!("0.0.0.0:{port}"))?)
+        }
+        listener => Ok(listener?),
+    }
+}
+
+fn send(file: &Path, parsed: &Parsed) -> anyhow::Result<()> {
+    let host = match parsed.text("host") {
+        "" => "localhost",
+        host => host,
+    };
+    let host = match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    };
+    let io = if parsed.bool("directIO") { IoMode::Direct } else { IoMode::Buffered };
+    let timeout = Duration::from_secs(parsed.int("timeout"));
+    let options = SyncOptions {
+        io,
+        target_io: io,
+        connect_timeout: Duration::from_secs(120),
+        request_timeout: timeout,
+        close_timeout: timeout,
+        retries: if parsed.bool("httpRetry") { RETRIES } else { 0 },
+        fast: parsed.bool("fastSync"),
+        ..SyncOptions::default()
+    };
+    let address = format!("{host}:{}", port(parsed)?);
+    let cancel = cancel_on_signals().context("cannot handle signals")?;
+    let stats = v1::sync(file, &address, &options, &Arc::new(Progress::default()), &cancel)?;
+    tracing::info!(
+        sent_bytes = stats.sent_bytes,
+        compared_bytes = stats.compared_bytes,
+        skipped = stats.skipped,
+        "synced"
+    );
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! A picture of an image in one line: what lies where.
+
+use lacuna::{Extent, Kind};
+
+/// What one cell of the strip stands for, in bytes of each kind.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    data: u64,
+    zero: u64,
+    hole: u64,
+}
+
+/// A strip under construction; its size does not depend on the number of extents.
+pub(crate) struct Strip {
+    size: u64,
+    cells: Vec<Cell>,
+}
+
+impl Strip {
+    /// A strip of at most `width` cells for an image of `size` bytes.
+    pub(crate) fn new(size: u64, width: usize) -> Self {
+        let blocks = size.div_ceil(lacuna::BLOCK);
+        let cells = blocks.min(width as u64) as usize;
+        Self { size, cells: vec![Cell::default(); cells] }
+    }
+
+    /// Where cell `index` begins.
+    fn edge(&self, index: usize) -> u64 {
+        let part = u128::from(self.size) * index as u128 / self.cells.len() as u128;
+        part as u64
+    }
+
+    fn cell_at(&self, offset: u64) -> usize {
+        let mut index =
+            (u128::from(offset) * self.cells.len() as u128 / u128::from(self.size.max(1))) as usize;
+        while index + 1 < self.cells.len() && self.edge(index + 1) <= offset {
+            index += 1;
+        }
+        index
+    }
+
+    /// Adds an extent of the image.
+    pub(crate) fn add(&mut self, extent: &Extent) {
+        let mut at = extent.range.start();
+        while at < extent.range.end() {
+            let index = self.cell_at(at);
+            let last = index + 1 == self.cells.len();
+            let end = if last { self.size } else { self.edge(index + 1) }.min(extent.range.end());
+            let Some(cell) = self.cells.get_mut(index).filter(|_| end > at) else { return };
+            match extent.kind {
+                Kind::Data => cell.data += end - at,
+                Kind::Zero => cell.zero += end - at,
+                Kind::Hole => cell.hole += end - at,
+            }
+            at = end;
+        }
+    }
+
+    /// The strip in characters: `#` data, `+` some data, `0` zero, `.` hole.
+    pub(crate) fn plain(&self) -> String {
+        self.cells.iter().map(Cell::plain).collect()
+    }
+
+    /// The strip in coloured blocks for a terminal: the fuller, the more data; green is data, yellow
+    /// zero.
+    pub(crate) fn coloured(&self) -> String {
+        let mut line = String::new();
+        for cell in &self.cells {
+            line.push_str(cell.coloured());
+        }
+        line + "\x1b[0m"
+    }
+}
+
+impl Cell {
+    fn plain(&self) -> char {
+        match (self.data, self.zero, self.hole) {
+            (1.., 0, 0) => '#',
+            (1.., _, _) => '+',
+            (0, 1.., _) => '0',
+            _ => '.',
+        }
+    }
+
+    fn coloured(&self) -> &'static str {
+        let all = self.data + self.zero + self.hole;
+        match (self.data, self.zero) {
+            (0, 0) => "\x1b[90m░",
+            (0, _) => "\x1b[33m█",
+            (data, _) if data == all => "\x1b[32m█",
+            (data, _) if data >= all / 2 => "\x1b[32m▓",
+            _ => "\x1b[32m▒",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lacuna::Range;
+
+    use super::*;
+
+    fn strip(size: u64, width: usize, extents: &[(u64, Kind)]) -> String {
+        let mut strip = Strip::new(size, width);
+        let mut at = 0;
+        for (end, kind) in extents {
+            strip.add(&Extent { range: Range::new(at, *end).unwrap(), kind: *kind });
+            at = *end;
+        }
+        strip.plain()
+    }
+
+    #[test]
+    fn every_cell_shows_its_part_of_the_image() {
+        let extents = [(16_384, Kind::Data), (32_768, Kind::Hole), (65_536, Kind::Zero)];
+        assert_eq!(strip(65_536, 4, &extents), "#.00");
+        assert_eq!(strip(65_536, 2, &extents), "+0");
+        assert_eq!(strip(65_536, 100, &extents), "####....00000000");
+        assert_eq!(strip(65_536, 3, &extents), "+00");
+    }
+
+    #[test]
+    fn strange_sizes_fit() {
+        assert_eq!(strip(0, 10, &[]), "");
+        assert_eq!(strip(1, 10, &[(1, Kind::Data)]), "#");
+        assert_eq!(strip(i64::MAX as u64, 3, &[(i64::MAX as u64, Kind::Hole)]), "...");
+        assert_eq!(strip(10_001, 2, &[(5000, Kind::Data), (10_001, Kind::Hole)]), "#.");
+    }
+}

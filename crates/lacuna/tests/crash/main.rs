@@ -1,0 +1,4 @@
+#[test]
+fn x() {
+    assert!(fail::has_failpoints());
+}

@@ -1,0 +1,70 @@
+//! lacuna on real filesystems, compared with what plain means see of the same files.
+//!
+//! `PROPTEST_CASES` sets how many cases every property is tried on.
+
+mod content;
+mod copy;
+mod image;
+mod layout;
+
+use std::path::Path;
+
+use lacuna::{Access, Image, ImageOptions, IoMode, Range};
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Every way to read and write.
+const IO_MODES: [IoMode; 3] = [IoMode::Buffered, IoMode::Direct, IoMode::Auto];
+
+/// Tries `property` on `cases` values, unless the environment says how many.
+fn for_all<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value)) {
+    let said = std::env::var("PROPTEST_CASES").ok();
+    let config = Config {
+        cases: said.and_then(|said| said.parse().ok()).unwrap_or(cases),
+        failure_persistence: None,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
+    let tried = TestRunner::new(config).run(&values, |value| {
+        property(value);
+        Ok(())
+    });
+    if let Err(failure) = tried {
+        panic!("{failure}");
+    }
+}
+
+/// One mount of each filesystem that can be had here.
+fn mounts() -> impl Iterator<Item = Mount> {
+    Fs::ALL.into_iter().filter_map(Mount::new)
+}
+
+/// A filesystem made with more arguments for `mkfs`.
+fn mount_with(fs: Fs, mkfs: &[&str]) -> Option<Mount> {
+    let options = MountOptions {
+        mkfs: mkfs.iter().map(ToString::to_string).collect(),
+        ..MountOptions::default()
+    };
+    Mount::with(fs, &options)
+}
+
+#[track_caller]
+fn range(start: u64, end: u64) -> Range {
+    Range::new(start, end).expect("a range")
+}
+
+fn open(path: &Path, access: Access, io: IoMode) -> lacuna::Result<Image> {
+    let options = ImageOptions { access, io, create: None };
+    Image::open(path, &options)
+}
+
+#[track_caller]
+fn open_for_reading(path: &Path) -> Image {
+    open(path, Access::Read, IoMode::Auto).expect("open an image")
+}
+
+#[track_caller]
+fn open_for_writing(path: &Path) -> Image {
+    open(path, Access::Write, IoMode::Auto).expect("open an image")
+}
