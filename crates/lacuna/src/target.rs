@@ -70,7 +70,7 @@ const MARK: &[u8] =
 
 /// Longest file name that leaves room for the hidden names around it (NAME_MAX less the longest of
 /// our affixes, that of a record's draft).
-const NAME_LIMIT: usize = 255 - "..lacuna-unfinished.lacuna-draft".len();
+const NAME_LIMIT: usize = 255 - "...lacuna-unfinished.lacuna-draft".len();
 
 fn mark_of(path: &Path) -> PathBuf {
     beside::hidden(path, ".lacuna-unfinished")

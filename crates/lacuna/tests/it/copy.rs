@@ -1,1 +1,52 @@
+//! Copies: what they make of a target, what they refuse, and what they leave behind.
 
+mod device;
+mod expected;
+mod full;
+mod properties;
+mod refused;
+
+use std::path::{Path, PathBuf};
+
+use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::{Cancel, Progress, checksum_file};
+
+/// Copies to the end, whatever it takes.
+#[track_caller]
+fn copied(source: &Path, target: &Path, options: &CopyOptions) -> CopyStats {
+    let stats = copy(source, target, options, &Progress::default(), &Cancel::default());
+    stats.unwrap_or_else(|error| {
+        use std::error::Error as _;
+        panic!("copy {}: {error}: {:?}", source.display(), error.source())
+    })
+}
+
+#[track_caller]
+fn refused(source: &Path, target: &Path) -> lacuna::Error {
+    let options = CopyOptions::default();
+    copy(source, target, &options, &Progress::default(), &Cancel::default()).unwrap_err()
+}
+
+/// The mark beside a target that is being written in place.
+fn mark_of(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap().to_str().unwrap();
+    target.with_file_name(format!(".{name}.lacuna-unfinished"))
+}
+
+/// Leaves a `.checksum` beside an image: what it says does not matter here.
+fn put_checksum(image: &Path) {
+    std::fs::write(checksum_file::path_of(image), "{}").unwrap();
+}
+
+fn has_checksum(image: &Path) -> bool {
+    checksum_file::path_of(image).exists()
+}
+
+/// The names in a directory, sorted.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,68 @@
+//! What a copy must do, block by block, from what plain means see of both images beforehand.
+
+use lacuna::BLOCK;
+use lacuna::copy::CopyStats;
+use lacuna_testing::mount::Fs;
+use lacuna_testing::pattern::Kind;
+
+use crate::content::Content;
+
+/// What must be the case afterwards.
+pub(super) struct Expected {
+    pub(super) content: Content,
+    pub(super) stats: CopyStats,
+    /// Whether an existing target is touched at all.
+    pub(super) changes: bool,
+}
+
+/// Of a copy of `source` to `old`, or to a new target, on a filesystem that allocates in `unit`s.
+pub(super) fn expect(source: Content, old: Option<Content>, fs: Fs, unit: u64) -> Expected {
+    let source = Content { kinds: rounded(&source.kinds, unit), ..source };
+    let mut stats = CopyStats { size_bytes: source.bytes.len() as u64, ..CopyStats::default() };
+    count(&source, &mut stats);
+    let content = source.held_by(fs);
+    let mut changes = old.as_ref().is_none_or(|old| old.bytes.len() != content.bytes.len());
+    let old = resized(old.unwrap_or(Content { bytes: vec![], kinds: vec![] }), &content);
+    let old_kinds = rounded(&old.kinds, unit);
+    for (index, wanted) in content.bytes.chunks(BLOCK as usize).enumerate() {
+        let start = index * BLOCK as usize;
+        let found = &old.bytes[start..start + wanted.len()];
+        let kinds = (content.kinds[index], old_kinds[index]);
+        changes |= kinds.0 != kinds.1 || wanted != found;
+        let len = wanted.len() as u64;
+        if kinds.0 == Kind::Data {
+            stats.read_bytes += len;
+            let both = kinds.1 == Kind::Data;
+            stats.compared_bytes += if both { len } else { 0 };
+            stats.written_bytes += if both && wanted == found { 0 } else { len };
+        }
+    }
+    Expected { content, stats, changes }
+}
+
+/// Every unit with the strongest kind in it.
+fn rounded(kinds: &[Kind], unit: u64) -> Vec<Kind> {
+    let units = kinds.chunks((unit / BLOCK) as usize);
+    let strongest = |unit: &[Kind]| {
+        let has = |kind| unit.contains(&kind);
+        [Kind::Data, Kind::Zero].into_iter().find(|kind| has(*kind)).unwrap_or(Kind::Hole)
+    };
+    units.flat_map(|unit| vec![strongest(unit); unit.len()]).collect()
+}
+
+fn count(source: &Content, stats: &mut CopyStats) {
+    for (block, kind) in source.bytes.chunks(BLOCK as usize).zip(&source.kinds) {
+        *match kind {
+            Kind::Data => &mut stats.data_bytes,
+            Kind::Zero => &mut stats.zero_bytes,
+            Kind::Hole => &mut stats.hole_bytes,
+        } += block.len() as u64;
+    }
+}
+
+/// Cut to the size of `like`, or filled up with a hole.
+fn resized(mut content: Content, like: &Content) -> Content {
+    content.bytes.resize(like.bytes.len(), 0);
+    content.kinds.resize(like.kinds.len(), Kind::Hole);
+    content
+}

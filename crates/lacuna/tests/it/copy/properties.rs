@@ -1,0 +1,276 @@
+//! A target is what its source is, between any two filesystems, new or updated in place.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use lacuna::copy::{CopyOptions, plan};
+use lacuna::{BLOCK, IoMode};
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::{Pattern, pair_strategy};
+use proptest::prelude::*;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::expected::expect;
+use super::{copied, has_checksum, names, put_checksum};
+use crate::content::Content;
+use crate::{IO_MODES, for_all, mount_with};
+
+/// Where a source and a target stand, each in a directory of its own.
+struct Place {
+    source: PathBuf,
+    target: PathBuf,
+    fs: Fs,
+}
+
+impl Place {
+    fn on(from: &Mount, to: &Mount) -> Self {
+        let (source, target) = (from.path().join("from"), to.path().join("to"));
+        for directory in [&source, &target] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        Self { source: source.join("source"), target: target.join("target"), fs: to.fs() }
+    }
+
+    fn fs_block(&self) -> u64 {
+        statvfs(self.target.parent().unwrap()).unwrap().f_frsize
+    }
+
+    /// Copies, and compares everything that can be seen of it with what is expected.
+    fn check(&self, options: &CopyOptions, mode: u32) {
+        let (source, target) = (&self.source, &self.target);
+        std::fs::set_permissions(source, Permissions::from_mode(mode)).unwrap();
+        let old = target.exists().then(|| Content::of(target));
+        let mode = match &old {
+            Some(_) => mode_of(target),
+            None => mode & !umask(),
+        };
+        let old_size = old.as_ref().map_or(0, |old| old.bytes.len() as u64);
+        let mut expected = expect(Content::of(source), old, self.fs, self.fs_block().max(BLOCK));
+        put_checksum(target);
+        let planned = plan(source, target, options).unwrap();
+        let changed = target.exists().then(|| changed_at(target));
+
+        let stats = copied(source, target, options);
+
+        Content::of(target).assert_is(&expected.content, "the target");
+        if old_size > stats.size_bytes && self.fs_block() < BLOCK {
+            // What is left allocated of the block that was cut, the oracle cannot tell.
+            expected.stats.compared_bytes = stats.compared_bytes;
+            expected.stats.written_bytes = stats.written_bytes;
+        }
+        assert_eq!(stats, expected.stats);
+        assert_eq!(stats.data_bytes + stats.zero_bytes + stats.hole_bytes, stats.size_bytes);
+        // Of a new target, a plan does not know what it holds.
+        assert!(changed.is_none() || stats.written_bytes <= planned.written_bytes_max);
+        assert_eq!(mode_of(target), mode);
+        if expected.changes {
+            assert_eq!(names(target.parent().unwrap()), ["target"]);
+        } else {
+            assert!(has_checksum(target));
+            assert_eq!(changed, Some(changed_at(target)), "untouched");
+            std::fs::remove_file(lacuna::checksum_file::path_of(target)).unwrap();
+        }
+        self.repeat(options, &expected.content);
+    }
+
+    /// A copy that has nothing to do does nothing.
+    fn repeat(&self, options: &CopyOptions, content: &Content) {
+        let target = &self.target;
+        put_checksum(target);
+        let changed = changed_at(target);
+        let again = copied(&self.source, target, options);
+        assert_eq!(again.written_bytes, 0, "the second time");
+        assert_eq!(changed, changed_at(target), "the second time");
+        assert_eq!(names(target.parent().unwrap()), ["target", "target.checksum"]);
+        Content::of(target).assert_is(content, "the second time");
+    }
+}
+
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    u32::from_str_radix(umask.unwrap().trim(), 8).unwrap()
+}
+
+fn mode_of(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn changed_at(path: &Path) -> (i64, i64) {
+    let metadata = std::fs::metadata(path).unwrap();
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+/// How a copy is made, and of what mode the source is.
+fn ways() -> impl Strategy<Value = (CopyOptions, u32)> + Clone {
+    let io = prop::sample::select(IO_MODES.to_vec());
+    let threads = prop::sample::select(vec![1, 2, 4]);
+    let mode = prop::sample::select(vec![0o644, 0o600, 0o666, 0o440, 0o755]);
+    (io, threads, mode).prop_map(|(io, threads, mode)| {
+        (CopyOptions { io, threads, ..CopyOptions::default() }, mode)
+    })
+}
+
+/// Mostly small images, and some of several jobs.
+fn pairs() -> impl Strategy<Value = (Pattern, Pattern)> + Clone {
+    prop_oneof![4 => pair_strategy(64), 1 => pair_strategy(600)]
+}
+
+/// Copies random images from one mount to another, which may be the same.
+fn compare_copies(cases: u32, from: Option<Mount>, to: Option<Mount>) {
+    let Some(from) = from else { return };
+    let place = Place::on(&from, to.as_ref().unwrap_or(&from));
+    for_all(cases, (pairs(), ways(), any::<bool>()), |((source, target), way, exists)| {
+        source.write(&place.source);
+        let _ = std::fs::remove_file(&place.target);
+        if exists {
+            target.write(&place.target);
+        }
+        place.check(&way.0, way.1);
+    });
+}
+
+#[test]
+fn a_copy_within_ext4_is_equal() {
+    compare_copies(16, Mount::new(Fs::Ext4), None);
+}
+
+#[test]
+fn a_copy_within_xfs_is_equal() {
+    compare_copies(16, Mount::new(Fs::Xfs), None);
+}
+
+#[test]
+fn a_copy_within_btrfs_is_equal() {
+    compare_copies(16, Mount::new(Fs::Btrfs), None);
+}
+
+#[test]
+fn a_copy_within_tmpfs_is_equal() {
+    compare_copies(16, Mount::new(Fs::Tmpfs), None);
+}
+
+#[test]
+fn a_copy_from_ext4_to_xfs_is_equal() {
+    let Some(to) = Mount::new(Fs::Xfs) else { return };
+    compare_copies(12, Mount::new(Fs::Ext4), Some(to));
+}
+
+#[test]
+fn a_copy_from_btrfs_to_ext4_is_equal() {
+    let Some(to) = Mount::new(Fs::Ext4) else { return };
+    compare_copies(8, Mount::new(Fs::Btrfs), Some(to));
+}
+
+#[test]
+fn a_copy_from_tmpfs_to_ext4_is_equal() {
+    let Some(to) = Mount::new(Fs::Ext4) else { return };
+    compare_copies(12, Mount::new(Fs::Tmpfs), Some(to));
+}
+
+#[test]
+fn a_copy_from_ext4_to_tmpfs_has_written_zeros_for_unwritten_ones() {
+    let Some(to) = Mount::new(Fs::Tmpfs) else { return };
+    compare_copies(12, Mount::new(Fs::Ext4), Some(to));
+}
+
+#[test]
+fn a_copy_is_equal_where_an_extent_size_hint_allocates_more() {
+    let Some(to) = mount_with(Fs::Xfs, &["-d", "extszinherit=16"]) else { return };
+    compare_copies(16, Mount::new(Fs::Xfs), Some(to));
+}
+
+#[test]
+fn a_copy_to_larger_blocks_is_equal_in_units_of_those() {
+    let Some(to) = mount_with(Fs::Xfs, &["-b", "size=16384"]) else { return };
+    // A pattern knows blocks of 4096 bytes only: the target is new, and then updated by a copy.
+    let Some(from) = Mount::new(Fs::Ext4) else { return };
+    let place = Place::on(&from, &to);
+    for_all(10, (pairs(), ways()), |((source, target), (options, mode))| {
+        let _ = std::fs::remove_file(&place.target);
+        for pattern in [target, source] {
+            pattern.write(&place.source);
+            place.check(&options, mode);
+        }
+    });
+}
+
+/// Pieces of a file, each of a kilobyte: a hole, unwritten, or data.
+fn small_pieces() -> impl Strategy<Value = (Vec<u8>, u64)> + Clone {
+    (prop::collection::vec(0..3_u8, 1..200), 0..1024_u64)
+}
+
+fn write_small_pieces(path: &Path, (pieces, missing): &(Vec<u8>, u64)) {
+    let file = File::create(path).unwrap();
+    file.set_len(pieces.len() as u64 * 1024 - missing).unwrap();
+    for (offset, piece) in (0..).step_by(1024).zip(pieces) {
+        let len = if offset / 1024 + 1 == pieces.len() as u64 { 1024 - missing } else { 1024 };
+        match piece {
+            0 => {}
+            1 => fallocate(&file, FallocateFlags::KEEP_SIZE, offset, 1024).unwrap(),
+            _ => file.write_all_at(&vec![offset as u8 | 1; len as usize], offset).unwrap(),
+        }
+    }
+    file.sync_all().unwrap();
+}
+
+/// Copies images with extents of a kilobyte between one mount and another.
+fn compare_small_copies(from: Option<Mount>, to: Option<Mount>) {
+    let (Some(from), Some(to)) = (from, to) else { return };
+    let place = Place::on(&from, &to);
+    for_all(12, (small_pieces(), small_pieces(), ways()), |(source, target, (options, mode))| {
+        let _ = std::fs::remove_file(&place.target);
+        write_small_pieces(&place.source, &source);
+        if target.1 % 4 != 0 {
+            write_small_pieces(&place.target, &target);
+        }
+        place.check(&options, mode);
+    });
+}
+
+#[test]
+fn a_copy_from_smaller_blocks_is_rounded_outward() {
+    compare_small_copies(mount_with(Fs::Ext4, &["-b", "1024"]), Mount::new(Fs::Xfs));
+}
+
+#[test]
+fn a_copy_to_smaller_blocks_is_equal_in_units_of_4096() {
+    compare_small_copies(Mount::new(Fs::Ext4), mount_with(Fs::Ext4, &["-b", "1024"]));
+}
+
+#[test]
+fn a_copy_between_smaller_blocks_is_equal_in_units_of_4096() {
+    let mkfs = ["-b", "1024"];
+    compare_small_copies(mount_with(Fs::Ext4, &mkfs), mount_with(Fs::Ext4, &mkfs));
+}
+
+#[test]
+fn the_permission_bits_that_were_asked_for_are_set_whatever_the_umask() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("source"), mount.path().join("target"));
+    std::fs::write(&source, "image").unwrap();
+    for mode in [0o666, 0o400, 0o777] {
+        let options = CopyOptions { mode: Some(mode), io: IoMode::Auto, ..CopyOptions::default() };
+        copied(&source, &target, &options);
+        assert_eq!(mode_of(&target), mode);
+        std::fs::remove_file(&target).unwrap();
+    }
+}
+
+#[test]
+fn an_image_of_the_largest_size_is_copied_in_no_time_when_it_is_empty() {
+    for fs in [Fs::Xfs, Fs::Tmpfs] {
+        let Some(mount) = Mount::new(fs) else { continue };
+        let (source, target) = (mount.path().join("source"), mount.path().join("target"));
+        let size = lacuna::MAX_OFFSET & !(BLOCK - 1);
+        let file = File::create(&source).unwrap();
+        file.set_len(size).unwrap();
+        file.write_all_at(b"at the very end", size - 100).unwrap();
+        let stats = copied(&source, &target, &CopyOptions::default());
+        assert_eq!((stats.data_bytes, stats.written_bytes), (BLOCK, BLOCK));
+        let mut end = [0; 15];
+        File::open(&target).unwrap().read_exact_at(&mut end, size - 100).unwrap();
+        assert_eq!(&end, b"at the very end");
+    }
+}

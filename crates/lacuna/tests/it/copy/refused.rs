@@ -1,0 +1,179 @@
+//! What a copy refuses, and that it then touches nothing.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use lacuna::copy::CopyOptions;
+use lacuna::{Access, Error};
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::{Block, Pattern};
+
+use super::{copied, has_checksum, mark_of, names, put_checksum, refused};
+use crate::content::Content;
+use crate::{open_for_reading, open_for_writing};
+
+fn pattern() -> Pattern {
+    Pattern {
+        blocks: vec![Block::Data(1), Block::Zero, Block::Hole, Block::DataLastByte],
+        size: 4 * 4096 - 10,
+    }
+}
+
+/// A mount with a source that has a `.checksum`.
+fn source() -> Option<(Mount, PathBuf)> {
+    let mount = Mount::new(Fs::Ext4)?;
+    let source = mount.path().join("source");
+    pattern().write(&source);
+    put_checksum(&source);
+    Some((mount, source))
+}
+
+#[test]
+fn a_file_is_not_copied_to_itself_under_any_name() {
+    let Some((mount, source)) = source() else { return };
+    let (hard, soft) = (mount.path().join("hard"), mount.path().join("soft"));
+    std::fs::hard_link(&source, &hard).unwrap();
+    symlink(&source, &soft).unwrap();
+    put_checksum(&hard);
+    let before = (Content::of(&source), std::fs::metadata(&source).unwrap().modified().unwrap());
+    for (from, to) in
+        [(&source, &source), (&source, &hard), (&hard, &source), (&source, &soft), (&soft, &source)]
+    {
+        let error = refused(from, to);
+        assert!(matches!(error, Error::SameFile { .. }), "{error:?}");
+        let after = std::fs::metadata(&source).unwrap().modified().unwrap();
+        Content::of(&source).assert_is(&before.0, "untouched");
+        assert_eq!(after, before.1);
+        assert!(has_checksum(&source) && has_checksum(&hard));
+        assert!(!names(mount.path()).iter().any(|name| name.starts_with('.')));
+    }
+}
+
+#[test]
+fn an_unfinished_image_is_no_source_and_a_copy_to_it_completes_it() {
+    let Some((mount, source)) = source() else { return };
+    let (target, other) = (mount.path().join("target"), mount.path().join("other"));
+    Pattern::whole(vec![Block::Data(5); 7]).write(&target);
+    std::fs::write(mark_of(&target), "").unwrap();
+    let error = refused(&target, &other);
+    assert!(
+        matches!(&error, Error::Unfinished { mark, .. } if *mark == mark_of(&target)),
+        "{error:?}"
+    );
+    assert!(error.remedy().unwrap().contains("repeat the sync"));
+    assert!(!other.exists());
+
+    copied(&source, &target, &CopyOptions::default());
+    assert!(!mark_of(&target).exists());
+    Content::of(&target).assert_is(&Content::of(&source), "completed");
+    copied(&target, &other, &CopyOptions::default());
+}
+
+#[test]
+fn the_mark_is_found_through_a_link() {
+    let Some((mount, source)) = source() else { return };
+    let directory = mount.path().join("links");
+    std::fs::create_dir(&directory).unwrap();
+    let link = directory.join("link");
+    symlink(&source, &link).unwrap();
+    std::fs::write(mark_of(&source), "").unwrap();
+    let error = refused(&link, &mount.path().join("target"));
+    assert!(matches!(error, Error::Unfinished { .. }), "{error:?}");
+}
+
+#[test]
+fn a_target_behind_a_link_is_updated_where_it_stands() {
+    let Some((mount, source)) = source() else { return };
+    let (target, link) = (mount.path().join("target"), mount.path().join("link"));
+    Pattern::whole(vec![Block::Data(5); 7]).write(&target);
+    put_checksum(&target);
+    symlink(&target, &link).unwrap();
+    copied(&source, &link, &CopyOptions::default());
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    Content::of(&target).assert_is(&Content::of(&source), "the file behind the link");
+    assert!(!has_checksum(&target));
+    assert_eq!(names(mount.path()), ["link", "lost+found", "source", "source.checksum", "target"]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_no_target() {
+    let Some((mount, source)) = source() else { return };
+    let link = mount.path().join("link");
+    symlink(mount.path().join("nowhere"), &link).unwrap();
+    let error = refused(&source, &link);
+    assert!(matches!(error, Error::DanglingLink { .. }), "{error:?}");
+    assert_eq!(names(mount.path()), ["link", "lost+found", "source", "source.checksum"]);
+}
+
+#[test]
+fn an_image_in_use_is_neither_source_nor_target() {
+    let Some((mount, source)) = source() else { return };
+    let target = mount.path().join("target");
+    Pattern::whole(vec![Block::Data(5); 7]).write(&target);
+    let before = Content::of(&target);
+    for (used, access) in
+        [(&source, Access::Write), (&target, Access::Write), (&target, Access::Read)]
+    {
+        let user = match access {
+            Access::Read => open_for_reading(used),
+            Access::Write => open_for_writing(used),
+        };
+        user.lock(access).unwrap();
+        let error = refused(&source, &target);
+        assert!(matches!(&error, Error::Busy { path } if path == used), "{error:?}");
+        Content::of(&target).assert_is(&before, "untouched");
+    }
+    let reader = open_for_reading(&source);
+    reader.lock(Access::Read).unwrap();
+    copied(&source, &target, &CopyOptions::default());
+}
+
+#[test]
+fn a_new_target_that_another_copy_is_writing_is_in_use() {
+    let Some((mount, source)) = source() else { return };
+    let target = mount.path().join("target");
+    let data = mount.path().join(".target.lacuna-data");
+    std::fs::write(&data, "of the other copy").unwrap();
+    let other = open_for_writing(&data);
+    other.lock(Access::Write).unwrap();
+    let error = refused(&source, &target);
+    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    assert_eq!(std::fs::read(&data).unwrap(), b"of the other copy");
+    drop(other);
+    copied(&source, &target, &CopyOptions::default());
+    Content::of(&target).assert_is(&Content::of(&source), "taken over");
+    assert!(!data.exists());
+}
+
+#[track_caller]
+fn assert_not_found(source: &Path, target: &Path) {
+    let kind = refused(source, target).io_kind();
+    assert_eq!(kind, Some(std::io::ErrorKind::NotFound));
+}
+
+#[test]
+fn what_is_missing_or_no_image_is_neither_source_nor_target() {
+    let Some((mount, source)) = source() else { return };
+    let nowhere = mount.path().join("nowhere");
+    assert_not_found(&nowhere, &mount.path().join("target"));
+    assert_not_found(&source, &nowhere.join("target"));
+    for other in [mount.path(), Path::new("/dev/null"), Path::new("/")] {
+        let error = refused(&source, other);
+        assert!(matches!(error, Error::NotAnImage { .. }), "{error:?}");
+        let error = refused(other, &nowhere);
+        assert!(matches!(error, Error::NotAnImage { .. }), "{error:?}");
+    }
+    assert_eq!(names(mount.path()), ["lost+found", "source", "source.checksum"]);
+}
+
+#[test]
+fn a_name_that_leaves_no_room_for_the_hidden_ones_is_refused() {
+    let Some((mount, source)) = source() else { return };
+    let error = refused(&source, &mount.path().join("n".repeat(223)));
+    let io_error = std::error::Error::source(&error).unwrap();
+    assert!(io_error.to_string().contains("File name too long"), "{error:?}");
+    let longest = mount.path().join("n".repeat(222));
+    copied(&source, &longest, &CopyOptions::default());
+    Pattern::whole(vec![Block::Data(9); 2]).write(&source);
+    copied(&source, &longest, &CopyOptions::default());
+}
