@@ -1,0 +1,7 @@
+//! The commands as a user runs them: real processes, real files, real sockets.
+
+mod common;
+mod map;
+mod serve;
+mod ssync;
+mod sync;

@@ -1,0 +1,286 @@
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
+use lacuna_testing::pattern::{Block, Pattern, kinds_of};
+
+use crate::common::{PATIENCE, Receiver, aligned, expect, lacuna, names, sample, text};
+
+const KEYS: [&str; 13] = [
+    "source",
+    "target",
+    "protocol",
+    "size_bytes",
+    "data_bytes",
+    "zero_bytes",
+    "hole_bytes",
+    "read_bytes",
+    "compared_bytes",
+    "sent_bytes",
+    "wire_bytes",
+    "written_bytes",
+    "elapsed_seconds",
+];
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn a_local_sync_reproduces_content_and_kinds_and_reports_what_it_did() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    let pattern = sample();
+    pattern.write(&source);
+    let sync = || lacuna().args(["sync", "--json"]).args([&source, &target]).output().unwrap();
+    let report = json(&expect(&sync(), 0).0);
+    for key in KEYS {
+        assert!(!report[key].is_null(), "{key} is missing");
+    }
+    assert_eq!(report["protocol"], "local");
+    assert_eq!(report["size_bytes"], pattern.size);
+    assert_eq!(report["zero_bytes"], 9 * 4096);
+    assert_eq!(report["written_bytes"], report["data_bytes"]);
+    assert_eq!(std::fs::read(&target).unwrap(), pattern.bytes());
+    assert_eq!(kinds_of(&target), pattern.kinds());
+
+    let again = json(&expect(&sync(), 0).0);
+    assert_eq!(again["written_bytes"], 0);
+    assert_eq!(again["compared_bytes"], report["data_bytes"]);
+    assert_eq!(names(mount.path()), ["a.img", "b.img", "lost+found"]);
+}
+
+#[test]
+fn a_sync_to_a_receiver_reproduces_content_and_holes() {
+    let Some(mount) = Mount::new(Fs::Xfs) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    for pattern in [aligned(), sample()] {
+        pattern.write(&source);
+        let receiver = Receiver::serve(&target);
+        let output = lacuna().args(["sync", "--json"]).arg(&source).arg(receiver.url()).output();
+        let report = json(&expect(&output.unwrap(), 0).0);
+        for key in KEYS {
+            assert!(!report[key].is_null(), "{key} is missing");
+        }
+        assert_eq!(report["protocol"], "v1");
+        assert!(report["wire_bytes"].as_u64() > report["sent_bytes"].as_u64());
+        let (status, _, err) = receiver.wait();
+        assert!(status.success(), "{err}");
+        assert_eq!(std::fs::read(&target).unwrap(), pattern.bytes());
+        let allocated = |path| {
+            kinds_of(path)
+                .iter()
+                .map(|kind| *kind != lacuna_testing::pattern::Kind::Hole)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(allocated(&target), allocated(&source));
+    }
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_asks_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
+    sample().write(&source);
+    let output =
+        lacuna().args(["sync", "--dry-run", "--json"]).args([&source, &target]).output().unwrap();
+    let plan = json(&expect(&output, 0).0);
+    assert_eq!(plan["written_bytes_max"], plan["data_bytes"]);
+    assert_eq!(plan["dry_run"], true);
+    let output =
+        lacuna().args(["sync", "--dry-run"]).arg(&source).arg("ssync://127.0.0.1:1").output();
+    let (out, _) = expect(&output.unwrap(), 0);
+    assert!(out.contains("nothing done"), "{out}");
+    assert_eq!(names(directory.path()), ["a.img"]);
+}
+
+#[test]
+fn a_new_target_has_the_source_s_permissions_unless_told_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    sample().write(&path("a.img"));
+    std::fs::set_permissions(path("a.img"), PermissionsExt::from_mode(0o440)).unwrap();
+    let sync = |target: &str, more: &[&str]| {
+        let sync = lacuna().arg("sync").args(more).arg(path("a.img")).arg(path(target)).output();
+        expect(&sync.unwrap(), 0);
+        std::fs::metadata(path(target)).unwrap().permissions().mode() & 0o7777
+    };
+    assert_eq!(sync("b.img", &[]), 0o440);
+    assert_eq!(sync("c.img", &["--chmod", "604"]), 0o604);
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_status_2() {
+    for (args, words) in [
+        (vec!["sync", "a.img"], "required"),
+        (vec!["sync", "a.img", "host:b.img"], "./host:b.img"),
+        (vec!["sync", "ssync://host", "b.img"], "only be the target"),
+        (vec!["sync", "a.img", "lacuna://host/b.img"], "not spoken yet"),
+        (vec!["sync", "--direct", "--buffered", "a", "b"], "cannot be used with"),
+        (vec!["sync", "--chmod", "9", "a", "b"], "octal"),
+        (vec!["nothing"], "unrecognized"),
+    ] {
+        let output = lacuna().args(&args).output().unwrap();
+        let (_, err) = expect(&output, 2);
+        assert!(err.contains(words), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn failures_name_the_file_the_cause_and_the_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    aligned().write(directory.path().join("a.img").as_path());
+    std::os::unix::fs::symlink("a.img", path("link.img")).unwrap();
+    std::fs::hard_link(path("a.img"), path("hard.img")).unwrap();
+    for (source, target, words) in [
+        (path("none.img"), path("b.img"), vec!["none.img", "no such file or directory"]),
+        (directory.path().display().to_string(), path("b.img"), vec!["directory"]),
+        (path("a.img"), path("a.img"), vec!["same file"]),
+        (path("a.img"), path("link.img"), vec!["same file"]),
+        (path("hard.img"), path("a.img"), vec!["same file"]),
+        (path("a.img"), path("no/b.img"), vec!["no such file or directory"]),
+        (path("a.img"), "ssync://127.0.0.1:1".to_owned(), vec!["127.0.0.1:1", "refused"]),
+    ] {
+        let output =
+            lacuna().args(["sync", "--connect-timeout", "1", &source, &target]).output().unwrap();
+        let (out, err) = expect(&output, 1);
+        for word in words.into_iter().chain(["what to do"]) {
+            assert!(err.contains(word), "{source} {target}: {err}");
+        }
+        assert_eq!(out, "");
+    }
+    assert_eq!(std::fs::read(path("a.img")).unwrap(), aligned().bytes());
+    assert_eq!(names(directory.path()), ["a.img", "hard.img", "link.img"]);
+}
+
+#[test]
+fn an_error_is_an_object_with_json() {
+    let output = lacuna().args(["sync", "--json", "/nowhere/a", "/nowhere/b"]).output().unwrap();
+    let error = json(&expect(&output, 1).0);
+    assert!(error["error"].as_str().unwrap().contains("/nowhere/a"));
+    assert_eq!(error["remedy"], "check the path");
+}
+
+#[test]
+fn quiet_says_nothing_but_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
+    sample().write(&source);
+    let output = lacuna().args(["sync", "-q"]).args([&source, &target]).output().unwrap();
+    assert_eq!(expect(&output, 0), (String::new(), String::new()));
+}
+
+#[test]
+fn a_full_disk_keeps_what_came_and_the_second_run_completes() {
+    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
+    let Some(small) = Mount::with(Fs::Ext4, &options) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    let pattern = Pattern::whole(vec![Block::Data(3); 8192]);
+    pattern.write(&source);
+    let filler = small.path().join("filler");
+    std::fs::write(&filler, vec![1; 40 << 20]).unwrap();
+    let target = small.path().join("b.img");
+    let sync = || lacuna().arg("sync").args([&source, &target]).output().unwrap();
+    let (_, err) = expect(&sync(), 1);
+    assert!(err.contains("no space left on device"), "{err}");
+    assert!(err.contains(".b.img.lacuna-data"), "{err}");
+    assert!(!target.exists());
+    std::fs::remove_file(&filler).unwrap();
+    expect(&sync(), 0);
+    assert_eq!(std::fs::read(&target).unwrap(), pattern.bytes());
+    assert_eq!(names(small.path()), ["b.img", "lost+found"]);
+}
+
+#[test]
+fn a_receiver_s_full_disk_is_told_to_the_sender() {
+    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
+    let Some(small) = Mount::with(Fs::Ext4, &options) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    Pattern::whole(vec![Block::Data(3); 20_000]).write(&source);
+    let target = small.path().join("b.img");
+    let receiver = Receiver::serve(&target);
+    let output = lacuna().arg("sync").arg(&source).arg(receiver.url()).output().unwrap();
+    let (_, err) = expect(&output, 1);
+    assert!(err.contains("no space left on device"), "{err}");
+    assert!(err.contains("at the receiver"), "{err}");
+    let (status, _, err) = receiver.wait();
+    assert_eq!(status.code(), Some(1), "{err}");
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_killed_sync_is_completed_by_the_next() {
+    let Some(mount) = Mount::with(Fs::Xfs, &MountOptions { size_mib: 900, ..Default::default() })
+    else {
+        return;
+    };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    let file = std::fs::File::create(&source).unwrap();
+    let mut bytes = vec![0; 4 << 20];
+    for n in 0..80_u64 {
+        bytes.fill(n as u8 + 1);
+        file.write_all_at(&bytes, n * (4 << 20)).unwrap();
+    }
+    file.sync_all().unwrap();
+    for pause in [5, 30, 100, 200] {
+        let mut child = lacuna().arg("sync").args([&source, &target]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        assert!(!target.exists());
+    }
+    expect(&lacuna().arg("sync").args([&source, &target]).output().unwrap(), 0);
+    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
+    assert_eq!(names(mount.path()), ["a.img", "b.img"]);
+}
+
+#[test]
+fn an_interrupted_sync_stops_at_once_and_says_how_to_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    sample().write(&source);
+    // A peer that takes the connection and never answers.
+    let url = format!("ssync://{}", listener.local_addr().unwrap());
+    let child = lacuna()
+        .arg("sync")
+        .arg(&source)
+        .arg(&url)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (_peer, _) = listener.accept().unwrap();
+    let begun = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(begun.elapsed() < PATIENCE);
+    assert_eq!(output.status.code(), Some(1));
+    let err = text(&output.stderr);
+    assert!(err.contains("cancelled") && err.contains("same command again"), "{err}");
+}
+
+#[test]
+fn a_device_is_synced_and_its_rest_left_alone() {
+    let Some(device) = LoopDevice::new(1 << 20) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    let pattern = aligned();
+    pattern.write(&source);
+    std::fs::write(device.path(), vec![9; 1 << 20]).unwrap();
+    let output = lacuna().args(["sync", "--json"]).arg(&source).arg(device.path()).output();
+    let report = json(&expect(&output.unwrap(), 0).0);
+    assert_eq!(report["rest_bytes"], (1 << 20) - pattern.size);
+    let bytes = std::fs::read(device.path()).unwrap();
+    let (copied, rest) = bytes.split_at(pattern.size as usize);
+    assert!(copied == pattern.bytes());
+    assert!(rest.iter().all(|byte| *byte == 9));
+    let back = directory.path().join("back.img");
+    expect(&lacuna().arg("sync").arg(device.path()).arg(&back).output().unwrap(), 0);
+    assert!(std::fs::read(&back).unwrap() == bytes);
+}
