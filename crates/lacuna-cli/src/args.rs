@@ -21,16 +21,16 @@ pub(crate) struct Args {
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct OutputArgs {
     /// Print one JSON object on standard output instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub(crate) json: bool,
     /// Say nothing but errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = "Output")]
     pub(crate) quiet: bool,
     /// Say more; twice, even more
-    #[arg(long, short, global = true, action = ArgAction::Count)]
+    #[arg(long, short, global = true, action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
     /// How to show progress on standard error
-    #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = false)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Output")]
     pub(crate) progress: ProgressStyle,
 }
 

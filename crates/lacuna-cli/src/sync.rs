@@ -246,7 +246,7 @@ impl DryRun {
         let verb = if self.protocol == "local" { "write" } else { "send" };
         writeln!(
             out,
-            "would read {}, compare {}, {verb} at most {}, clear {}",
+            "would read {}, compare {}, {verb} at most {}, punch or zero {}",
             bytes(plan.read_bytes),
             bytes(plan.compared_bytes),
             bytes(plan.written_bytes_max),
