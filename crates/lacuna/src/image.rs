@@ -413,6 +413,14 @@ impl Image {
     }
 }
 
+/// The lock goes with the image, even while a process that is being started has it open too.
+impl Drop for Image {
+    fn drop(&mut self) {
+        // What was not locked cannot be unlocked, and what cannot be unlocked goes with the file.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 fn open_existing(path: &Path, access: Access) -> Result<File> {
     open(path, access, OFlags::empty()).map_err(|error| {
         // A socket, and a directory that is to be written, cannot even be opened.

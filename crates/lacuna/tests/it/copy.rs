@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use lacuna::copy::{CopyOptions, CopyStats, copy};
 use lacuna::{Cancel, Progress, checksum_file};
 
+use crate::patiently;
+
 /// Copies to the end, whatever it takes.
 #[track_caller]
 fn copied(source: &Path, target: &Path, options: &CopyOptions) -> CopyStats {
-    let stats = copy(source, target, options, &Progress::default(), &Cancel::default());
-    stats.unwrap_or_else(|error| {
+    let run = || copy(source, target, options, &Progress::default(), &Cancel::default());
+    patiently(run).unwrap_or_else(|error| {
         use std::error::Error as _;
         panic!("copy {}: {error}: {:?}", source.display(), error.source())
     })

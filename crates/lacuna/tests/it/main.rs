@@ -7,7 +7,9 @@ mod copy;
 mod image;
 mod layout;
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use lacuna::{Access, Image, ImageOptions, IoMode, Range};
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
@@ -59,6 +61,23 @@ fn open(path: &Path, access: Access, io: IoMode) -> lacuna::Result<Image> {
     Image::open(path, &options)
 }
 
+/// Tries again while a device that was just closed is still in use: a program that another test is
+/// starting has it open until it runs.
+fn patiently<T>(attempt: impl Fn() -> lacuna::Result<T>) -> lacuna::Result<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(error)
+                if error.io_kind() == Some(ErrorKind::ResourceBusy)
+                    && start.elapsed() < Duration::from_secs(5) =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
 #[track_caller]
 fn open_for_reading(path: &Path) -> Image {
     open(path, Access::Read, IoMode::Auto).expect("open an image")
@@ -66,5 +85,5 @@ fn open_for_reading(path: &Path) -> Image {
 
 #[track_caller]
 fn open_for_writing(path: &Path) -> Image {
-    open(path, Access::Write, IoMode::Auto).expect("open an image")
+    patiently(|| open(path, Access::Write, IoMode::Auto)).expect("open an image")
 }

@@ -9,7 +9,7 @@ use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::{IO_MODES, for_all, mount_with, mounts, open};
+use crate::{IO_MODES, for_all, mount_with, mounts, open, patiently};
 
 /// The size of the image: neither a whole block nor a whole sector.
 const SIZE: usize = 300_001;
@@ -67,7 +67,7 @@ fn compare_with_vector(path: &Path, size: usize, ways: &[IoMode]) {
         file.write_all_at(&expected, 0).unwrap();
         drop(file);
         let images: Vec<_> =
-            ways.iter().map(|way| open(path, Access::Write, *way).unwrap()).collect();
+            ways.iter().map(|way| patiently(|| open(path, Access::Write, *way)).unwrap()).collect();
         for request in &requests {
             carry_out(request, request.way.get(&images), &mut expected);
         }
