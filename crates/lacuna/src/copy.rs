@@ -38,7 +38,7 @@ pub struct CopyOptions {
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { io: IoMode::default(), threads: 4, mode: None, resume: true }
+        Self { io: IoMode::default(), threads: 2, mode: None, resume: true }
     }
 }
 

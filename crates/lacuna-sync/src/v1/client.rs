@@ -51,7 +51,7 @@ impl Default for SyncOptions {
             request_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(600),
             retries: 0,
-            in_flight: 16,
+            in_flight: 32,
             fast: true,
         }
     }

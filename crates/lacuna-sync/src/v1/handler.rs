@@ -112,7 +112,7 @@ impl Handler {
             }
             Request::SendHole(interval) if interval.is_empty() => Err(empty_hole(interval)),
             Request::SendHole(interval) => {
-                let punch = move |store: &Store| store.opened()?.begin_write(interval)?.punch();
+                let punch = move |store: &Store| store.opened()?.begin_write(interval).punch();
                 self.on_store(gate, punch).await.map(|()| Answer::Empty)
             }
             Request::WriteData(interval) => self.write(gate, interval, body).await,
@@ -146,9 +146,7 @@ impl Handler {
             Err(error) => return Err(self.drain(body, refuse(&error)).await),
         };
         let _one = self.bodies.acquire().await;
-        let begin = opened.clone();
-        let ticket = blocking(move || begin.begin_write(interval)).await;
-        let ticket = ticket.map_err(|error| refuse(&error))?;
+        let ticket = opened.begin_write(interval);
         let bytes = match self.receive(&opened, interval, &mut body).await {
             Ok(bytes) => bytes,
             Err(refusal) => {

@@ -185,15 +185,20 @@ impl Opened {
     }
 
     /// A request that writes `interval` begins.
-    pub(super) fn begin_write(self: &Arc<Self>, interval: Interval) -> Result<Ticket> {
+    pub(super) fn begin_write(self: &Arc<Self>, interval: Interval) -> Ticket {
         let range = self.within(interval);
+        let number = self.ledger().begin(range, true);
+        Ticket { opened: self.clone(), number, range, outcome: Some(Content::Failed) }
+    }
+
+    /// Keeps the ledger short.
+    fn tidy(&self) -> Result<()> {
         let mut ledger = self.ledger();
         if ledger.is_long() {
             let forgotten = ledger.combine();
             holes::mend(&self.target, &forgotten)?;
         }
-        let number = ledger.begin(range, true);
-        Ok(Ticket { opened: self.clone(), number, range, outcome: Some(Content::Failed) })
+        Ok(())
     }
 
     fn begin_read(self: &Arc<Self>, range: Range) -> Ticket {
@@ -312,6 +317,7 @@ fn record(path: &Path, image: &Image, checksum: String, zone: &TimeZone) -> Resu
 impl Ticket {
     /// Writes the bytes of the range.
     pub(super) fn write(mut self, bytes: &[u8]) -> Result<()> {
+        self.opened.tidy()?;
         if !self.range.is_empty() {
             self.opened.target.write_at(bytes, self.range.start())?;
             self.opened.sync_now_and_then(self.range.len())?;
@@ -327,6 +333,7 @@ impl Ticket {
     /// Makes the range a hole. One that is a hole already is left alone, so that an image that is
     /// equal is not changed at all.
     pub(super) fn punch(mut self) -> Result<()> {
+        self.opened.tidy()?;
         if !self.range.is_empty() && self.opened.has(self.range, Kind::Data)? {
             self.opened.target.punch(self.range)?;
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Job, Session};
 use crate::error::Result;
+use crate::failpoint;
 
 /// A checkpoint is due after this time,
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -73,7 +74,8 @@ impl Session<'_> {
         };
         let written = self.progress.written_bytes.get();
         let due = last.at.elapsed() >= CHECKPOINT_EVERY
-            || written.saturating_sub(last.written) >= CHECKPOINT_BYTES;
+            || written.saturating_sub(last.written) >= CHECKPOINT_BYTES
+            || failpoint::pass("checkpoint.due").is_err();
         if due && !self.source.image().is_device() {
             self.target.checkpoint(self.source.stamp(), self.frontier.reached())?;
             *last = Checkpoint { at: Instant::now(), written };
