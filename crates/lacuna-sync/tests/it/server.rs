@@ -1,0 +1,91 @@
+//! Our server on a port and a thread of its own, and our client against it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use lacuna::{Cancel, Progress};
+use lacuna_sync::v1::{self, ServeOptions, ServeStats, SyncOptions, SyncStats};
+use lacuna_sync::{Error, Result};
+
+use crate::http::Http;
+
+/// Nothing here takes nearly as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that is cancelled when dropped.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    cancel: Cancel,
+    ended: Receiver<Result<ServeStats>>,
+}
+
+impl Server {
+    /// Serves the image at `path`.
+    pub(crate) fn of(path: &Path) -> Self {
+        Self::with(path, &ServeOptions::default())
+    }
+
+    pub(crate) fn with(path: &Path, options: &ServeOptions) -> Self {
+        let listener = v1::listen("127.0.0.1:0").expect("listen");
+        let address = v1::local_address(&listener).expect("a port").to_string();
+        let cancel = Cancel::default();
+        let (sender, ended) = channel();
+        let (path, options, stop) = (path.to_owned(), options.clone(), cancel.clone());
+        std::thread::spawn(move || {
+            let ended = v1::serve(&path, listener, &options, &Arc::default(), &stop);
+            let _ = sender.send(ended);
+        });
+        Self { address, cancel, ended }
+    }
+
+    pub(crate) fn dial(&self) -> Http {
+        Http::dial(&self.address)
+    }
+
+    /// How it ended, which it does by itself.
+    #[track_caller]
+    pub(crate) fn ended(&self) -> Result<ServeStats> {
+        self.ended.recv_timeout(PATIENCE).expect("the server ends")
+    }
+
+    /// How it ended, an error.
+    #[track_caller]
+    pub(crate) fn failed(&self) -> Error {
+        self.ended().expect_err("the server fails")
+    }
+
+    /// How it ended, by itself or because it was asked to.
+    #[track_caller]
+    pub(crate) fn stopped(&self) -> Result<ServeStats> {
+        self.cancel.cancel();
+        self.ended()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        // Its files are closed then.
+        let _ = self.ended.recv_timeout(PATIENCE);
+    }
+}
+
+/// Syncs `source` to a server that somebody else looks after.
+pub(crate) fn sync(source: &Path, address: &str, options: &SyncOptions) -> Result<SyncStats> {
+    v1::sync(source, address, options, &Arc::<Progress>::default(), &Cancel::default())
+}
+
+/// A whole session: how it ended for the client, and for the server.
+pub(crate) fn session(
+    source: &Path,
+    target: &Path,
+    options: &SyncOptions,
+) -> (Result<SyncStats>, Result<ServeStats>) {
+    let server = Server::of(target);
+    let synced = sync(source, &server.address, options);
+    // One that has not been opened goes on waiting for a client.
+    let served = if synced.is_ok() { server.ended() } else { server.stopped() };
+    (synced, served)
+}
