@@ -64,6 +64,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Removes `path` so that it stays removed; fine when there is none.
 pub(crate) fn remove(path: &Path) -> Result<()> {
+    // What an interrupted replacement left is worth nothing, and in nobody's way if it stays.
+    let _ = std::fs::remove_file(hidden(path, ".lacuna-draft"));
     let removed = failpoint::pass("beside.remove").and_then(|()| std::fs::remove_file(path));
     match removed {
         Ok(()) => sync_directory(path),

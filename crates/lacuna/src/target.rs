@@ -259,7 +259,11 @@ impl Target {
                 beside::sync_directory(&self.path)?;
                 PartialRecord::remove(&self.path)?;
             }
-            State::Existing { .. } => beside::remove(&mark_of(&self.path))?,
+            State::Existing { .. } => {
+                beside::remove(&mark_of(&self.path))?;
+                // Of a session that was interrupted when the image had just got its name.
+                PartialRecord::remove(&self.path)?;
+            }
             State::Device => {}
         }
         Ok(self.image)

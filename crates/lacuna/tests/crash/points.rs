@@ -1,0 +1,96 @@
+//! The points that lacuna passes, and what happens there.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fail::FailScenario;
+
+/// Every point between two steps that a power cut can separate.
+const POINTS: [&str; 11] = [
+    "image.write",
+    "image.punch",
+    "image.zero",
+    "image.truncate",
+    "image.sync",
+    "beside.write",
+    "beside.sync",
+    "beside.rename",
+    "beside.remove",
+    "beside.sync-directory",
+    "target.rename",
+];
+
+/// Where a copy asks whether a checkpoint is due, which takes a second or many bytes.
+const CHECKPOINT: &str = "checkpoint.due";
+
+/// The points of this process, for one test at a time.
+pub(crate) struct Points {
+    /// Whether every range that is copied is followed by a checkpoint.
+    pub(crate) checkpoints: bool,
+    _scenario: FailScenario<'static>,
+}
+
+impl Points {
+    /// Waits until no other test has them.
+    pub(crate) fn take() -> Self {
+        assert!(fail::has_failpoints(), "lacuna is built without its points");
+        Self { checkpoints: false, _scenario: FailScenario::setup() }
+    }
+
+    /// Calls `visit` with the name and the number of each point as it is passed.
+    pub(crate) fn visit(&self, visit: impl Fn(&'static str, usize) + Send + Sync + 'static) {
+        self.begin();
+        let shared = Arc::new((visit, AtomicUsize::new(0)));
+        for name in POINTS {
+            let shared = shared.clone();
+            let passed = move || {
+                let (visit, count) = &*shared;
+                visit(name, count.fetch_add(1, Ordering::SeqCst));
+            };
+            fail::cfg_callback(name, passed).unwrap();
+        }
+    }
+
+    /// The points that `action` passes, in their order.
+    pub(crate) fn passed_by(&self, action: impl FnOnce()) -> Vec<&'static str> {
+        let passed = Arc::new(Mutex::new(vec![]));
+        let names = passed.clone();
+        self.visit(move |name, _| names.lock().unwrap().push(name));
+        action();
+        self.clear();
+        let passed = passed.lock().unwrap();
+        passed.clone()
+    }
+
+    /// Does `action` when the point with this number is passed, before what comes after the point.
+    pub(crate) fn at(&self, number: usize, action: impl Fn() + Send + Sync + 'static) {
+        self.visit(move |_, passed| {
+            if passed == number {
+                action();
+            }
+        });
+    }
+
+    /// Makes what comes after a point fail with a system error, once: the point with this number
+    /// among those that an undisturbed run has `passed`.
+    pub(crate) fn fail_at(&self, passed: &[&str], number: usize, errno: i32) {
+        self.begin();
+        let name = passed[number];
+        let before = passed[..number].iter().filter(|passed| **passed == name).count();
+        fail::cfg(name, &format!("{before}*off->1*return({errno})")).unwrap();
+    }
+
+    fn begin(&self) {
+        if self.checkpoints {
+            fail::cfg(CHECKPOINT, "return").unwrap();
+        }
+    }
+
+    /// Nothing happens at any point from here on.
+    pub(crate) fn clear(&self) {
+        fail::remove(CHECKPOINT);
+        for name in POINTS {
+            fail::remove(name);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The power goes, at every step of a copy.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use lacuna::IoMode;
+use lacuna_testing::mount::Fs;
+
+use crate::points::Points;
+use crate::scenario::{Scenario, longer, shorter, source};
+
+/// Cuts the power at each point that an undisturbed copy passes, and checks what the disk has
+/// then, and that the copy can be made all the same.
+fn cut_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
+    let Some(mut scenario) = scenario else { return };
+    let mut points = Points::take();
+    points.checkpoints = checkpoints;
+    scenario.prepare();
+    let passed = points.passed_by(|| drop(scenario.copy().unwrap()));
+    scenario.check(&Ok(Default::default()), "undisturbed");
+    for (number, name) in passed.iter().enumerate() {
+        scenario.prepare();
+        points.at(number, scenario.mount.power_cutter());
+        let result = scenario.copy();
+        points.clear();
+        scenario.mount.remount();
+        let what = format!("power cut at {number} of {}, {name}", passed.len());
+        scenario.check(&result, &what);
+        scenario.complete(&what);
+    }
+}
+
+#[test]
+fn a_new_target_on_ext4_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), None), false);
+}
+
+#[test]
+fn a_new_target_on_xfs_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Direct, &source(), None), false);
+}
+
+#[test]
+fn a_new_target_with_checkpoints_on_ext4_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), None), true);
+}
+
+#[test]
+fn a_new_target_with_checkpoints_on_xfs_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Buffered, &source(), None), true);
+}
+
+#[test]
+fn an_existing_target_on_ext4_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Direct, &source(), Some(shorter())), false);
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Direct, &source(), Some(longer())), false);
+}
+
+#[test]
+fn an_existing_target_on_xfs_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Direct, &source(), Some(longer())), false);
+}
+
+#[test]
+fn a_copy_that_is_reported_done_is_on_the_disk() {
+    let _points = Points::take();
+    for fs in [Fs::Ext4, Fs::Xfs, Fs::Btrfs] {
+        for old in [None, Some(shorter())] {
+            let Some(mut scenario) = Scenario::new(fs, IoMode::Auto, &source(), old) else {
+                continue;
+            };
+            scenario.prepare();
+            let mode = std::fs::Permissions::from_mode(0o400);
+            std::fs::set_permissions(&scenario.source, mode).unwrap();
+            let result = scenario.copy();
+            assert!(result.is_ok(), "{fs}: {result:?}");
+            let mode = std::fs::metadata(&scenario.target).unwrap().mode();
+            scenario.mount.cut_power();
+            scenario.mount.remount();
+            scenario.check(&result, fs.to_string().as_str());
+            assert_eq!(std::fs::metadata(&scenario.target).unwrap().mode(), mode, "{fs}");
+            scenario.complete(fs.to_string().as_str());
+        }
+    }
+}
