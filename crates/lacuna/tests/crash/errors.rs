@@ -16,7 +16,9 @@ fn fail_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
     let mut points = Points::take();
     points.checkpoints = checkpoints;
     scenario.prepare();
-    let passed = points.passed_by(|| drop(scenario.copy().unwrap()));
+    let passed = points.passed_by(|| {
+        scenario.copy().unwrap();
+    });
     for (number, name) in passed.iter().enumerate() {
         for errno in ERRORS {
             scenario.prepare();

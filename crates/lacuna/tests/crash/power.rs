@@ -15,7 +15,9 @@ fn cut_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
     let mut points = Points::take();
     points.checkpoints = checkpoints;
     scenario.prepare();
-    let passed = points.passed_by(|| drop(scenario.copy().unwrap()));
+    let passed = points.passed_by(|| {
+        scenario.copy().unwrap();
+    });
     scenario.check(&Ok(Default::default()), "undisturbed");
     for (number, name) in passed.iter().enumerate() {
         scenario.prepare();

@@ -67,6 +67,11 @@ impl Scenario {
         syncfs(File::open(self.directory()).unwrap()).unwrap();
     }
 
+    /// The source is another one now.
+    pub(crate) fn reread_source(&mut self) {
+        self.wanted = Content::of(&self.source).held_by(self.mount.fs());
+    }
+
     pub(crate) fn copy(&self) -> Result<CopyStats> {
         copy(&self.source, &self.target, &self.options, &Progress::default(), &Cancel::default())
     }
