@@ -1,8 +1,8 @@
 //! From an HTTP request to an answer.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request as HttpRequest, Response, StatusCode};
 use lacuna::{BufPool, PooledBuf};
 use lacuna_wire::v1::{self, Interval, Refusal, Request, check_body};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, mpsc};
 
 use super::store::{Opened, Store};
 use crate::error::{Error, Result};
@@ -34,8 +34,8 @@ pub(super) struct Handler {
     /// Held by every request but `close`, which so waits for the others.
     gate: Arc<RwLock<()>>,
     closing: AtomicBool,
-    closed: watch::Sender<bool>,
-    outcome: Mutex<Option<Result<()>>>,
+    /// Takes how `close` ended.
+    closed: mpsc::UnboundedSender<Result<()>>,
     bodies: Semaphore,
     hashes: Semaphore,
     pool: BufPool,
@@ -48,23 +48,21 @@ enum Answer {
 }
 
 impl Handler {
-    pub(super) fn new(store: Arc<Store>, stall: Duration, closed: watch::Sender<bool>) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        stall: Duration,
+        closed: mpsc::UnboundedSender<Result<()>>,
+    ) -> Self {
         Self {
             store,
             stall,
             gate: Arc::default(),
             closing: AtomicBool::new(false),
             closed,
-            outcome: Mutex::new(None),
             bodies: Semaphore::new(BODIES),
             hashes: Semaphore::new(HASHES),
             pool: BufPool::new(v1::MAX_BODY),
         }
-    }
-
-    /// How `close` ended, once it has.
-    pub(super) fn outcome(&self) -> Option<Result<()>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) async fn answer(
@@ -88,14 +86,12 @@ impl Handler {
         request: Request,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
-        if let Request::Close { method, checksum } = request {
-            return self.close(method, checksum).await;
-        }
-        if self.closing.load(Ordering::SeqCst) {
-            return Err(refuse(&Error::State("the image is closed")));
-        }
-        let gate = self.gate.clone().read_owned().await;
+        let gate = match &request {
+            Request::Close { .. } => None,
+            _ => Some(self.enter().await?),
+        };
         match request {
+            Request::Close { method, checksum } => self.close(method, checksum).await,
             Request::Open { size, direct_io } => {
                 let existed = self.on_store(gate, move |store| store.open(size, direct_io)).await?;
                 Ok(Answer::Json(v1::encode_existed(existed).into()))
@@ -116,15 +112,22 @@ impl Handler {
                 self.on_store(gate, punch).await.map(|()| Answer::Empty)
             }
             Request::WriteData(interval) => self.write(gate, interval, body).await,
-            Request::Close { .. } => Err(Refusal::failed("close was answered before")),
         }
+    }
+
+    /// Lets a request in, which holds the gate until it has ended.
+    async fn enter(&self) -> Result<OwnedRwLockReadGuard<()>, Refusal> {
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(refuse(&Error::State("the image is closed")));
+        }
+        Ok(self.gate.clone().read_owned().await)
     }
 
     /// Runs `work` where it may block; the gate stays held until it has ended, whether the client
     /// still waits or not.
     async fn on_store<T: Send + 'static>(
         &self,
-        gate: OwnedRwLockReadGuard<()>,
+        gate: Option<OwnedRwLockReadGuard<()>>,
         work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T, Refusal> {
         let store = self.store.clone();
@@ -137,7 +140,7 @@ impl Handler {
 
     async fn write(
         &self,
-        gate: OwnedRwLockReadGuard<()>,
+        gate: Option<OwnedRwLockReadGuard<()>>,
         interval: Interval,
         mut body: Incoming,
     ) -> Result<Answer, Refusal> {
@@ -226,8 +229,9 @@ impl Handler {
             })
             .await;
             let answer = closed.as_ref().map(|()| Answer::Empty).map_err(refuse);
-            *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(closed);
-            self.closed.send_replace(true);
+            if self.closed.send(closed).is_err() {
+                tracing::debug!("the server had ended before close was done");
+            }
             answer
         });
         match ending.await {
@@ -249,8 +253,6 @@ fn empty_hole(interval: Interval) -> Refusal {
 fn refuse(error: &Error) -> Refusal {
     match error {
         Error::State(_) => Refusal::new(409, error.to_string()),
-        Error::UnalignedSize(_) => Refusal::failed(error.to_string()),
-        Error::Image(error) => Refusal::failed(lacuna::describe(error)),
         error => Refusal::failed(lacuna::describe(error)),
     }
 }

@@ -197,6 +197,13 @@ impl Ledger {
         self.entries.len() >= self.limits.combine_from
     }
 
+    /// Whether a request for any byte from `start` to `end` is under way. Such a range is never
+    /// settled: its holes would be mended while data is being written into them.
+    fn is_busy(&self, start: u64, end: u64) -> bool {
+        let busy = |active: &Active| active.range.start() < end && start < active.range.end();
+        self.active.iter().any(busy)
+    }
+
     /// Combines runs of settled neighbours, and returns the holes that are not kept apart any more:
     /// they must be holes in the image by now.
     ///
@@ -209,7 +216,8 @@ impl Ledger {
         let mut run: Vec<(u64, Entry)> = vec![];
         for (start, entry) in std::mem::take(&mut self.entries) {
             let settled = now.wrapping_sub(entry.age) >= self.limits.settled_after
-                && entry.content != Content::Failed;
+                && entry.content != Content::Failed
+                && !self.is_busy(start, entry.end);
             let joins = run.last().is_none_or(|(_, last)| last.end == start);
             if !settled || !joins {
                 join(&mut run, &mut kept, &mut forgotten);

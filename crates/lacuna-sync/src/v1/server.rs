@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use jiff::tz::TimeZone;
 use lacuna::{Cancel, Counter, Progress};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::handler::Handler;
 use super::store::Store;
@@ -112,7 +112,7 @@ async fn run(
 ) -> Result<Ended> {
     let listener = runtime::adopt(listener)?;
     let activity = Arc::new(Activity::new());
-    let (closed, mut ending) = watch::channel(false);
+    let (closed, mut ending) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(store, options.stall, closed));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(options.connections));
@@ -121,8 +121,8 @@ async fn run(
     let ended = loop {
         let accepted = tokio::select! {
             place_and_stream = accept(&listener, &places) => place_and_stream,
-            _ = ending.wait_for(|ending| *ending) => break handler.outcome().map(Ended::Closed),
-            reason = stop(&activity, options.idle, cancel) => break Some(reason),
+            Some(result) = ending.recv() => break Ended::Closed(result),
+            reason = stop(&activity, options.idle, cancel) => break reason,
         };
         let Some((place, stream)) = accepted else { continue };
         let (handler, activity) = (handler.clone(), activity.clone());
@@ -148,7 +148,7 @@ async fn run(
     if tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await.is_err() {
         tracing::debug!("connections cut");
     }
-    Ok(ended.unwrap_or(Ended::Cancelled))
+    Ok(ended)
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;

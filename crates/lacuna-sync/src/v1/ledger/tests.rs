@@ -115,6 +115,19 @@ fn an_image_of_a_million_extents_fits_when_neighbours_are_combined() {
     assert_eq!(ledger.verdict(), Verdict::Complete(Some(whole)));
 }
 
+#[test]
+fn a_hole_that_is_being_written_into_is_not_settled() {
+    let limits = Limits { ranges: 1000, combine_from: 0, settled_after: 0 };
+    let mut ledger = Ledger::new(30, limits);
+    enter(&mut ledger, range(0, 30), Content::Hole);
+    enter(&mut ledger, range(0, 10), crc(&[1; 10]));
+    enter(&mut ledger, range(20, 30), crc(&[2; 10]));
+    let late = ledger.begin(range(12, 14), true);
+    assert_eq!(ledger.combine(), []);
+    ledger.finish(late, Some(crc(b"ab")));
+    assert_eq!(ledger.combine(), [range(10, 12), range(14, 20)]);
+}
+
 #[derive(Clone, Debug)]
 struct Step {
     range: Range,
