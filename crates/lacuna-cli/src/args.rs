@@ -1,5 +1,6 @@
 //! The command line of `lacuna`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -53,9 +54,12 @@ pub(crate) enum Command {
     Map(MapArgs),
 }
 
+const TO_PATH: &str = "When DST is a path";
+const TO_SERVER: &str = "When DST is a server";
+
 /// Make DST equal to SRC: content, holes and unwritten space.
 ///
-/// DST is a path on this machine, or ssync://HOST[:PORT] for a receiver that speaks Longhorn's ssync
+/// DST is a path on this machine, or ssync://HOST[:PORT] for a server that speaks Longhorn's ssync
 /// protocol: `lacuna serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no
 /// encryption and no password. Over it, unwritten space arrives as data that is zero.
 ///
@@ -69,10 +73,10 @@ pub(crate) enum Command {
 pub(crate) struct SyncArgs {
     /// The image to read: a file or a block device
     #[arg(value_name = "SRC")]
-    pub(crate) source: String,
+    pub(crate) source: OsString,
     /// What is to become equal: a file, a block device, or ssync://HOST[:PORT]
     #[arg(value_name = "DST")]
-    pub(crate) target: String,
+    pub(crate) target: OsString,
     /// Only tell what would be done, from the layouts; write and send nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -83,22 +87,23 @@ pub(crate) struct SyncArgs {
     #[arg(long)]
     pub(crate) buffered: bool,
     /// Ranges copied, or requests in flight, at the same time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// [default: 2 on this machine, 32 to a server]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: Option<u16>,
     /// Do not go on where an interrupted sync stopped: begin again
-    #[arg(long)]
+    #[arg(long, help_heading = TO_PATH)]
     pub(crate) no_resume: bool,
     /// Permission bits of a new target, in octal [default: those of SRC, less the umask]
-    #[arg(long, value_name = "MODE", value_parser = octal)]
+    #[arg(long, value_name = "MODE", value_parser = octal, help_heading = TO_PATH)]
     pub(crate) chmod: Option<u32>,
-    /// For how many seconds to try to reach the receiver
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) connect_timeout: u32,
-    /// How often to repeat a request that failed, with growing pauses
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) retries: u32,
+    /// For how many seconds to try to reach the server [default: 10]
+    #[arg(long, value_name = "SECONDS", help_heading = TO_SERVER)]
+    pub(crate) connect_timeout: Option<u32>,
+    /// How often to repeat a request that failed, with growing pauses [default: 0]
+    #[arg(long, value_name = "N", help_heading = TO_SERVER)]
+    pub(crate) retries: Option<u32>,
     /// Compare even when both sides have equal, fresh .checksum files
-    #[arg(long)]
+    #[arg(long, help_heading = TO_SERVER)]
     pub(crate) no_fast: bool,
 }
 

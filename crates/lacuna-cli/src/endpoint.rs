@@ -1,5 +1,6 @@
 //! What the arguments of `sync` name.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use lacuna_sync::v1::DEFAULT_PORT;
@@ -15,7 +16,9 @@ pub(crate) enum Endpoint {
 
 /// Reads a source or target. As with rsync, `HOST:PATH` is remote unless a slash comes before the
 /// colon.
-pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
+pub(crate) fn parse(word: &OsStr) -> Result<Endpoint, String> {
+    // What is no text is no address either.
+    let Some(text) = word.to_str() else { return Ok(Endpoint::Path(word.into())) };
     if let Some(rest) = text.strip_prefix("ssync://") {
         return authority(rest).map(Endpoint::Ssync);
     }
@@ -39,7 +42,7 @@ fn authority(text: &str) -> Result<String, String> {
     let host = text.strip_suffix('/').unwrap_or(text);
     let bad = |why: &str| Err(format!("ssync://{text}: {why}"));
     if host.contains('/') {
-        return bad("the protocol carries no path, the receiver knows its file");
+        return bad("the protocol carries no path, the server knows its file");
     }
     if host.contains('@') {
         return bad("the protocol knows no users");
@@ -66,16 +69,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_receivers_are_told_apart() {
+    fn paths_and_servers_are_told_apart() {
         let path = |text: &str| Ok(Endpoint::Path(text.into()));
         let ssync = |text: &str| Ok(Endpoint::Ssync(text.to_owned()));
-        assert_eq!(parse("a.img"), path("a.img"));
-        assert_eq!(parse("./a:b"), path("./a:b"));
-        assert_eq!(parse("/x/a:b"), path("/x/a:b"));
-        assert_eq!(parse("ssync://node"), ssync("node:5000"));
-        assert_eq!(parse("ssync://node:1/"), ssync("node:1"));
-        assert_eq!(parse("ssync://[::1]"), ssync("[::1]:5000"));
-        assert_eq!(parse("ssync://[::1]:9"), ssync("[::1]:9"));
+        assert_eq!(parse(OsStr::new("a.img")), path("a.img"));
+        assert_eq!(parse(OsStr::new("./a:b")), path("./a:b"));
+        assert_eq!(parse(OsStr::new("/x/a:b")), path("/x/a:b"));
+        assert_eq!(parse(OsStr::new("ssync://node")), ssync("node:5000"));
+        assert_eq!(parse(OsStr::new("ssync://node:1/")), ssync("node:1"));
+        assert_eq!(parse(OsStr::new("ssync://[::1]")), ssync("[::1]:5000"));
+        assert_eq!(parse(OsStr::new("ssync://[::1]:9")), ssync("[::1]:9"));
     }
 
     #[test]
@@ -94,7 +97,7 @@ mod tests {
             ("ssync://::1", "brackets"),
             ("ssync://me@host", "users"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(OsStr::new(text)).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
     }

@@ -2,6 +2,7 @@
 //! booleans as `-flag` or `-flag=false`; the first word that is no flag ends them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 /// The value of a flag, and so its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(crate) struct Flag {
 pub(crate) struct Parsed {
     values: BTreeMap<&'static str, Value>,
     /// The words after the flags.
-    pub(crate) words: Vec<String>,
+    pub(crate) words: Vec<OsString>,
 }
 
 /// Why a command line cannot be carried out.
@@ -58,15 +59,17 @@ impl Parsed {
 /// Reads `words`, which do not include the name of the command.
 pub(crate) fn parse(
     flags: &[Flag],
-    words: impl IntoIterator<Item = String>,
+    words: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, Stop> {
     let mut words = words.into_iter().peekable();
     let mut values: BTreeMap<_, _> =
         flags.iter().map(|flag| (flag.name, flag.default.clone())).collect();
-    while let Some(word) = words.next_if(|word| word.len() > 1 && word.starts_with('-')) {
+    let is_flag = |word: &OsString| word.len() > 1 && word.as_encoded_bytes().starts_with(b"-");
+    while let Some(word) = words.next_if(is_flag) {
         if word == "--" {
             break;
         }
+        let word = text(word)?;
         let body = word.strip_prefix("--").or(word.strip_prefix('-')).unwrap_or(&word);
         if body.is_empty() || body.starts_with(['-', '=']) {
             return Err(Stop::Wrong(format!("bad flag syntax: {word}")));
@@ -83,15 +86,19 @@ pub(crate) fn parse(
         };
         let value = match (&flag.default, value) {
             (Value::Bool(_), None) => Value::Bool(true),
-            (kind, Some(text)) => read(kind, name, text)?,
+            (kind, Some(value)) => read(kind, name, value)?,
             (kind, None) => match words.next() {
-                Some(text) => read(kind, name, text)?,
+                Some(word) => read(kind, name, text(word)?)?,
                 None => return Err(Stop::Wrong(format!("flag needs an argument: -{name}"))),
             },
         };
         values.insert(flag.name, value);
     }
     Ok(Parsed { values, words: words.collect() })
+}
+
+fn text(word: OsString) -> Result<String, Stop> {
+    word.into_string().map_err(|word| Stop::Wrong(format!("bad flag syntax: {word:?}")))
 }
 
 fn read(kind: &Value, name: &str, text: String) -> Result<Value, Stop> {
@@ -138,7 +145,7 @@ mod tests {
     }
 
     fn parsed(line: &str) -> Result<Parsed, Stop> {
-        parse(&flags(), line.split_whitespace().map(str::to_owned))
+        parse(&flags(), line.split_whitespace().map(OsString::from))
     }
 
     #[test]

@@ -35,5 +35,5 @@ pub fn lacuna_main() -> ExitCode {
 
 /// Runs `ssync` with the arguments of the process.
 pub fn ssync_main() -> ExitCode {
-    ssync::main(std::env::args().skip(1))
+    ssync::main(std::env::args_os().skip(1))
 }

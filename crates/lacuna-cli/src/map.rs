@@ -17,7 +17,7 @@ const WIDTH: usize = 80;
 #[derive(Serialize)]
 struct Totals {
     image: String,
-    layout: LayoutSource,
+    layout_from: LayoutSource,
     size_bytes: u64,
     data_bytes: u64,
     zero_bytes: u64,
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
     let mut layout = Layout::new(&image, &LayoutOptions::default())?;
     let mut totals = Totals {
         image: args.image.display().to_string(),
-        layout: layout.source(),
+        layout_from: layout.source(),
         size_bytes: image.size(),
         data_bytes: 0,
         zero_bytes: 0,
@@ -54,7 +54,10 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
         zero_extents: 0,
         hole_extents: 0,
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out: Box<dyn Write> = match output.quiet && !output.json {
+        true => Box::new(io::sink()),
+        false => Box::new(BufWriter::new(io::stdout().lock())),
+    };
     match (output.json, args.extents) {
         (true, true) => json_with_extents(&mut layout, &mut totals, &mut out)?,
         (false, true) => list(&mut layout, &mut totals, &mut out)?,
@@ -85,8 +88,8 @@ fn json_with_extents(
 ) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Line {
-        start: u64,
-        length: u64,
+        start_bytes: u64,
+        length_bytes: u64,
         kind: Kind,
     }
     write!(out, "{{\"extents\":[")?;
@@ -96,8 +99,8 @@ fn json_with_extents(
         totals.count(&extent);
         write!(out, "{separator}")?;
         separator = ",";
-        let (start, length) = (extent.range.start(), extent.range.len());
-        let line = Line { start, length, kind: extent.kind };
+        let (start_bytes, length_bytes) = (extent.range.start(), extent.range.len());
+        let line = Line { start_bytes, length_bytes, kind: extent.kind };
         serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
     }
     let totals = serde_json::to_string(totals)?;
@@ -134,7 +137,7 @@ impl Totals {
             let noun = if extents == 1 { "extent" } else { "extents" };
             writeln!(out, "  {kind:<4} {bytes:>9} {share:>8}  {extents:>8} {noun}")?;
         }
-        match self.layout {
+        match self.layout_from {
             LayoutSource::Fiemap => {}
             LayoutSource::SeekHole => {
                 writeln!(out, "  from SEEK_HOLE: space that was never written shows as hole")?;

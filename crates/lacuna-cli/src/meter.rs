@@ -39,7 +39,8 @@ impl Meter {
             let mut face = Face::new(style);
             let begun = Instant::now();
             while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                if begun.elapsed() >= SHOW_AFTER {
+                // A server has nothing to show before somebody comes.
+                if begun.elapsed() >= SHOW_AFTER && progress.total_bytes.get() > 0 {
                     face.show(&progress, begun.elapsed());
                 }
             }

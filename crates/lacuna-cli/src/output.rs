@@ -27,10 +27,10 @@ impl Output {
             .with_max_level(level)
             .with_writer(io::stderr)
             .with_ansi(io::stderr().is_terminal())
-            .with_target(false);
-        if logging.try_init().is_err() {
-            // Another logger is there already; it will do.
-        }
+            .with_target(false)
+            .without_time();
+        // Where there is a logger already, it will do.
+        let _ = logging.try_init();
         let progress = if args.quiet { ProgressStyle::None } else { args.progress };
         Self { json: args.json, quiet: args.quiet, progress }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use lacuna::Progress;
+use lacuna::{Progress, Target};
 use lacuna_sync::v1::{ServeOptions, ServeStats, listen, local_address, serve};
 use serde::Serialize;
 
@@ -26,11 +26,9 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
-    let addresses = args
-        .listen
-        .to_socket_addrs()
-        .map_err(|error| Usage(format!("--listen {} is no HOST:PORT: {error}", args.listen)))?;
-    let beyond = addresses.into_iter().find(|address| !address.ip().is_loopback());
+    let wrong = |error| Usage(format!("--listen {} is no HOST:PORT: {error}", args.listen));
+    let addresses: Vec<_> = args.listen.to_socket_addrs().map_err(wrong)?.collect();
+    let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
     if let Some(beyond) = beyond.filter(|_| !args.insecure) {
         return Err(Usage(format!(
             "{beyond} can be reached from other machines, and nothing protects the connection: \
@@ -39,7 +37,8 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let listener = listen(&args.listen)?;
+    Target::check(&args.once)?;
+    let listener = listen(&addresses)?;
     let options = ServeOptions {
         zone: local_zone(),
         idle: Duration::from_secs(args.idle_timeout.into()),

@@ -1,13 +1,14 @@
 //! `ssync`: Longhorn's command line, unchanged.
 
-use std::net::TcpListener;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use lacuna::{IoMode, Progress};
+use lacuna::{IoMode, Progress, Target};
 use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
 
 use crate::args::{OutputArgs, ProgressStyle};
@@ -35,7 +36,7 @@ fn flags() -> Vec<Flag> {
 }
 
 /// Runs `ssync` with the words after its name.
-pub(crate) fn main(words: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let parsed = match go_flags::parse(&flags(), words) {
         Ok(parsed) => parsed,
         Err(Stop::Help) => {
@@ -67,10 +68,12 @@ fn print_usage() {
 }
 
 fn port(parsed: &Parsed) -> anyhow::Result<u16> {
-    u16::try_from(parsed.int("port")).context("the port is no number from 0 to 65535")
+    u16::try_from(parsed.int("port"))
+        .map_err(|_| anyhow::anyhow!("the port is no number from 0 to 65535"))
 }
 
 fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
+    Target::check(file)?;
     let listener = listen_everywhere(port(parsed)?)?;
     output.note(&format!("listening on {}", v1::local_address(&listener)?));
     output.note(
@@ -84,11 +87,11 @@ fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> 
 
 /// All addresses of both families, or of IPv4 where there is no other.
 fn listen_everywhere(port: u16) -> anyhow::Result<TcpListener> {
-    match v1::listen(&format!("[::]:{port}")) {
+    match v1::listen(&[(Ipv6Addr::UNSPECIFIED, port).into()]) {
         Err(lacuna_sync::Error::Listen { source, .. })
             if source.kind() != std::io::ErrorKind::AddrInUse =>
         {
-            Ok(v1::listen(&format!("0.0.0.0:{port}"))?)
+            Ok(v1::listen(&[(Ipv4Addr::UNSPECIFIED, port).into()])?)
         }
         listener => Ok(listener?),
     }

@@ -55,23 +55,47 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     let source = match endpoint::parse(&args.source).map_err(Usage)? {
         Endpoint::Path(path) => path,
         Endpoint::Ssync(_) => {
-            let why = "a receiver can only be the target: name an image on this machine as SRC";
+            let why = "a server can only be the target: name an image on this machine as SRC";
             return Err(Usage(why.to_owned()).into());
         }
     };
     let target = endpoint::parse(&args.target).map_err(Usage)?;
+    refuse_strangers(args, &target)?;
     if args.dry_run {
         return dry_run(args, &source, &target, output);
     }
     let begun = Instant::now();
     let mut report = match &target {
         Endpoint::Path(target) => to_path(args, &source, target, output)?,
-        Endpoint::Ssync(address) => to_receiver(args, &source, address, output)?,
+        Endpoint::Ssync(address) => to_server(args, &source, address, output)?,
     };
-    report.source = args.source.clone();
-    report.target = args.target.clone();
+    report.source = args.source.display().to_string();
+    report.target = args.target.display().to_string();
     report.elapsed_seconds = begun.elapsed().as_secs_f64();
     output.report(&report, |out| report.print(out))
+}
+
+/// Options that the kind of target knows nothing of are mistakes, not decoration.
+fn refuse_strangers(args: &SyncArgs, target: &Endpoint) -> Result<(), Usage> {
+    let (strangers, kind) = match target {
+        Endpoint::Path(_) => (
+            [
+                ("--connect-timeout", args.connect_timeout.is_some()),
+                ("--retries", args.retries.is_some()),
+                ("--no-fast", args.no_fast),
+            ]
+            .to_vec(),
+            "a path",
+        ),
+        Endpoint::Ssync(_) => (
+            [("--no-resume", args.no_resume), ("--chmod", args.chmod.is_some())].to_vec(),
+            "a server",
+        ),
+    };
+    match strangers.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Usage(format!("{option} means nothing when DST is {kind}"))),
+        None => Ok(()),
+    }
 }
 
 fn to_path(
@@ -111,7 +135,7 @@ fn to_path(
     })
 }
 
-fn to_receiver(
+fn to_server(
     args: &SyncArgs,
     source: &Path,
     address: &str,
@@ -123,8 +147,10 @@ fn to_receiver(
     let options = SyncOptions {
         io: io_mode(args),
         target_io: io_mode(args),
-        connect_timeout: Duration::from_secs(args.connect_timeout.into()),
-        retries: args.retries,
+        connect_timeout: args
+            .connect_timeout
+            .map_or(defaults.connect_timeout, |seconds| Duration::from_secs(seconds.into())),
+        retries: args.retries.unwrap_or(defaults.retries),
         in_flight: args.jobs.map_or(defaults.in_flight, usize::from),
         fast: !args.no_fast,
         ..defaults
@@ -158,7 +184,7 @@ fn dry_run(
         Endpoint::Path(target) => ("local", copy::plan(source, target, &copy_options(args))?),
         Endpoint::Ssync(_) => ("v1", copy::plan_new(source, &copy_options(args))?),
     };
-    let (source, target) = (args.source.clone(), args.target.clone());
+    let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
     let dry_run = DryRun { source, target, protocol, dry_run: true, plan };
     output.report(&dry_run, |out| dry_run.print(out))
 }

@@ -62,6 +62,16 @@ pub enum Error {
         /// What was wrong with it.
         source: lacuna_wire::Error,
     },
+    /// The peer speaks HTTP, but does not know what `open` is.
+    #[error(
+        "{peer} does not speak Longhorn's ssync protocol: it answered open with status {status}"
+    )]
+    Stranger {
+        /// Host and port.
+        peer: String,
+        /// The HTTP status.
+        status: u16,
+    },
     /// The client ended the session before all of the image had arrived.
     #[error("the sync ended with {missing} missing; {kept}")]
     Incomplete {
@@ -96,8 +106,8 @@ pub enum Error {
         /// Where what did arrive is kept.
         kept: String,
     },
-    /// The runtime could not be started.
-    #[error("cannot start the network runtime")]
+    /// The machinery under a session failed.
+    #[error("cannot run the session")]
     Runtime {
         /// What the system said.
         source: io::Error,
@@ -110,18 +120,18 @@ impl Error {
         let text = match self {
             Self::Image(error) => return error.remedy(),
             Self::Connect { .. } => {
-                "check host and port, and that the receiver is running (lacuna serve --once FILE)"
+                "check host and port, and thon the server is running (lacuna serve --once FILE)"
             }
             Self::Listen { .. } => "choose another port, or stop what uses this one",
             Self::Transport { .. } => {
-                "check that the receiver is still running, and that it is one; then run the same command again"
+                "check thon the server is still running, and that it is one; then run the same command again"
             }
             Self::Refused { message, .. } if message.contains("no space left") => {
-                "free some space at the receiver and run the same command again"
+                "free some space on the server and run the same command again"
             }
-            Self::Refused { status: 409, .. } => "start a new receiver: it serves one sync",
-            Self::Answer { .. } => "check host and port",
-            Self::Incomplete { .. } | Self::Idle { .. } => "run the receiver and the sync again",
+            Self::Refused { status: 409, .. } => "start a new server: it serves one sync",
+            Self::Answer { .. } | Self::Stranger { .. } => "check host and port",
+            Self::Incomplete { .. } | Self::Idle { .. } => "run the server and the sync again",
             Self::Mismatch { .. } => {
                 "hash the source again, or remove its .checksum file, and sync again"
             }

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Error, Result};
 use crate::failpoint;
 
-/// `.NAME.SUFFIX` in the directory of `path`.
+/// `.NAME` and `suffix`, in the directory of `path`.
 pub(crate) fn hidden(path: &Path, suffix: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -74,12 +74,17 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes the names in the directory of `path` durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    let directory = match path.parent() {
+/// The directory that `path` is in.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Makes the names in the directory of `path` durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    let directory = directory_of(path);
     failpoint::pass("beside.sync-directory")
         .and_then(|()| File::open(directory)?.sync_all())
         .map_err(|error| Error::io("sync the directory", directory, error))

@@ -144,9 +144,8 @@ impl Image {
             false => file,
         };
         let size = match is_device {
-            true => {
-                seek(&file, SeekFrom::End(0)).map_err(|error| Error::io("size", path, error))?
-            }
+            true => seek(&file, SeekFrom::End(0))
+                .map_err(|error| Error::io("find the size of", path, error))?,
             false => metadata.len(),
         };
         let direct = open_direct(path, options, FileId::from_metadata(&metadata))?;

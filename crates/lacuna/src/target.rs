@@ -113,6 +113,30 @@ impl Target {
         Ok(Self { image, path: real, state, written: AtomicBool::new(false) })
     }
 
+    /// Whether `path` can be a target as far as that shows without opening it for writing: for
+    /// telling mistakes early.
+    pub fn check(path: &Path) -> Result<()> {
+        check_name(path)?;
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => match Image::open(path, &ImageOptions::default()) {
+                Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
+                    Err(Error::DanglingLink { path: path.to_owned() })
+                }
+                Err(error) => Err(error),
+                Ok(_) => Ok(()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = beside::directory_of(path);
+                match std::fs::metadata(directory) {
+                    Ok(metadata) if metadata.is_dir() => Ok(()),
+                    Ok(_) => Err(Error::io("create an image in", directory, Errno::NOTDIR)),
+                    Err(error) => Err(Error::io("create an image in", directory, error)),
+                }
+            }
+            Err(error) => Err(Error::io("open", path, error)),
+        }
+    }
+
     fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
         check_name(path)?;
         let data = data_of(path);

@@ -38,12 +38,12 @@ fn extents_are_listed_for_people_and_programs() {
 
     let output = lacuna().args(["map", "--json", "--extents"]).arg(&image).output().unwrap();
     let json: serde_json::Value = serde_json::from_str(&expect(&output, 0).0).unwrap();
-    assert_eq!(json["layout"], "fiemap");
+    assert_eq!(json["layout_from"], "fiemap");
     assert_eq!(json["size_bytes"], 420_888);
     assert_eq!(json["zero_bytes"], 36_864);
     assert_eq!(json["extents"].as_array().unwrap().len(), 6);
     assert_eq!(json["extents"][2]["kind"], "hole");
-    assert_eq!(json["extents"][5]["length"], 3096);
+    assert_eq!(json["extents"][5]["length_bytes"], 3096);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_layout_from_seek_hole_says_so() {
     let (out, _) = expect(&lacuna().arg("map").arg(&image).output().unwrap(), 0);
     assert!(out.contains("from SEEK_HOLE"), "{out}");
     let output = lacuna().args(["map", "--json"]).arg(&image).output().unwrap();
-    assert!(expect(&output, 0).0.contains("\"layout\":\"seek-hole\""));
+    assert!(expect(&output, 0).0.contains("\"layout_from\":\"seek-hole\""));
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn a_receiver_s_full_disk_is_told_to_the_sender() {
     let output = lacuna().arg("sync").arg(&source).arg(receiver.url()).output().unwrap();
     let (_, err) = expect(&output, 1);
     assert!(err.contains("no space left on device"), "{err}");
-    assert!(err.contains("at the receiver"), "{err}");
+    assert!(err.contains("on the server"), "{err}");
     let (status, _, err) = receiver.wait();
     assert_eq!(status.code(), Some(1), "{err}");
     assert!(!target.exists());

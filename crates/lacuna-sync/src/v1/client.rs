@@ -82,6 +82,9 @@ pub struct SyncStats {
     pub skipped: bool,
 }
 
+/// What a server of this protocol may answer to `open`; and what one before it may, that is busy.
+const REFUSALS: [u16; 5] = [400, 409, 429, 500, 503];
+
 /// Extents of this mean length are large, in bytes.
 const LARGE: u64 = 64 << 10;
 
@@ -139,7 +142,10 @@ struct Session {
 impl Session {
     async fn run(&self) -> Result<SyncStats> {
         let recorded = match self.options.fast && is_img(self.source.image().path()) {
-            true => ChecksumFile::fresh(self.source.image())?,
+            true => ChecksumFile::fresh(self.source.image()).unwrap_or_else(|error| {
+                tracing::warn!("{}: comparing instead", lacuna::describe(&error));
+                None
+            }),
             false => None,
         };
         let mut control = Connection::new(self.peer.clone());
@@ -151,10 +157,9 @@ impl Session {
             self.close(control, Some(recorded)).await?;
             return Ok(SyncStats { skipped: true, ..stats });
         }
-        let existed = self.open(&mut control).await?;
-        let sent = match v1::decode_existed(&existed) {
+        let sent = match self.open(&mut control).await {
             Ok(existed) => self.send_all(&mut control, existed).await,
-            Err(source) => Err(Error::Answer { peer: self.peer.address.clone(), source }),
+            Err(error) => Err(error),
         };
         let sent = sent.and_then(|stats| Ok(self.source.check().map(|()| stats)?));
         match sent {
@@ -167,10 +172,10 @@ impl Session {
     }
 
     /// Opens the image there, directly or not as the options say.
-    async fn open(&self, control: &mut Connection) -> Result<Bytes> {
+    async fn open(&self, control: &mut Connection) -> Result<bool> {
         let size = self.source.image().size();
         let open = |direct_io| Request::Open { size, direct_io };
-        match self.options.target_io {
+        let answer = match self.options.target_io {
             IoMode::Direct => self.first(control, &open(true)).await,
             IoMode::Buffered => self.first(control, &open(false)).await,
             IoMode::Auto if !self.suits_direct().await? => self.first(control, &open(false)).await,
@@ -182,7 +187,15 @@ impl Session {
                 }
                 answer => answer,
             },
-        }
+        };
+        let answer = answer.map_err(|error| match error {
+            Error::Refused { peer, status, .. } if !REFUSALS.contains(&status) => {
+                Error::Stranger { peer, status }
+            }
+            error => error,
+        });
+        v1::decode_existed(&answer?)
+            .map_err(|source| Error::Answer { peer: self.peer.address.clone(), source })
     }
 
     /// Whether the source has extents that are worth writing past the page cache.
@@ -198,7 +211,7 @@ impl Session {
         let patience = self.options.connect_timeout;
         let begun = Instant::now();
         loop {
-            control.connect(patience.saturating_sub(begun.elapsed())).await?;
+            control.connect(begun, patience).await?;
             match control.ask(request, Bytes::new()).await {
                 Err(Error::Transport { .. }) if begun.elapsed() + AGAIN < patience => {
                     tokio::time::sleep(AGAIN).await;

@@ -64,9 +64,9 @@ impl Connection {
         self.peer = peer;
     }
 
-    /// Dials, unless it is connected, until somebody answers, for `patience`: at once, once more, and then every second.
-    pub(super) async fn connect(&mut self, patience: Duration) -> Result<()> {
-        let begun = Instant::now();
+    /// Dials, unless it is connected, until somebody answers, for `patience` since `begun`: at
+    /// once, once more, and then every second.
+    pub(super) async fn connect(&mut self, begun: Instant, patience: Duration) -> Result<()> {
         let mut pause = Duration::ZERO;
         while self.is_broken() {
             self.peer.cancel.check()?;

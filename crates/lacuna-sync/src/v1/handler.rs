@@ -1,6 +1,5 @@
 //! From an HTTP request to an answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,17 +67,17 @@ impl Handler {
     pub(super) async fn answer(
         self: Arc<Self>,
         request: HttpRequest<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    ) -> Response<Full<Bytes>> {
         let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
         let parsed = Request::parse(request.method().as_str(), &target);
         let answer = match parsed {
             Ok(parsed) => self.dispatch(parsed, request.into_body()).await,
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(self.drain(request.into_body(), refusal).await),
         };
         if let Err(refusal) = &answer {
             tracing::info!(target, status = refusal.status, refusal.message, "refused");
         }
-        Ok(respond(answer))
+        respond(answer)
     }
 
     async fn dispatch(
@@ -88,7 +87,10 @@ impl Handler {
     ) -> Result<Answer, Refusal> {
         let gate = match &request {
             Request::Close { .. } => None,
-            _ => Some(self.enter().await?),
+            _ => match self.enter().await {
+                Ok(gate) => Some(gate),
+                Err(refusal) => return Err(self.drain(body, refusal).await),
+            },
         };
         match request {
             Request::Close { method, checksum } => self.close(method, checksum).await,
@@ -157,6 +159,8 @@ impl Handler {
                 return Err(self.drain(body, refusal).await);
             }
         };
+        // The gate opens when the write has ended, and then nothing else may hold the image.
+        drop(opened);
         self.on_store(gate, move |_| ticket.write(&bytes)).await.map(|()| Answer::Empty)
     }
 

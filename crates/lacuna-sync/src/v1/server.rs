@@ -61,10 +61,12 @@ pub struct ServeStats {
 /// How long answers under way may take to leave once the session is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Binds `address`, `HOST:PORT`.
-pub fn listen(address: &str) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .map_err(|source| Error::Listen { address: address.to_owned(), source })
+/// Binds the first of `addresses` that can be.
+pub fn listen(addresses: &[SocketAddr]) -> Result<TcpListener> {
+    TcpListener::bind(addresses).map_err(|source| {
+        let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+        Error::Listen { address: names.join(" or "), source }
+    })
 }
 
 /// Serves the image at `path` until a client has closed it, nobody asks for anything any more, or
@@ -125,14 +127,15 @@ async fn run(
             reason = stop(&activity, options.idle, cancel) => break reason,
         };
         let Some((place, stream)) = accepted else { continue };
-        let (handler, activity) = (handler.clone(), activity.clone());
+        let (handler, activity, place) = (handler.clone(), activity.clone(), Arc::new(place));
         let service = service_fn(move |request| {
-            let (handler, busy) = (handler.clone(), activity.begin());
-            async move {
+            let (handler, held) = (handler.clone(), (activity.begin(), place.clone()));
+            // A task of its own begins at once and goes on when the client hangs up.
+            tokio::spawn(async move {
                 let answer = handler.answer(request).await;
-                drop(busy);
+                drop(held);
                 answer
-            }
+            })
         });
         let stream = TokioIo::new(Counted::new(stream, wire.clone()));
         let connection = graceful.watch(http.serve_connection(stream, service));
@@ -140,7 +143,6 @@ async fn run(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
-            drop(place);
         });
     };
     // Answers that are on their way out still leave; nothing new comes in.
