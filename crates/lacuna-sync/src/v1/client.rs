@@ -149,21 +149,25 @@ impl Session {
             false => None,
         };
         let mut control = Connection::new(self.peer.clone());
-        if let Some(recorded) = &recorded
-            && self.is_recorded_there(&mut control, recorded).await?
-        {
-            let stats = self.count_kinds().await?;
-            self.source.check()?;
-            self.close(control, Some(recorded)).await?;
-            return Ok(SyncStats { skipped: true, ..stats });
-        }
-        let sent = match self.open(&mut control).await {
-            Ok(existed) => self.send_all(&mut control, existed).await,
-            Err(error) => Err(error),
+        let skipped = match &recorded {
+            Some(recorded) => self.is_recorded_there(&mut control, recorded).await?,
+            None => false,
+        };
+        let sent = match skipped {
+            true => self.count_kinds().await.map(|stats| SyncStats { skipped, ..stats }),
+            false => match self.open(&mut control).await {
+                Ok(existed) => self.send_all(&mut control, existed).await,
+                Err(error) => Err(error),
+            },
         };
         let sent = sent.and_then(|stats| Ok(self.source.check().map(|()| stats)?));
         match sent {
             Ok(stats) => self.close(control, recorded.as_ref()).await.map(|()| stats),
+            // Whoever that server waits for, it is not this client.
+            Err(
+                failed @ (Error::Stranger { .. }
+                | Error::Refused { request: "open", status: 409, .. }),
+            ) => Err(failed),
             Err(failed) => {
                 self.give_up().await;
                 Err(failed)
