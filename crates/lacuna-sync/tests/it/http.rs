@@ -64,6 +64,25 @@ impl Http {
         self.send(head.as_bytes());
     }
 
+    /// Begins a request and waits until the server wants its body.
+    #[track_caller]
+    pub(crate) fn begin(&mut self, method: &str, target: &str, length: usize) {
+        self.announce(method, target, length);
+        let answer = self.answer().expect("leave to go on");
+        assert_eq!(answer.status, 100, "{}", answer.text());
+    }
+
+    /// The head of a request whose body is only sent when the server says that it wants it.
+    pub(crate) fn announce(&mut self, method: &str, target: &str, length: usize) {
+        self.send(
+            format!(
+                "{method} {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\
+                 Expect: 100-continue\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+    }
+
     /// Bytes as they are. A server that does not want them any more may have closed.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
@@ -107,12 +126,16 @@ impl Http {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut bytes = [0; 4096];
-        match self.stream.read(&mut bytes)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.unread.extend_from_slice(&bytes[..read]);
-                Ok(())
+        let read = loop {
+            match self.stream.read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
             }
+        };
+        self.unread.extend_from_slice(&bytes[..read]);
+        match read {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! `PROPTEST_CASES` sets how many cases every property is tried on.
 
+mod defects;
 mod http;
 mod image;
 mod original;
 mod recordings;
+mod relay;
 mod server;
 
 use lacuna_sync::v1::SyncOptions;
