@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use lacuna::copy::{Kept, Stopped};
+
 use crate::output::Output;
+use crate::units;
 
 /// A mistake on the command line that only shows when it is carried out.
 #[derive(Debug)]
@@ -16,23 +19,13 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// What to do about an error, to be read after it.
-#[derive(Debug)]
-pub(crate) struct Remedy(pub(crate) String);
-
-impl std::fmt::Display for Remedy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Reports an error, if there is one: 0 done, 1 failed, 2 wrong usage.
 pub(crate) fn exit_code(command: &str, output: &Output, result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
-    let line = describe(&error);
+    let line = lacuna::describe(error.as_ref());
     let remedy = remedy(&error);
     output.failed(command, &line, remedy.as_deref());
     ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { 1 })
@@ -44,16 +37,32 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn describe(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Remedy>() {
-        // The remedy is said on a line of its own.
-        Some(_) => error.source().map_or_else(|| error.to_string(), lacuna::describe),
-        None => lacuna::describe(error.as_ref()),
+/// What to do about it, and what it left.
+fn remedy(error: &anyhow::Error) -> Option<String> {
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        let parts = stopped.cause.remedy().into_iter().chain(kept(&stopped.kept));
+        return Some(parts.collect::<Vec<_>>().join("; "));
     }
+    let local = error.downcast_ref::<lacuna::Error>().and_then(lacuna::Error::remedy);
+    local
+        .or_else(|| error.downcast_ref::<lacuna_sync::Error>().and_then(lacuna_sync::Error::remedy))
 }
 
-fn remedy(error: &anyhow::Error) -> Option<String> {
-    let said = error.downcast_ref::<Remedy>().map(|remedy| remedy.0.clone());
-    said.or_else(|| error.downcast_ref::<lacuna::Error>().and_then(lacuna::Error::remedy))
-        .or_else(|| error.downcast_ref::<lacuna_sync::Error>().and_then(lacuna_sync::Error::remedy))
+fn kept(kept: &Kept) -> Option<String> {
+    Some(match kept {
+        Kept::Nothing | Kept::Part { done_bytes: 0, .. } => return None,
+        Kept::Part { path, done_bytes } => format!(
+            "the first {} are kept in {}, and the same command goes on behind them",
+            units::bytes(*done_bytes),
+            path.display()
+        ),
+        Kept::HalfWritten(path) => format!(
+            "{} is half old and half new, and marked unfinished: the same command completes it",
+            path.display()
+        ),
+        Kept::HalfWrittenDevice(path) => format!(
+            "{} is half old and half new: do not use it before the same command has completed it",
+            path.display()
+        ),
+    })
 }

@@ -2,7 +2,9 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use lacuna::{Extent, Image, ImageOptions, IoMode, Kind, Layout, LayoutOptions, LayoutSource};
+use lacuna::{
+    Extent, Image, ImageOptions, IoMode, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin,
+};
 use serde::Serialize;
 
 use crate::args::MapArgs;
@@ -17,11 +19,10 @@ const WIDTH: usize = 80;
 #[derive(Serialize)]
 struct Totals {
     image: String,
-    layout_from: LayoutSource,
+    layout_from: LayoutOrigin,
     size_bytes: u64,
-    data_bytes: u64,
-    zero_bytes: u64,
-    hole_bytes: u64,
+    #[serde(flatten)]
+    kinds: KindBytes,
     data_extents: u64,
     zero_extents: u64,
     hole_extents: u64,
@@ -29,13 +30,12 @@ struct Totals {
 
 impl Totals {
     fn count(&mut self, extent: &Extent) {
-        let (bytes, extents) = match extent.kind {
-            Kind::Data => (&mut self.data_bytes, &mut self.data_extents),
-            Kind::Zero => (&mut self.zero_bytes, &mut self.zero_extents),
-            Kind::Hole => (&mut self.hole_bytes, &mut self.hole_extents),
-        };
-        *bytes += extent.range.len();
-        *extents += 1;
+        self.kinds.add(extent.kind, extent.range.len());
+        *match extent.kind {
+            Kind::Data => &mut self.data_extents,
+            Kind::Zero => &mut self.zero_extents,
+            Kind::Hole => &mut self.hole_extents,
+        } += 1;
     }
 }
 
@@ -45,11 +45,9 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
     let mut layout = Layout::new(&image, &LayoutOptions::default())?;
     let mut totals = Totals {
         image: args.image.display().to_string(),
-        layout_from: layout.source(),
+        layout_from: layout.origin(),
         size_bytes: image.size(),
-        data_bytes: 0,
-        zero_bytes: 0,
-        hole_bytes: 0,
+        kinds: KindBytes::default(),
         data_extents: 0,
         zero_extents: 0,
         hole_extents: 0,
@@ -128,9 +126,9 @@ impl Totals {
             self.size_bytes
         )?;
         for (kind, bytes, extents) in [
-            (Kind::Data, self.data_bytes, self.data_extents),
-            (Kind::Zero, self.zero_bytes, self.zero_extents),
-            (Kind::Hole, self.hole_bytes, self.hole_extents),
+            (Kind::Data, self.kinds.data_bytes, self.data_extents),
+            (Kind::Zero, self.kinds.zero_bytes, self.zero_extents),
+            (Kind::Hole, self.kinds.hole_bytes, self.hole_extents),
         ] {
             let share = units::percent(bytes, self.size_bytes);
             let bytes = units::bytes(bytes);
@@ -138,11 +136,11 @@ impl Totals {
             writeln!(out, "  {kind:<4} {bytes:>9} {share:>8}  {extents:>8} {noun}")?;
         }
         match self.layout_from {
-            LayoutSource::Fiemap => {}
-            LayoutSource::SeekHole => {
+            LayoutOrigin::Fiemap => {}
+            LayoutOrigin::SeekHole => {
                 writeln!(out, "  from SEEK_HOLE: space that was never written shows as hole")?;
             }
-            LayoutSource::Device => writeln!(out, "  a block device: everything is data")?,
+            LayoutOrigin::Device => writeln!(out, "  a block device: everything is data")?,
         }
         if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) {
             writeln!(out, "{}", strip.coloured())?;

@@ -1,19 +1,11 @@
 //! A picture of an image in one line: what lies where.
 
-use lacuna::{Extent, Kind};
-
-/// What one cell of the strip stands for, in bytes of each kind.
-#[derive(Clone, Copy, Default)]
-struct Cell {
-    data: u64,
-    zero: u64,
-    hole: u64,
-}
+use lacuna::{Extent, KindBytes};
 
 /// A strip under construction; its size does not depend on the number of extents.
 pub(crate) struct Strip {
     size: u64,
-    cells: Vec<Cell>,
+    cells: Vec<KindBytes>,
 }
 
 impl Strip {
@@ -21,7 +13,7 @@ impl Strip {
     pub(crate) fn new(size: u64, width: usize) -> Self {
         let blocks = size.div_ceil(lacuna::BLOCK);
         let cells = blocks.min(width as u64) as usize;
-        Self { size, cells: vec![Cell::default(); cells] }
+        Self { size, cells: vec![KindBytes::default(); cells] }
     }
 
     /// Where cell `index` begins.
@@ -47,18 +39,14 @@ impl Strip {
             let last = index + 1 == self.cells.len();
             let end = if last { self.size } else { self.edge(index + 1) }.min(extent.range.end());
             let Some(cell) = self.cells.get_mut(index).filter(|_| end > at) else { return };
-            match extent.kind {
-                Kind::Data => cell.data += end - at,
-                Kind::Zero => cell.zero += end - at,
-                Kind::Hole => cell.hole += end - at,
-            }
+            cell.add(extent.kind, end - at);
             at = end;
         }
     }
 
     /// The strip in characters: `#` data, `+` some data, `0` zero, `.` hole.
     pub(crate) fn plain(&self) -> String {
-        self.cells.iter().map(Cell::plain).collect()
+        self.cells.iter().map(plain).collect()
     }
 
     /// The strip in coloured blocks for a terminal: the fuller, the more data; green is data, yellow
@@ -66,37 +54,35 @@ impl Strip {
     pub(crate) fn coloured(&self) -> String {
         let mut line = String::new();
         for cell in &self.cells {
-            line.push_str(cell.coloured());
+            line.push_str(coloured(cell));
         }
         line + "\x1b[0m"
     }
 }
 
-impl Cell {
-    fn plain(&self) -> char {
-        match (self.data, self.zero, self.hole) {
-            (1.., 0, 0) => '#',
-            (1.., _, _) => '+',
-            (0, 1.., _) => '0',
-            _ => '.',
-        }
+fn plain(cell: &KindBytes) -> char {
+    match (cell.data_bytes, cell.zero_bytes, cell.hole_bytes) {
+        (1.., 0, 0) => '#',
+        (1.., _, _) => '+',
+        (0, 1.., _) => '0',
+        _ => '.',
     }
+}
 
-    fn coloured(&self) -> &'static str {
-        let all = self.data + self.zero + self.hole;
-        match (self.data, self.zero) {
-            (0, 0) => "\x1b[90m░",
-            (0, _) => "\x1b[33m█",
-            (data, _) if data == all => "\x1b[32m█",
-            (data, _) if data >= all / 2 => "\x1b[32m▓",
-            _ => "\x1b[32m▒",
-        }
+fn coloured(cell: &KindBytes) -> &'static str {
+    let all = cell.allocated_bytes() + cell.hole_bytes;
+    match (cell.data_bytes, cell.zero_bytes) {
+        (0, 0) => "\x1b[90m░",
+        (0, _) => "\x1b[33m█",
+        (data, _) if data == all => "\x1b[32m█",
+        (data, _) if data >= all / 2 => "\x1b[32m▓",
+        _ => "\x1b[32m▒",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use lacuna::Range;
+    use lacuna::{Kind, Range};
 
     use super::*;
 

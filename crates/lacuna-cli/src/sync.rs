@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lacuna::copy::{self, CopyOptions, CopyPlan};
-use lacuna::{Cancel, IoMode, Progress};
+use lacuna::{Cancel, IoMode, KindBytes, Progress};
 use lacuna_sync::v1::{self, SyncOptions};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
-use crate::failure::{Remedy, Usage};
+use crate::failure::Usage;
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::units;
@@ -26,9 +26,8 @@ struct Report {
     target: String,
     protocol: &'static str,
     size_bytes: u64,
-    data_bytes: u64,
-    zero_bytes: u64,
-    hole_bytes: u64,
+    #[serde(flatten)]
+    kinds: KindBytes,
     read_bytes: u64,
     compared_bytes: u64,
     sent_bytes: u64,
@@ -109,23 +108,11 @@ fn to_path(
     let meter = Meter::start(&progress, output.progress);
     let copied = copy::copy(source, target, &copy_options(args), &progress, &cancel);
     drop(meter);
-    let stats = copied.map_err(|error| match copy::leftovers(target) {
-        Some(kept) => {
-            let remedy = error.remedy().map_or(String::new(), |remedy| format!("{remedy}; "));
-            let kept = format!(
-                "{remedy}what was copied is kept in {}: the same command goes on from there",
-                kept.display()
-            );
-            anyhow::Error::from(error).context(Remedy(kept))
-        }
-        None => error.into(),
-    })?;
+    let stats = copied?;
     Ok(Report {
         protocol: "local",
         size_bytes: stats.size_bytes,
-        data_bytes: stats.data_bytes,
-        zero_bytes: stats.zero_bytes,
-        hole_bytes: stats.hole_bytes,
+        kinds: stats.kinds,
         read_bytes: stats.read_bytes,
         compared_bytes: stats.compared_bytes,
         written_bytes: stats.written_bytes,
@@ -160,9 +147,7 @@ fn to_server(
     Ok(Report {
         protocol: "v1",
         size_bytes: stats.size_bytes,
-        data_bytes: stats.data_bytes,
-        zero_bytes: stats.zero_bytes,
-        hole_bytes: stats.hole_bytes,
+        kinds: stats.kinds,
         read_bytes: stats.read_bytes,
         compared_bytes: stats.compared_bytes,
         sent_bytes: stats.sent_bytes,
@@ -182,7 +167,7 @@ fn dry_run(
 ) -> anyhow::Result<()> {
     let (protocol, plan) = match target {
         Endpoint::Path(target) => ("local", copy::plan(source, target, &copy_options(args))?),
-        Endpoint::Ssync(_) => ("v1", copy::plan_new(source, &copy_options(args))?),
+        Endpoint::Ssync(_) => ("v1", copy::plan_remote(source, &copy_options(args))?),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
     let dry_run = DryRun { source, target, protocol, dry_run: true, plan };
@@ -234,9 +219,9 @@ impl Report {
             self.source,
             self.target,
             bytes(self.size_bytes),
-            bytes(self.data_bytes),
-            bytes(self.zero_bytes),
-            bytes(self.hole_bytes),
+            bytes(self.kinds.data_bytes),
+            bytes(self.kinds.zero_bytes),
+            bytes(self.kinds.hole_bytes),
         )?;
         write!(out, "read {}, compared {}", bytes(self.read_bytes), bytes(self.compared_bytes))?;
         match self.protocol {
@@ -265,9 +250,9 @@ impl DryRun {
             self.source,
             self.target,
             bytes(plan.size_bytes),
-            bytes(plan.data_bytes),
-            bytes(plan.zero_bytes),
-            bytes(plan.hole_bytes),
+            bytes(plan.kinds.data_bytes),
+            bytes(plan.kinds.zero_bytes),
+            bytes(plan.kinds.hole_bytes),
         )?;
         let verb = if self.protocol == "local" { "write" } else { "send" };
         writeln!(
@@ -278,8 +263,8 @@ impl DryRun {
             bytes(plan.written_bytes_max),
             bytes(plan.cleared_bytes),
         )?;
-        if self.protocol == "local" {
-            let (needed, free) = (bytes(plan.needed_bytes), bytes(plan.free_bytes));
+        if let Some(free) = plan.free_bytes {
+            let (needed, free) = (bytes(plan.needed_bytes), bytes(free));
             writeln!(out, "needs {needed} more space, {free} are free")?;
         }
         Ok(())

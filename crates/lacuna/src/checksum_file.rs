@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::beside;
 use crate::error::{Error, Result};
-use crate::image::{Image, Stamp};
+use crate::image::Image;
+use crate::stamp::Stamp;
 
 /// The one method that Longhorn knows.
 pub const CRC64: &str = "crc64";

@@ -2,25 +2,25 @@
 
 mod frontier;
 mod jobs;
+mod plan;
 mod worker;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
-
-use rustix::fs::statvfs;
 
 use crate::error::{Error, Result};
-use crate::extent::Kind;
-use crate::image::{Image, ImageOptions, IoMode};
-use crate::layout::{Layout, LayoutOptions, LayoutSource};
+use crate::extent::KindBytes;
+use crate::image::IoMode;
+use crate::layout::Pair;
 use crate::progress::{Cancel, Progress};
 use crate::settle::{compared, held_as, settle};
 use crate::source::Source;
 use crate::target::{Permissions, Target, TargetOptions};
 use frontier::{Checkpoint, Frontier};
 use jobs::{Job, JobBuilder};
+pub use plan::{CopyPlan, plan, plan_remote};
 use worker::Worker;
 
 /// How to copy.
@@ -30,7 +30,8 @@ pub struct CopyOptions {
     pub io: IoMode,
     /// Ranges that are copied at the same time.
     pub threads: usize,
-    /// Permission bits of a new target; those of the source, less the umask, when `None`.
+    /// Permission bits of a new target, whatever the umask; those of the source, less the umask, when
+    /// `None`.
     pub mode: Option<u32>,
     /// Go on from where an interrupted copy of the same source stopped.
     pub resume: bool,
@@ -42,17 +43,14 @@ impl Default for CopyOptions {
     }
 }
 
-/// What a copy did. The kinds are those of the source.
+/// What a copy did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CopyStats {
     /// Size of the source.
     pub size_bytes: u64,
-    /// Allocated and written.
-    pub data_bytes: u64,
-    /// Allocated and unwritten.
-    pub zero_bytes: u64,
-    /// Not allocated.
-    pub hole_bytes: u64,
+    /// The kinds of the source.
+    #[serde(flatten)]
+    pub kinds: KindBytes,
     /// Read from the source.
     pub read_bytes: u64,
     /// Read from the target and compared.
@@ -65,103 +63,65 @@ pub struct CopyStats {
     pub rest_bytes: u64,
 }
 
-/// What a copy would do, from the layouts alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct CopyPlan {
-    /// Size of the source.
-    pub size_bytes: u64,
-    /// Allocated and written.
-    pub data_bytes: u64,
-    /// Allocated and unwritten.
-    pub zero_bytes: u64,
-    /// Not allocated.
-    pub hole_bytes: u64,
-    /// To be read from the source.
-    pub read_bytes: u64,
-    /// To be read from the target and compared.
-    pub compared_bytes: u64,
-    /// To be written at most: what is equal is not.
-    pub written_bytes_max: u64,
-    /// To be made holes, or zeros.
-    pub cleared_bytes: u64,
-    /// Space that the target takes more than now.
-    pub needed_bytes: u64,
-    /// Space that is free for it.
-    pub free_bytes: u64,
-    /// Whether the target exists.
-    pub target_exists: bool,
+/// A copy that did not come to its end.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Why.
+    pub cause: Error,
+    /// What it left at the target.
+    pub kept: Kept,
 }
 
-/// What copying `source` to `target` would do. Writes nothing.
-pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let space = statvfs(directory)
-        .map_err(|error| Error::io("stat the filesystem of", directory, error))?;
-    let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
-    if !target.exists() {
-        return Ok(CopyPlan { free_bytes, ..plan_new(source, options)? });
-    }
-    let source = Source::open(source, options.io)?;
-    source.refuse_same(target)?;
-    let target = Image::open(target, &ImageOptions::default())?;
-    let size_bytes = source.image().size();
-    let mut plan = CopyPlan { size_bytes, free_bytes, target_exists: true, ..CopyPlan::default() };
-    let (holds, pairs) = compared(source.image(), &target)?;
-    for pair in pairs {
-        let pair = pair?;
-        plan.count(pair.left, held_as(pair.left, holds), pair.right, pair.range.len());
-    }
-    Ok(plan)
+/// What a copy that stopped left at its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing of its own: the target is as it was.
+    Nothing,
+    /// A part of a new target; the same copy goes on behind it.
+    Part {
+        /// The hidden file.
+        path: PathBuf,
+        /// How much of the image, from its start, is there for certain.
+        done_bytes: u64,
+    },
+    /// An existing target, neither old nor new, and marked unfinished; the same copy completes it.
+    HalfWritten(PathBuf),
+    /// A device, neither old nor new, which nothing marks; the same copy completes it.
+    HalfWrittenDevice(PathBuf),
 }
 
-/// What copying `source` to a target that does not exist would do, wherever that is.
-pub fn plan_new(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let source = Source::open(source, options.io)?;
-    let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
-    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
-        let extent = extent?;
-        plan.count(extent.kind, extent.kind, Kind::Hole, extent.range.len());
-    }
-    Ok(plan)
-}
-
-impl CopyPlan {
-    fn count(&mut self, kind: Kind, wanted: Kind, have: Kind, bytes: u64) {
-        match kind {
-            Kind::Data => self.data_bytes += bytes,
-            Kind::Zero => self.zero_bytes += bytes,
-            Kind::Hole => self.hole_bytes += bytes,
-        }
-        match (wanted, have) {
-            (Kind::Data, Kind::Data) => {
-                self.read_bytes += bytes;
-                self.compared_bytes += bytes;
-                self.written_bytes_max += bytes;
-            }
-            (Kind::Data, _) => {
-                self.read_bytes += bytes;
-                self.written_bytes_max += bytes;
-            }
-            (wanted, have) if wanted != have => self.cleared_bytes += bytes,
-            _ => {}
-        }
-        if wanted.is_allocated() && !have.is_allocated() {
-            self.needed_bytes += bytes;
-        }
+/// As its cause.
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
     }
 }
 
-/// Makes `target` equal to `source`: durable when this returns, resumable when it fails.
+impl std::error::Error for Stopped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(cause: Error) -> Self {
+        Self { cause, kept: Kept::Nothing }
+    }
+}
+
+/// Makes `target` equal to `source`: durable when this returns, to be repeated when it fails.
+///
+/// # Errors
+///
+/// Whatever can be wrong with either image, [`Error::Cancelled`], and [`Error::Changed`] when the
+/// source does not stay as it is. What was done by then is in [`Stopped::kept`].
 pub fn copy(
     source: &Path,
     target: &Path,
     options: &CopyOptions,
     progress: &Progress,
     cancel: &Cancel,
-) -> Result<CopyStats> {
+) -> Result<CopyStats, Stopped> {
     let source = Source::open(source, options.io)?;
     let permissions = match options.mode {
         Some(mode) => Permissions::Exact(mode),
@@ -170,110 +130,105 @@ pub fn copy(
     source.refuse_same(target)?;
     let mut target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
     progress.total_bytes.set(source.image().allocated_bytes()?);
-    let resumed = match options.resume {
+    let resumed_bytes = match options.resume {
         true => target.resumable(source.stamp())?,
         false => 0,
     };
-    if resumed == 0 {
+    if resumed_bytes == 0 {
         target.void_record()?;
+    } else {
+        tracing::info!(resumed_bytes, "going on where an interrupted copy stopped");
     }
-    target.resize(source.image().size())?;
-    let mut stats = transfer(&source, &target, options, resumed, progress, cancel)?;
-    target.image().sync()?;
-    settle(source.image(), &target, cancel)?;
-    source.check()?;
+    let frontier = Frontier::new(resumed_bytes);
+    let resized = target.resize(source.image().size());
+    let session = Session {
+        source: &source,
+        target: &target,
+        frontier: &frontier,
+        checkpoint: Mutex::new(Checkpoint::default()),
+        failure: Mutex::new(None),
+        progress,
+        cancel,
+    };
+    let kinds = match resized.and_then(|()| session.run(options.threads.max(1))) {
+        Ok(kinds) => kinds,
+        Err(cause) => return Err(session.stop(cause)),
+    };
     let image = target.commit()?;
     source.image().drop_cache();
     image.drop_cache();
-    stats.read_bytes = progress.read_bytes.get();
-    stats.compared_bytes = progress.compared_bytes.get();
-    stats.written_bytes = progress.written_bytes.get();
-    stats.resumed_bytes = resumed;
-    stats.rest_bytes = image.size() - stats.size_bytes;
-    Ok(stats)
+    let size_bytes = source.image().size();
+    Ok(CopyStats {
+        size_bytes,
+        kinds,
+        read_bytes: progress.read_bytes.get(),
+        compared_bytes: progress.compared_bytes.get(),
+        written_bytes: progress.written_bytes.get(),
+        resumed_bytes,
+        rest_bytes: image.size() - size_bytes,
+    })
 }
 
 /// What the threads of one copy share.
 struct Session<'a> {
     source: &'a Source,
     target: &'a Target,
-    holds: LayoutSource,
-    frontier: Frontier,
+    frontier: &'a Frontier,
     checkpoint: Mutex<Checkpoint>,
     failure: Mutex<Option<Error>>,
     progress: &'a Progress,
     cancel: &'a Cancel,
 }
 
-/// Copies what differs from `resumed` on, and counts the source's kinds.
-fn transfer(
-    source: &Source,
-    target: &Target,
-    options: &CopyOptions,
-    resumed: u64,
-    progress: &Progress,
-    cancel: &Cancel,
-) -> Result<CopyStats> {
-    let (holds, pairs) = compared(source.image(), target.image())?;
-    let session = Session {
-        source,
-        target,
-        holds,
-        frontier: Frontier::new(resumed),
-        checkpoint: Mutex::new(Checkpoint { at: Instant::now(), written: 0 }),
-        failure: Mutex::new(None),
-        progress,
-        cancel,
-    };
-    let threads = options.threads.max(1);
-    let (sender, receiver) = sync_channel::<Job>(threads);
-    let receiver = Mutex::new(receiver);
-    let mut stats = CopyStats { size_bytes: source.image().size(), ..CopyStats::default() };
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| session.work(&receiver));
-        }
-        let mut builder = JobBuilder::new(&session.frontier, sender, resumed);
-        for pair in pairs {
-            let added = pair.and_then(|pair| {
-                stats.count(pair.left, pair.range.len());
-                session.check()?;
-                Ok(builder.add(pair, held_as(pair.left, holds)))
-            });
-            match added {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => return session.fail(error),
-            }
-        }
-        builder.finish();
-    });
-    match session.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(stats),
-    }
-}
-
-impl CopyStats {
-    fn count(&mut self, kind: Kind, bytes: u64) {
-        match kind {
-            Kind::Data => self.data_bytes += bytes,
-            Kind::Zero => self.zero_bytes += bytes,
-            Kind::Hole => self.hole_bytes += bytes,
-        }
-    }
-}
-
 impl Session<'_> {
-    /// Takes jobs until there are none or something failed.
-    fn work(&self, jobs: &Mutex<Receiver<Job>>) {
-        let mut worker = Worker::new(self);
+    /// Makes the target equal and durable, all but the commit. Returns the source's kinds.
+    fn run(&self, threads: usize) -> Result<KindBytes> {
+        let kinds = self.transfer(threads)?;
+        self.target.image().sync()?;
+        settle(self.source.image(), self.target, self.cancel)?;
+        self.source.check()?;
+        Ok(kinds)
+    }
+
+    /// Copies what differs from where the frontier stands, and counts the source's kinds.
+    fn transfer(&self, threads: usize) -> Result<KindBytes> {
+        let (origin, pairs) = compared(self.source.image(), self.target.image())?;
+        let (sender, receiver) = sync_channel(threads);
+        let receiver = Mutex::new(receiver);
+        let mut kinds = KindBytes::default();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| self.work(Worker::new(self, origin), &receiver));
+            }
+            let mut builder = JobBuilder::new(self.frontier, sender);
+            let mut add = |pair: Result<Pair>| {
+                let pair = pair?;
+                kinds.add(pair.left, pair.range.len());
+                self.check()?;
+                Ok(builder.add(pair, held_as(pair.left, origin)))
+            };
+            for pair in pairs {
+                match add(pair) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => return self.fail(error),
+                }
+            }
+            builder.finish();
+        });
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(kinds),
+        }
+    }
+
+    /// Takes jobs until there are none. After a failure they are only taken off the queue, so that
+    /// the walk does not block.
+    fn work(&self, mut worker: Worker<'_>, jobs: &Mutex<Receiver<Job>>) {
         loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
-            // After a failure the rest is only taken off the queue, so that the walk does not block.
-            let done = self.check().and_then(|()| worker.run(&job));
-            match done {
+            match self.check().and_then(|()| worker.run(&job)) {
                 Ok(()) => self.frontier.finished(&job),
                 Err(error) => self.fail(error),
             }
@@ -293,10 +248,27 @@ impl Session<'_> {
     fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
-}
 
-/// Where an interrupted copy to a new target keeps what it has; for messages.
-pub fn leftovers(target: &Path) -> Option<PathBuf> {
-    let data = crate::beside::hidden(target, ".lacuna-data");
-    data.exists().then_some(data)
+    /// Saves what can be saved for the next try.
+    fn stop(&self, cause: Error) -> Stopped {
+        let target = self.target;
+        let path = target.path().to_owned();
+        let kept = match (target.existed(), target.image().is_device(), target.is_written()) {
+            (false, _, _) => self.keep_part(&cause),
+            (true, _, false) => Kept::Nothing,
+            (true, true, true) => Kept::HalfWrittenDevice(path),
+            (true, false, true) => Kept::HalfWritten(path),
+        };
+        Stopped { cause, kept }
+    }
+
+    fn keep_part(&self, cause: &Error) -> Kept {
+        let mut done_bytes = self.frontier.reached();
+        // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
+        let useless = matches!(cause, Error::Changed { .. }) || self.source.image().is_device();
+        if useless || self.target.checkpoint(self.source.stamp(), done_bytes).is_err() {
+            done_bytes = 0;
+        }
+        Kept::Part { path: self.target.image().path().to_owned(), done_bytes }
+    }
 }

@@ -43,11 +43,6 @@ impl Crc64 {
     pub fn value(self) -> u64 {
         self.value
     }
-
-    /// Number of bytes covered.
-    pub fn covered(self) -> u64 {
-        self.len
-    }
 }
 
 /// The polynomial without its highest term, lowest power in the highest bit.

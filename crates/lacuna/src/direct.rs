@@ -8,7 +8,9 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 
 use crate::aligned_buf::AlignedBuf;
 use crate::error::{Error, Result};
-use crate::image::{Access, FileId, open};
+use crate::image::Access;
+use crate::open::open;
+use crate::stamp::FileId;
 
 /// Largest piece that goes through a bounce buffer.
 const BOUNCE: usize = 1 << 20;

@@ -27,6 +27,33 @@ impl Kind {
     }
 }
 
+/// How many bytes there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct KindBytes {
+    /// Allocated and written.
+    pub data_bytes: u64,
+    /// Allocated and unwritten.
+    pub zero_bytes: u64,
+    /// Not allocated.
+    pub hole_bytes: u64,
+}
+
+impl KindBytes {
+    /// Counts `bytes` more of `kind`.
+    pub fn add(&mut self, kind: Kind, bytes: u64) {
+        match kind {
+            Kind::Data => self.data_bytes += bytes,
+            Kind::Zero => self.zero_bytes += bytes,
+            Kind::Hole => self.hole_bytes += bytes,
+        }
+    }
+
+    /// What takes space.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.data_bytes + self.zero_bytes
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -107,11 +134,6 @@ impl Range {
         let start = self.start & !(unit - 1);
         let end = self.end.checked_next_multiple_of(unit).unwrap_or(MAX_OFFSET);
         Self { start, end: end.min(MAX_OFFSET) }
-    }
-
-    /// Whether both ends are multiples of `unit`.
-    pub fn is_aligned(self, unit: u64) -> bool {
-        self.start.is_multiple_of(unit) && self.end.is_multiple_of(unit)
     }
 }
 

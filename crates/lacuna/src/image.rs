@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::extent::{BLOCK, MAX_OFFSET, Range};
 use crate::failpoint;
 use crate::layout::{Layout, LayoutOptions};
+use crate::open;
+use crate::stamp::{FileId, Stamp};
 
 /// What an image is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,80 +68,33 @@ const DIRECT_FROM: usize = 64 << 10;
 /// How long a lock on a device is tried for: udev takes it for a moment after every close.
 const DEVICE_LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which file a name leads to; for a block device which device, whatever its node is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FileId {
-    /// `st_dev`; `st_rdev` of a block device.
-    pub device: u64,
-    /// `st_ino`; 0 for a block device.
-    pub inode: u64,
-}
-
-impl FileId {
-    pub(crate) fn of(file: &File) -> io::Result<Self> {
-        file.metadata().map(|metadata| Self::from_metadata(&metadata))
-    }
-
-    pub(crate) fn from_metadata(metadata: &std::fs::Metadata) -> Self {
-        match metadata.file_type().is_block_device() {
-            true => Self { device: metadata.rdev(), inode: 0 },
-            false => Self { device: metadata.dev(), inode: metadata.ino() },
-        }
-    }
-}
-
-/// What changes when a file does: compared to see that a source stayed as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Stamp {
-    /// Which file.
-    pub id: FileId,
-    /// In bytes.
-    pub size: u64,
-    /// Seconds and nanoseconds.
-    pub mtime: (i64, i64),
-    /// Seconds and nanoseconds.
-    pub ctime: (i64, i64),
-}
-
 /// An open image. All methods but [`truncate`](Self::truncate) may be called from many threads.
 pub struct Image {
     file: File,
     direct: Option<DirectFile>,
     io: IoMode,
     path: PathBuf,
+    access: Access,
     is_device: bool,
     size: u64,
-    fs_block: u64,
+    unit: u64,
     mode: u32,
     passed_cache: AtomicBool,
-}
-
-/// Opens a file so that neither a FIFO blocks nor a child process inherits it.
-pub(crate) fn open(path: &Path, access: Access, flags: OFlags) -> io::Result<File> {
-    let rights = match access {
-        Access::Read => OFlags::RDONLY,
-        Access::Write => OFlags::RDWR,
-    };
-    let flags = rights | flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
-}
-
-fn create(path: &Path, mode: u32) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(mode))?.into())
 }
 
 impl Image {
     /// Opens the image at `path`.
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
         let file = match options.create {
-            Some(mode) => create(path, mode).map_err(|error| Error::io("create", path, error))?,
-            None => open_existing(path, options.access)?,
+            Some(mode) => {
+                open::create(path, mode).map_err(|error| Error::io("create", path, error))?
+            }
+            None => open::existing(path, options.access)?,
         };
         let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
-        let is_device = is_device(path, metadata.file_type())?;
+        let is_device = open::is_device(path, metadata.file_type())?;
         let file = match is_device && options.access == Access::Write {
-            true => open(path, options.access, OFlags::EXCL)
+            true => open::open(path, options.access, OFlags::EXCL)
                 .map_err(|error| Error::io("open exclusively", path, error))?,
             false => file,
         };
@@ -148,7 +103,7 @@ impl Image {
                 .map_err(|error| Error::io("find the size of", path, error))?,
             false => metadata.len(),
         };
-        let direct = open_direct(path, options, FileId::from_metadata(&metadata))?;
+        let direct = open::direct(path, options, FileId::from_metadata(&metadata))?;
         let fs =
             fstatvfs(&file).map_err(|error| Error::io("stat the filesystem of", path, error))?;
         Ok(Self {
@@ -156,9 +111,10 @@ impl Image {
             direct,
             io: options.io,
             path: path.to_owned(),
+            access: options.access,
             is_device,
             size,
-            fs_block: fs.f_frsize.max(BLOCK),
+            unit: fs.f_frsize.max(BLOCK),
             mode: metadata.mode() & 0o7777,
             passed_cache: AtomicBool::new(false),
         })
@@ -196,11 +152,19 @@ impl Image {
 
     /// The unit in which the filesystem allocates, in bytes, at least [`BLOCK`].
     pub fn allocation_unit(&self) -> u64 {
-        self.fs_block
+        self.unit
     }
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Fails when this is a device of less than `needed` bytes.
+    pub(crate) fn refuse_smaller(&self, needed: u64) -> Result<()> {
+        match self.is_device && self.size < needed {
+            true => Err(Error::TooSmall { path: self.path.clone(), size: self.size, needed }),
+            false => Ok(()),
+        }
     }
 
     /// Which file this is, and in which state.
@@ -244,10 +208,16 @@ impl Image {
     fn direct_for(&self, len: usize) -> Option<&DirectFile> {
         let direct = self.direct.as_ref();
         let direct = direct.filter(|_| self.io == IoMode::Direct || len >= DIRECT_FROM);
-        if direct.is_none() && !self.passed_cache.load(Ordering::Relaxed) {
-            self.passed_cache.store(true, Ordering::Relaxed);
+        if direct.is_none() {
+            self.note_cache();
         }
         direct
+    }
+
+    fn note_cache(&self) {
+        if !self.passed_cache.load(Ordering::Relaxed) {
+            self.passed_cache.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whole units directly; what is left at either end through the cache, whole pages at a time
@@ -257,6 +227,7 @@ impl Image {
             let written = match direct.write_units(buf, offset) {
                 Ok(0) => {
                     let piece = direct.to_next_unit(offset).min(buf.len());
+                    self.note_cache();
                     self.file.write_all_at(&buf[..piece], offset)?;
                     piece
                 }
@@ -317,7 +288,7 @@ impl Image {
         if self.is_device || range.end() < self.size {
             return Some(range);
         }
-        Range::new(range.start(), range.round_out(self.fs_block).end())
+        Range::new(range.start(), range.round_out(self.unit).end())
     }
 
     /// Sets the size. What a growing file gains is a hole, even where the filesystem had allocated
@@ -340,11 +311,11 @@ impl Image {
     /// Where the last block ends, or where it starts when it is partial and a hole: btrfs writes
     /// zeros there when the file grows.
     fn end_of_last_block(&self) -> Result<u64> {
-        let block = Range::to(self.size).split_at(self.size & !(self.fs_block - 1)).1;
+        let block = Range::to(self.size).split_at(self.size & !(self.unit - 1)).1;
         let options = LayoutOptions { range: Some(block), flush: false };
         for extent in Layout::new(self, &options)? {
             if extent?.kind.is_allocated() {
-                return Ok(block.round_out(self.fs_block).end());
+                return Ok(block.round_out(self.unit).end());
             }
         }
         Ok(block.start())
@@ -377,8 +348,8 @@ impl Image {
 
     /// Locks the image, shared when it was opened for reading and exclusively for writing, at once
     /// or not at all. Afterwards the name still leads to this file, and its size is what it was.
-    pub fn lock(&self, access: Access) -> Result<()> {
-        let operation = match access {
+    pub fn lock(&self) -> Result<()> {
+        let operation = match self.access {
             Access::Read => FlockOperation::NonBlockingLockShared,
             Access::Write => FlockOperation::NonBlockingLockExclusive,
         };
@@ -417,42 +388,5 @@ impl Drop for Image {
     fn drop(&mut self) {
         // What was not locked cannot be unlocked, and what cannot be unlocked goes with the file.
         let _ = flock(&self.file, FlockOperation::Unlock);
-    }
-}
-
-fn open_existing(path: &Path, access: Access) -> Result<File> {
-    open(path, access, OFlags::empty()).map_err(|error| {
-        // A socket, and a directory that is to be written, cannot even be opened.
-        let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
-        match kind.map(|kind| is_device(path, kind)) {
-            Ok(Err(not_an_image)) => not_an_image,
-            _ => Error::io("open", path, error),
-        }
-    })
-}
-
-fn is_device(path: &Path, kind: std::fs::FileType) -> Result<bool> {
-    let what = match kind {
-        _ if kind.is_file() => return Ok(false),
-        _ if kind.is_block_device() => return Ok(true),
-        _ if kind.is_dir() => "a directory",
-        _ if kind.is_fifo() => "a pipe",
-        _ if kind.is_socket() => "a socket",
-        _ => "a character device",
-    };
-    Err(Error::NotAnImage { path: path.to_owned(), what })
-}
-
-fn open_direct(path: &Path, options: &ImageOptions, id: FileId) -> Result<Option<DirectFile>> {
-    if options.io == IoMode::Buffered {
-        return Ok(None);
-    }
-    match DirectFile::open(path, options.access, id) {
-        Ok(direct) => Ok(Some(direct)),
-        Err(Error::NotDirect { reason, .. }) if options.io == IoMode::Auto => {
-            tracing::debug!(path = %path.display(), reason, "buffered");
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }

@@ -13,7 +13,7 @@ use crate::seek_hole;
 /// Where a layout comes from, and so what it can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LayoutSource {
+pub enum LayoutOrigin {
     /// FIEMAP: all three kinds.
     Fiemap,
     /// `SEEK_DATA` and `SEEK_HOLE`: a `Zero` range shows as a hole.
@@ -41,7 +41,7 @@ impl Default for LayoutOptions {
 /// The extents of an image, streamed: neighbours differ in kind, nothing is left out, nothing lies
 /// past the size, and memory does not grow with the number of extents.
 pub struct Layout<'a> {
-    source: LayoutSource,
+    origin: LayoutOrigin,
     image: &'a Image,
     extents: Merged<GapFree<Raw<'a>>>,
 }
@@ -52,24 +52,24 @@ impl<'a> Layout<'a> {
         let whole = Range::to(image.size());
         let range = options.range.map_or(whole, |range| whole.intersect(range));
         let flags = if options.flush { MapFlags::SYNC } else { MapFlags::empty() };
-        let (source, raw) = if image.is_device() {
-            (LayoutSource::Device, Raw::Device(Some(range)))
+        let (origin, raw) = if image.is_device() {
+            (LayoutOrigin::Device, Raw::Device(Some(range)))
         } else {
             match fiemap::Walk::new(image.file(), range, flags) {
-                Ok(walk) => (LayoutSource::Fiemap, Raw::Fiemap(walk)),
+                Ok(walk) => (LayoutOrigin::Fiemap, Raw::Fiemap(walk)),
                 Err(error) if lacks_fiemap(&error) => (
-                    LayoutSource::SeekHole,
+                    LayoutOrigin::SeekHole,
                     Raw::SeekHole(seek_hole::Walk::new(image.file(), range)),
                 ),
                 Err(error) => return Err(Error::io("map", image.path(), error)),
             }
         };
-        Ok(Self { source, image, extents: Merged::new(GapFree::new(range, raw)) })
+        Ok(Self { origin, image, extents: Merged::new(GapFree::new(range, raw)) })
     }
 
     /// Where it comes from.
-    pub fn source(&self) -> LayoutSource {
-        self.source
+    pub fn origin(&self) -> LayoutOrigin {
+        self.origin
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::beside;
 use crate::error::{Error, Result};
-use crate::image::{FileId, Stamp};
+use crate::stamp::{FileId, Stamp};
 
 /// The form of the record; another one is void.
 const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ impl PartialRecord {
     }
 
     /// Whether it speaks of these two files in this state.
-    pub(crate) fn holds(&self, data: FileId, source: &Stamp) -> bool {
+    pub(crate) fn is_for(&self, data: FileId, source: &Stamp) -> bool {
         self.version == VERSION
             && self.data == data
             && self.source == *source

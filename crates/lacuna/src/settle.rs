@@ -6,16 +6,16 @@
 use crate::error::{Error, Result};
 use crate::extent::Kind;
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, LayoutSource, Pair, pairs, rounded};
+use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
 use crate::target::Target;
 
-/// The kind that a target whose layout comes from `source` shows where `kind` was reproduced.
-pub(crate) fn held_as(kind: Kind, source: LayoutSource) -> Kind {
-    match (source, kind) {
-        (LayoutSource::Fiemap, kind) => kind,
-        (LayoutSource::SeekHole, Kind::Hole) => Kind::Hole,
-        (LayoutSource::SeekHole, _) | (LayoutSource::Device, _) => Kind::Data,
+/// The kind that a target whose layout comes from `origin` shows where `kind` was reproduced.
+pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
+    match (origin, kind) {
+        (LayoutOrigin::Fiemap, kind) => kind,
+        (LayoutOrigin::SeekHole, Kind::Hole) => Kind::Hole,
+        (LayoutOrigin::SeekHole, _) | (LayoutOrigin::Device, _) => Kind::Data,
     }
 }
 
@@ -24,14 +24,14 @@ pub(crate) fn held_as(kind: Kind, source: LayoutSource) -> Kind {
 pub(crate) fn compared<'a>(
     source: &'a Image,
     target: &'a Image,
-) -> Result<(LayoutSource, impl Iterator<Item = Result<Pair>> + 'a)> {
+) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
     let range = Some(crate::extent::Range::to(source.size()));
     let unit = target.allocation_unit();
     let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
     let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
-    let holds = right.source();
+    let origin = right.origin();
     let pairs = pairs(rounded(left, unit), rounded(right, unit));
-    Ok((holds, pairs))
+    Ok((origin, pairs))
 }
 
 /// Punches what the source does not have, makes unwritten what the source has unwritten, and fails
@@ -41,11 +41,11 @@ pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result
         return Ok(());
     }
     let mut mended = false;
-    let (holds, pairs) = compared(source, target.image())?;
+    let (origin, pairs) = compared(source, target.image())?;
     for pair in pairs {
         cancel.check()?;
         let pair = pair?;
-        match held_as(pair.left, holds) {
+        match held_as(pair.left, origin) {
             wanted if wanted == pair.right => continue,
             Kind::Hole => target.punch(pair.range)?,
             Kind::Zero => target.zero_range(pair.range)?,
@@ -57,11 +57,11 @@ pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result
         return Ok(());
     }
     target.image().sync()?;
-    let (holds, pairs) = compared(source, target.image())?;
+    let (origin, pairs) = compared(source, target.image())?;
     for pair in pairs {
         cancel.check()?;
         let pair = pair?;
-        let wanted = held_as(pair.left, holds);
+        let wanted = held_as(pair.left, origin);
         if wanted != pair.right {
             return Err(differs(target, &pair, wanted));
         }

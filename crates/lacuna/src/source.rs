@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::image::{Access, FileId, Image, ImageOptions, IoMode, Stamp};
+use crate::image::{Image, ImageOptions, IoMode};
+use crate::stamp::{FileId, Stamp};
 use crate::target;
 
 /// How often a source is looked at while it is read.
@@ -22,7 +23,7 @@ impl Source {
     /// Opens and locks the image at `path`; refuses one that an interrupted session left marked.
     pub fn open(path: &Path, io: IoMode) -> Result<Self> {
         let image = Image::open(path, &ImageOptions { io, ..ImageOptions::default() })?;
-        image.lock(Access::Read)?;
+        image.lock()?;
         target::refuse_unfinished(path)?;
         let stamp = image.stamp()?;
         Ok(Self { image, stamp, looked: Mutex::new(Instant::now()) })

@@ -18,8 +18,9 @@ use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
 use crate::extent::Range;
 use crate::failpoint;
-use crate::image::{Access, Image, ImageOptions, IoMode, Stamp};
+use crate::image::{Access, Image, ImageOptions, IoMode};
 use crate::partial::PartialRecord;
+use crate::stamp::Stamp;
 
 /// The permission bits that a new target gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl Target {
         let create = ImageOptions { access: Access::Write, io: options.io, create };
         let (image, resumed) = match Image::open(&data, &create) {
             Ok(image) => {
-                image.lock(Access::Write)?;
+                image.lock()?;
                 (image, false)
             }
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
@@ -190,7 +191,7 @@ impl Target {
         let data = self.image.stamp()?;
         let record = PartialRecord::read(&self.path)?;
         let record = record.filter(|record| {
-            record.holds(data.id, source) && data.size == source.size && !self.image.is_device()
+            record.is_for(data.id, source) && data.size == source.size && !self.image.is_device()
         });
         Ok(record.map_or(0, |record| record.done_bytes))
     }
@@ -216,17 +217,8 @@ impl Target {
 
     /// Gives the image its size, a hole where it grows. A device must be large enough.
     pub fn resize(&mut self, size: u64) -> Result<()> {
-        if self.image.is_device() {
-            return match self.image.size() < size {
-                true => Err(Error::TooSmall {
-                    path: self.path.clone(),
-                    size: self.image.size(),
-                    needed: size,
-                }),
-                false => Ok(()),
-            };
-        }
-        if self.image.size() == size {
+        self.image.refuse_smaller(size)?;
+        if self.image.is_device() || self.image.size() == size {
             return Ok(());
         }
         self.before_write()?;
@@ -297,7 +289,7 @@ impl Target {
 fn open_image(path: &Path, io: IoMode) -> Result<Image> {
     let options = ImageOptions { access: Access::Write, io, create: None };
     let image = Image::open(path, &options)?;
-    image.lock(Access::Write)?;
+    image.lock()?;
     Ok(image)
 }
 

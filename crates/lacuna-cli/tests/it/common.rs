@@ -58,7 +58,6 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 pub(crate) struct Receiver {
     child: Child,
     pub(crate) address: String,
-    pub(crate) said: String,
 }
 
 impl Receiver {
@@ -71,7 +70,7 @@ impl Receiver {
         BufReader::with_capacity(1, stderr).read_line(&mut said).unwrap();
         let address = said.trim().strip_prefix("listening on ");
         let address = address.unwrap_or_else(|| panic!("said {said}")).to_owned();
-        Self { child, address, said }
+        Self { child, address }
     }
 
     pub(crate) fn serve(file: &Path) -> Self {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use lacuna::batch::{BATCH_BYTES, Batch};
 use lacuna::checksum_file::ChecksumFile;
 use lacuna::{
-    BLOCK, BufPool, Cancel, Counter, Extent, IoMode, Kind, Layout, LayoutOptions, Progress, Source,
+    BLOCK, BufPool, Cancel, Counter, Extent, IoMode, Kind, KindBytes, Layout, LayoutOptions,
+    Progress, Source,
 };
 use lacuna_wire::v1::{self, Interval, Request};
 use tokio::sync::{Mutex, mpsc};
@@ -57,17 +58,13 @@ impl Default for SyncOptions {
     }
 }
 
-/// What a sync did. The kinds are those of the source.
+/// What a sync did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncStats {
     /// Size of the source.
     pub size_bytes: u64,
-    /// Allocated and written.
-    pub data_bytes: u64,
-    /// Allocated and unwritten; arrives as data.
-    pub zero_bytes: u64,
-    /// Not allocated.
-    pub hole_bytes: u64,
+    /// The kinds of the source; unwritten ranges arrive as data.
+    pub kinds: KindBytes,
     /// Read from the source.
     pub read_bytes: u64,
     /// Compared with the target by digest.
@@ -206,8 +203,8 @@ impl Session {
     async fn suits_direct(&self) -> Result<bool> {
         let size = self.source.image().size();
         let stats = self.count_kinds().await?;
-        let allocated = stats.data_bytes + stats.zero_bytes;
-        Ok(size.is_multiple_of(BLOCK) && allocated >= LARGE * stats.extents)
+        let large = stats.kinds.allocated_bytes() >= LARGE * stats.extents;
+        Ok(size.is_multiple_of(BLOCK) && large)
     }
 
     /// Asks what nobody was asked before: as long as nobody answers, the server may be starting.
@@ -330,13 +327,8 @@ impl Session {
 
 impl SyncStats {
     fn count(&mut self, extent: &Extent) {
-        let bytes = extent.range.len();
         self.extents += u64::from(extent.kind.is_allocated());
-        match extent.kind {
-            Kind::Data => self.data_bytes += bytes,
-            Kind::Zero => self.zero_bytes += bytes,
-            Kind::Hole => self.hole_bytes += bytes,
-        }
+        self.kinds.add(extent.kind, extent.range.len());
     }
 }
 

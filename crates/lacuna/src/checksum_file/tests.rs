@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::FileId;
+use crate::stamp::FileId;
 
 fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
     Stamp {

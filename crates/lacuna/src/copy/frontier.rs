@@ -8,9 +8,10 @@ use super::{Job, Session};
 use crate::error::Result;
 use crate::failpoint;
 
-/// A checkpoint is due after this time,
+/// A checkpoint is due after this time.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// or after this many bytes.
+
+/// A checkpoint is due after so many bytes were written.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 /// The jobs under way.
@@ -58,10 +59,16 @@ impl Frontier {
     }
 }
 
-/// When the last checkpoint was.
+/// When the last checkpoint was, and how much was written by then.
 pub(super) struct Checkpoint {
-    pub(super) at: Instant,
-    pub(super) written: u64,
+    at: Instant,
+    written: u64,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { at: Instant::now(), written: 0 }
+    }
 }
 
 impl Session<'_> {

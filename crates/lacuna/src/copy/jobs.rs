@@ -24,8 +24,9 @@ pub(super) struct JobBuilder<'a> {
 }
 
 impl<'a> JobBuilder<'a> {
-    pub(super) fn new(frontier: &'a Frontier, sender: SyncSender<Job>, resumed: u64) -> Self {
-        Self { frontier, sender, resumed, job: Job::new() }
+    /// Leaves out what lies before the frontier.
+    pub(super) fn new(frontier: &'a Frontier, sender: SyncSender<Job>) -> Self {
+        Self { frontier, sender, resumed: frontier.reached(), job: Job::new() }
     }
 
     /// Takes the next pair; `wanted` is its left kind as the target can hold it. False when nobody

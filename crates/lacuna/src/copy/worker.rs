@@ -7,19 +7,20 @@ use crate::aligned_buf::AlignedBuf;
 use crate::batch::BATCH_BYTES;
 use crate::error::Result;
 use crate::extent::{BLOCK, Kind, Range};
-use crate::layout::LayoutSource;
+use crate::layout::LayoutOrigin;
 
 /// A thread of a copy, with its buffers.
 pub(super) struct Worker<'a> {
     session: &'a Session<'a>,
+    origin: LayoutOrigin,
     wanted: AlignedBuf,
     found: AlignedBuf,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(session: &'a Session<'a>) -> Self {
+    pub(super) fn new(session: &'a Session<'a>, origin: LayoutOrigin) -> Self {
         let buf = || AlignedBuf::new(BATCH_BYTES as usize);
-        Self { session, wanted: buf(), found: buf() }
+        Self { session, origin, wanted: buf(), found: buf() }
     }
 
     /// Makes the target have what `job` wants.
@@ -42,7 +43,7 @@ impl<'a> Worker<'a> {
                     }
                     session.progress.done_bytes.add(pair.range.len());
                 }
-                _ if session.holds == LayoutSource::Device => self.clear(pair.range)?,
+                _ if self.origin == LayoutOrigin::Device => self.clear(pair.range)?,
                 Kind::Zero => {
                     session.target.zero_range(pair.range)?;
                     session.progress.done_bytes.add(pair.range.len());

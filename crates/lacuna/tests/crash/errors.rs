@@ -3,7 +3,7 @@
 use lacuna::IoMode;
 use lacuna_testing::mount::Fs;
 
-use crate::points::Points;
+use crate::points::{ALWAYS, NEVER, Points};
 use crate::scenario::{Scenario, longer, shorter, source};
 
 /// `ENOSPC` and `EIO`.
@@ -11,7 +11,7 @@ const ERRORS: [i32; 2] = [28, 5];
 
 /// Fails each step that an undisturbed copy takes, and checks that this neither goes unnoticed nor
 /// is in the way of a copy that does not fail.
-fn fail_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
+fn fail_everywhere(scenario: Option<Scenario>, checkpoints: &'static str) {
     let Some(mut scenario) = scenario else { return };
     let mut points = Points::take();
     points.checkpoints = checkpoints;
@@ -35,20 +35,20 @@ fn fail_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
 
 #[test]
 fn an_error_at_any_step_of_a_copy_to_a_new_target_is_reported_and_repairable() {
-    fail_everywhere(Scenario::new(Fs::Ext4, IoMode::Auto, &source(), None), true);
+    fail_everywhere(Scenario::new(Fs::Ext4, IoMode::Auto, &source(), None), ALWAYS);
 }
 
 #[test]
 fn an_error_at_any_step_of_a_copy_to_a_new_target_on_tmpfs_is_reported_and_repairable() {
-    fail_everywhere(Scenario::new(Fs::Tmpfs, IoMode::Auto, &source(), None), true);
+    fail_everywhere(Scenario::new(Fs::Tmpfs, IoMode::Auto, &source(), None), ALWAYS);
 }
 
 #[test]
 fn an_error_at_any_step_of_a_copy_to_a_shorter_target_is_reported_and_repairable() {
-    fail_everywhere(Scenario::new(Fs::Xfs, IoMode::Auto, &source(), Some(shorter())), false);
+    fail_everywhere(Scenario::new(Fs::Xfs, IoMode::Auto, &source(), Some(shorter())), NEVER);
 }
 
 #[test]
 fn an_error_at_any_step_of_a_copy_to_a_longer_target_is_reported_and_repairable() {
-    fail_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), Some(longer())), false);
+    fail_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), Some(longer())), NEVER);
 }

@@ -23,10 +23,17 @@ const POINTS: [&str; 11] = [
 /// Where a copy asks whether a checkpoint is due, which takes a second or many bytes.
 const CHECKPOINT: &str = "checkpoint.due";
 
+/// After no range, unless by time.
+pub(crate) const NEVER: &str = "off";
+/// After every range.
+pub(crate) const ALWAYS: &str = "return";
+/// After the second and the fourth: what the record says is done was not synced by the one before.
+pub(crate) const EVERY_OTHER: &str = "1*off->1*return->1*off->1*return";
+
 /// The points of this process, for one test at a time.
 pub(crate) struct Points {
-    /// Whether every range that is copied is followed by a checkpoint.
-    pub(crate) checkpoints: bool,
+    /// After which ranges that are copied a checkpoint follows: one of the constants here.
+    pub(crate) checkpoints: &'static str,
     _scenario: FailScenario<'static>,
 }
 
@@ -34,7 +41,7 @@ impl Points {
     /// Waits until no other test has them.
     pub(crate) fn take() -> Self {
         assert!(fail::has_failpoints(), "lacuna is built without its points");
-        Self { checkpoints: false, _scenario: FailScenario::setup() }
+        Self { checkpoints: NEVER, _scenario: FailScenario::setup() }
     }
 
     /// Calls `visit` with the name and the number of each point as it is passed.
@@ -81,9 +88,7 @@ impl Points {
     }
 
     fn begin(&self) {
-        if self.checkpoints {
-            fail::cfg(CHECKPOINT, "return").unwrap();
-        }
+        fail::cfg(CHECKPOINT, self.checkpoints).unwrap();
     }
 
     /// Nothing happens at any point from here on.

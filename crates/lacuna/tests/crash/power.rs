@@ -5,12 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use lacuna::IoMode;
 use lacuna_testing::mount::Fs;
 
-use crate::points::Points;
+use crate::points::{ALWAYS, EVERY_OTHER, NEVER, Points};
 use crate::scenario::{Scenario, longer, shorter, source};
 
 /// Cuts the power at each point that an undisturbed copy passes, and checks what the disk has
 /// then, and that the copy can be made all the same.
-fn cut_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
+fn cut_everywhere(scenario: Option<Scenario>, checkpoints: &'static str) {
     let Some(mut scenario) = scenario else { return };
     let mut points = Points::take();
     points.checkpoints = checkpoints;
@@ -33,33 +33,59 @@ fn cut_everywhere(scenario: Option<Scenario>, checkpoints: bool) {
 
 #[test]
 fn a_new_target_on_ext4_survives_a_power_cut_at_every_step() {
-    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), None), false);
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), None), NEVER);
 }
 
 #[test]
 fn a_new_target_on_xfs_survives_a_power_cut_at_every_step() {
-    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Direct, &source(), None), false);
+    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Direct, &source(), None), NEVER);
 }
 
 #[test]
 fn a_new_target_with_checkpoints_on_ext4_survives_a_power_cut_at_every_step() {
-    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), None), true);
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), None), EVERY_OTHER);
 }
 
 #[test]
 fn a_new_target_with_checkpoints_on_xfs_survives_a_power_cut_at_every_step() {
-    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Buffered, &source(), None), true);
+    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Buffered, &source(), None), ALWAYS);
 }
 
 #[test]
 fn an_existing_target_on_ext4_survives_a_power_cut_at_every_step() {
-    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Direct, &source(), Some(shorter())), false);
-    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Direct, &source(), Some(longer())), false);
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Direct, &source(), Some(shorter())), NEVER);
+    cut_everywhere(Scenario::new(Fs::Ext4, IoMode::Direct, &source(), Some(longer())), NEVER);
 }
 
 #[test]
 fn an_existing_target_on_xfs_survives_a_power_cut_at_every_step() {
-    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Direct, &source(), Some(longer())), false);
+    cut_everywhere(Scenario::new(Fs::Xfs, IoMode::Direct, &source(), Some(longer())), NEVER);
+}
+
+#[test]
+fn all_that_was_written_is_synced_before_anything_vouches_for_it() {
+    let mut points = Points::take();
+    for (old, checkpoints) in [(None, ALWAYS), (Some(shorter()), NEVER), (Some(longer()), NEVER)] {
+        let scenario = Scenario::new(Fs::Ext4, IoMode::Buffered, &source(), old);
+        let Some(mut scenario) = scenario else { return };
+        scenario.prepare();
+        points.checkpoints = checkpoints;
+        let passed = points.passed_by(|| {
+            scenario.copy().unwrap();
+        });
+        let mut written = false;
+        for name in &passed {
+            match *name {
+                "image.write" | "image.punch" | "image.zero" | "image.truncate" => written = true,
+                "image.sync" => written = false,
+                // A record, a name, the end of a mark.
+                "beside.write" | "target.rename" | "beside.remove" => {
+                    assert!(!written, "{name} in {passed:?}");
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 #[test]

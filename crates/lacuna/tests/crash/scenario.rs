@@ -73,7 +73,9 @@ impl Scenario {
     }
 
     pub(crate) fn copy(&self) -> Result<CopyStats> {
-        copy(&self.source, &self.target, &self.options, &Progress::default(), &Cancel::default())
+        let (progress, cancel) = (Progress::default(), Cancel::default());
+        let copied = copy(&self.source, &self.target, &self.options, &progress, &cancel);
+        copied.map_err(|stopped| stopped.cause)
     }
 
     /// After a copy that may have been interrupted, whatever it returned: what stands under the

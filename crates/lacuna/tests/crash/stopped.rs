@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lacuna::copy::copy;
+use lacuna::copy::{Stopped, copy};
 use lacuna::{Cancel, Error, IoMode, Progress};
 use lacuna_testing::mount::Fs;
 
@@ -56,8 +56,8 @@ fn a_copy_stops_soon_after_another_thread_cancels_it() {
             let progress = Progress::default();
             let stopped =
                 copy(&scenario.source, &scenario.target, &scenario.options, &progress, &cancel);
-            assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
-            scenario.check(&stopped, "cancelled");
+            assert!(matches!(stopped, Err(Stopped { cause: Error::Cancelled, .. })), "{stopped:?}");
+            scenario.check(&stopped.map_err(|stopped| stopped.cause), "cancelled");
             canceller.join().unwrap()
         });
         assert!(at.elapsed() < Duration::from_secs(5));
@@ -75,9 +75,9 @@ fn a_copy_that_was_cancelled_beforehand_writes_nothing() {
         let progress = Progress::default();
         let stopped =
             copy(&scenario.source, &scenario.target, &scenario.options, &progress, &cancel);
-        assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+        assert!(matches!(stopped, Err(Stopped { cause: Error::Cancelled, .. })), "{stopped:?}");
         assert_eq!(progress.written_bytes.get(), 0);
-        scenario.check(&stopped, "cancelled");
+        scenario.check(&stopped.map_err(|stopped| stopped.cause), "cancelled");
         scenario.complete("cancelled");
     }
 }
@@ -120,6 +120,26 @@ fn a_target_that_appears_meanwhile_is_not_replaced() {
         // The copy is kept, and gets the name when that is free.
         std::fs::remove_file(&scenario.target).unwrap();
         scenario.complete("the name was taken");
+    }
+}
+
+#[test]
+fn two_copies_to_one_target_do_not_meet() {
+    let points = Points::take();
+    for scenario in scenarios() {
+        let (source, target) = (scenario.source.clone(), scenario.target.clone());
+        let options = scenario.options;
+        let second = Arc::new(Mutex::new(None));
+        let result = second.clone();
+        amid_writing(&points, move || {
+            let (progress, cancel) = (Progress::default(), Cancel::default());
+            *result.lock().unwrap() = copy(&source, &target, &options, &progress, &cancel).err();
+        });
+        let first = scenario.copy();
+        points.clear();
+        scenario.check(&first, "the first of two");
+        let second = second.lock().unwrap();
+        assert!(matches!(*second, Some(Stopped { cause: Error::Busy { .. }, .. })), "{second:?}");
     }
 }
 

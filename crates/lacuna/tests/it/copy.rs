@@ -16,7 +16,10 @@ use crate::patiently;
 /// Copies to the end, whatever it takes.
 #[track_caller]
 fn copied(source: &Path, target: &Path, options: &CopyOptions) -> CopyStats {
-    let run = || copy(source, target, options, &Progress::default(), &Cancel::default());
+    let run = || {
+        let copied = copy(source, target, options, &Progress::default(), &Cancel::default());
+        copied.map_err(|stopped| stopped.cause)
+    };
     patiently(run).unwrap_or_else(|error| {
         use std::error::Error as _;
         panic!("copy {}: {error}: {:?}", source.display(), error.source())
@@ -26,7 +29,7 @@ fn copied(source: &Path, target: &Path, options: &CopyOptions) -> CopyStats {
 #[track_caller]
 fn refused(source: &Path, target: &Path) -> lacuna::Error {
     let options = CopyOptions::default();
-    copy(source, target, &options, &Progress::default(), &Cancel::default()).unwrap_err()
+    copy(source, target, &options, &Progress::default(), &Cancel::default()).unwrap_err().cause
 }
 
 /// The mark beside a target that is being written in place.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use lacuna::{BLOCK, Extent, Image, Kind, Layout, LayoutOptions, LayoutSource, Range, seek_hole};
+use lacuna::{BLOCK, Extent, Image, Kind, Layout, LayoutOptions, LayoutOrigin, Range, seek_hole};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount};
 use lacuna_testing::pattern::{self, Block, Pattern, kinds_of};
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn assert_layout_is_right(path: &Path) {
 }
 
 /// Random patterns, laid out as a whole and in part, by FIEMAP or by `SEEK_DATA`.
-fn compare_with_oracle(mount: Option<Mount>, source: LayoutSource) {
+fn compare_with_oracle(mount: Option<Mount>, origin: LayoutOrigin) {
     let Some(mount) = mount else { return };
     let path = mount.path().join("image");
     let part = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
@@ -59,7 +59,7 @@ fn compare_with_oracle(mount: Option<Mount>, source: LayoutSource) {
         let ends = [from, to].map(|at| at.index(pattern.size as usize * 5 / 4 + 1) as u64);
         let part = range(ends[0].min(ends[1]), ends[0].max(ends[1]));
         let options = LayoutOptions { range: Some(part), flush: true };
-        assert_eq!(Layout::new(&image, &options).unwrap().source(), source);
+        assert_eq!(Layout::new(&image, &options).unwrap().origin(), origin);
         let kinds = kinds_of(&path);
         let inside = Range::to(pattern.size).intersect(part);
         assert_eq!(layout_of(&image, options), extents_of(&kinds, inside));
@@ -81,27 +81,27 @@ fn assert_data_is_found(path: &Path, kinds: &[pattern::Kind], part: Range) {
 
 #[test]
 fn a_layout_is_what_ext4_has() {
-    compare_with_oracle(Mount::new(Fs::Ext4), LayoutSource::Fiemap);
+    compare_with_oracle(Mount::new(Fs::Ext4), LayoutOrigin::Fiemap);
 }
 
 #[test]
 fn a_layout_is_what_xfs_has() {
-    compare_with_oracle(Mount::new(Fs::Xfs), LayoutSource::Fiemap);
+    compare_with_oracle(Mount::new(Fs::Xfs), LayoutOrigin::Fiemap);
 }
 
 #[test]
 fn a_layout_is_what_btrfs_has() {
-    compare_with_oracle(Mount::new(Fs::Btrfs), LayoutSource::Fiemap);
+    compare_with_oracle(Mount::new(Fs::Btrfs), LayoutOrigin::Fiemap);
 }
 
 #[test]
 fn a_layout_is_what_tmpfs_has() {
-    compare_with_oracle(Mount::new(Fs::Tmpfs), LayoutSource::SeekHole);
+    compare_with_oracle(Mount::new(Fs::Tmpfs), LayoutOrigin::SeekHole);
 }
 
 #[test]
 fn a_layout_is_what_ext4_with_small_blocks_has() {
-    compare_with_oracle(mount_with(Fs::Ext4, &["-b", "1024"]), LayoutSource::Fiemap);
+    compare_with_oracle(mount_with(Fs::Ext4, &["-b", "1024"]), LayoutOrigin::Fiemap);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_device_is_all_data() {
     };
     let image = open_for_reading(device.path());
     let layout = Layout::new(&image, &LayoutOptions::default()).unwrap();
-    assert_eq!(layout.source(), LayoutSource::Device);
+    assert_eq!(layout.origin(), LayoutOrigin::Device);
     let data = |range| Extent { range, kind: Kind::Data };
     let extents: Vec<_> = layout.map(Result::unwrap).collect();
     assert_eq!(extents, [data(range(0, 1 << 20))]);

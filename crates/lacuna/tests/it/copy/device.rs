@@ -48,7 +48,7 @@ fn a_device_gets_the_bytes_and_keeps_the_rest() {
         assert!(after[..size] == bytes, "the image");
         assert!(after[size..] == before[size..], "the rest");
         assert_eq!(stats.rest_bytes, SIZE - pattern.size);
-        assert_eq!(stats.data_bytes + stats.zero_bytes + stats.hole_bytes, pattern.size);
+        assert_eq!(stats.kinds.allocated_bytes() + stats.kinds.hole_bytes, pattern.size);
         assert!(stats.written_bytes <= differing(&before[..size], &bytes), "{stats:?}");
         let again = copied(&source, device.path(), &options);
         assert_eq!((again.written_bytes, again.compared_bytes), (0, pattern.size));

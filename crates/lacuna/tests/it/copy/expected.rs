@@ -53,9 +53,9 @@ fn rounded(kinds: &[Kind], unit: u64) -> Vec<Kind> {
 fn count(source: &Content, stats: &mut CopyStats) {
     for (block, kind) in source.bytes.chunks(BLOCK as usize).zip(&source.kinds) {
         *match kind {
-            Kind::Data => &mut stats.data_bytes,
-            Kind::Zero => &mut stats.zero_bytes,
-            Kind::Hole => &mut stats.hole_bytes,
+            Kind::Data => &mut stats.kinds.data_bytes,
+            Kind::Zero => &mut stats.kinds.zero_bytes,
+            Kind::Hole => &mut stats.kinds.hole_bytes,
         } += block.len() as u64;
     }
 }

@@ -66,7 +66,7 @@ impl Place {
             expected.stats.written_bytes = stats.written_bytes;
         }
         assert_eq!(stats, expected.stats);
-        assert_eq!(stats.data_bytes + stats.zero_bytes + stats.hole_bytes, stats.size_bytes);
+        assert_eq!(stats.kinds.allocated_bytes() + stats.kinds.hole_bytes, stats.size_bytes);
         // Of a new target, a plan does not know what it holds.
         assert!(changed.is_none() || stats.written_bytes <= planned.written_bytes_max);
         assert_eq!(mode_of(target), mode);
@@ -274,7 +274,7 @@ fn an_image_of_the_largest_size_is_copied_in_no_time_when_it_is_empty() {
         file.set_len(size).unwrap();
         file.write_all_at(b"at the very end", size - 100).unwrap();
         let stats = copied(&source, &target, &CopyOptions::default());
-        assert_eq!((stats.data_bytes, stats.written_bytes), (BLOCK, BLOCK));
+        assert_eq!((stats.kinds.data_bytes, stats.written_bytes), (BLOCK, BLOCK));
         let mut end = [0; 15];
         File::open(&target).unwrap().read_exact_at(&mut end, size - 100).unwrap();
         assert_eq!(&end, b"at the very end");

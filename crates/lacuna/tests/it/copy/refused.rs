@@ -118,13 +118,13 @@ fn an_image_in_use_is_neither_source_nor_target() {
             Access::Read => open_for_reading(used),
             Access::Write => open_for_writing(used),
         };
-        user.lock(access).unwrap();
+        user.lock().unwrap();
         let error = refused(&source, &target);
         assert!(matches!(&error, Error::Busy { path } if path == used), "{error:?}");
         Content::of(&target).assert_is(&before, "untouched");
     }
     let reader = open_for_reading(&source);
-    reader.lock(Access::Read).unwrap();
+    reader.lock().unwrap();
     copied(&source, &target, &CopyOptions::default());
 }
 
@@ -135,7 +135,7 @@ fn a_new_target_that_another_copy_is_writing_is_in_use() {
     let data = mount.path().join(".target.lacuna-data");
     std::fs::write(&data, "of the other copy").unwrap();
     let other = open_for_writing(&data);
-    other.lock(Access::Write).unwrap();
+    other.lock().unwrap();
     let error = refused(&source, &target);
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     assert_eq!(std::fs::read(&data).unwrap(), b"of the other copy");

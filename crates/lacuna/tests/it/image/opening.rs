@@ -130,18 +130,18 @@ fn readers_share_an_image_and_a_writer_has_it_alone() {
     let path = image_in(&directory);
     let (reader, other) = (open_for_reading(&path), open_for_reading(&path));
     let (writer, rival) = (open_for_writing(&path), open_for_writing(&path));
-    reader.lock(Access::Read).unwrap();
-    other.lock(Access::Read).unwrap();
-    let busy = writer.lock(Access::Write).unwrap_err();
+    reader.lock().unwrap();
+    other.lock().unwrap();
+    let busy = writer.lock().unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }), "{busy:?}");
     drop((reader, other));
-    writer.lock(Access::Write).unwrap();
-    let busy = rival.lock(Access::Write).unwrap_err();
+    writer.lock().unwrap();
+    let busy = rival.lock().unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }), "{busy:?}");
-    let busy = open_for_reading(&path).lock(Access::Read).unwrap_err();
+    let busy = open_for_reading(&path).lock().unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }), "{busy:?}");
     drop(writer);
-    rival.lock(Access::Write).unwrap();
+    rival.lock().unwrap();
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_device_that_is_locked_for_a_moment_is_waited_for() {
             std::thread::sleep(Duration::from_millis(100));
             drop(passing);
         });
-        image.lock(Access::Write).unwrap();
+        image.lock().unwrap();
     });
 }
 
@@ -170,11 +170,11 @@ fn a_file_that_was_replaced_before_it_was_locked_is_refused() {
     let other = directory.path().join("other");
     std::fs::write(&other, "another image").unwrap();
     std::fs::rename(&other, &path).unwrap();
-    let error = image.lock(Access::Read).unwrap_err();
+    let error = image.lock().unwrap_err();
     assert!(matches!(error, Error::Replaced { .. }), "{error:?}");
     std::fs::remove_file(&path).unwrap();
     assert!(open(&path, Access::Read, IoMode::Auto).is_err());
-    let error = image.lock(Access::Read).unwrap_err();
+    let error = image.lock().unwrap_err();
     assert_eq!(error.io_kind(), Some(ErrorKind::NotFound));
 }
 
@@ -185,7 +185,7 @@ fn a_file_that_grew_before_it_was_locked_is_refused() {
     let image = open_for_writing(&path);
     let writer = File::options().write(true).open(&path).unwrap();
     writer.write_all_at(&[2; 100], 8192).unwrap();
-    let error = image.lock(Access::Write).unwrap_err();
+    let error = image.lock().unwrap_err();
     assert!(matches!(error, Error::Changed { .. }), "{error:?}");
 }
 

@@ -1,0 +1,73 @@
+//! Opening what may become an image.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::direct::DirectFile;
+use crate::error::{Error, Result};
+use crate::image::{Access, ImageOptions, IoMode};
+use crate::stamp::FileId;
+
+/// Opens a file so that neither a FIFO blocks nor a child process inherits it.
+pub(crate) fn open(path: &Path, access: Access, flags: OFlags) -> io::Result<File> {
+    let rights = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::RDWR,
+    };
+    let flags = rights | flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// Creates a file that does not exist.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(mode))?.into())
+}
+
+/// Opens a file that exists.
+pub(crate) fn existing(path: &Path, access: Access) -> Result<File> {
+    open(path, access, OFlags::empty()).map_err(|error| {
+        // A socket, and a directory that is to be written, cannot even be opened.
+        let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+        match kind.map(|kind| is_device(path, kind)) {
+            Ok(Err(not_an_image)) => not_an_image,
+            _ => Error::io("open", path, error),
+        }
+    })
+}
+
+/// Whether it is a device, when it can be an image at all.
+pub(crate) fn is_device(path: &Path, kind: std::fs::FileType) -> Result<bool> {
+    let what = match kind {
+        _ if kind.is_file() => return Ok(false),
+        _ if kind.is_block_device() => return Ok(true),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a character device",
+    };
+    Err(Error::NotAnImage { path: path.to_owned(), what })
+}
+
+/// The same file for direct I/O, as far as that is wanted and possible.
+pub(crate) fn direct(
+    path: &Path,
+    options: &ImageOptions,
+    id: FileId,
+) -> Result<Option<DirectFile>> {
+    if options.io == IoMode::Buffered {
+        return Ok(None);
+    }
+    match DirectFile::open(path, options.access, id) {
+        Ok(direct) => Ok(Some(direct)),
+        Err(Error::NotDirect { reason, .. }) if options.io == IoMode::Auto => {
+            tracing::debug!(path = %path.display(), reason, "buffered");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

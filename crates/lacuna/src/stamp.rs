@@ -1,0 +1,40 @@
+//! Which file a name leads to, and whether it is still what it was.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+/// Which file a name leads to; for a block device which device, whatever its node is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileId {
+    /// `st_dev`; `st_rdev` of a block device.
+    pub device: u64,
+    /// `st_ino`; 0 for a block device.
+    pub inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::from_metadata(&metadata))
+    }
+
+    pub(crate) fn from_metadata(metadata: &Metadata) -> Self {
+        match metadata.file_type().is_block_device() {
+            true => Self { device: metadata.rdev(), inode: 0 },
+            false => Self { device: metadata.dev(), inode: metadata.ino() },
+        }
+    }
+}
+
+/// What changes when a file does: compared to see that a source stayed as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// Which file.
+    pub id: FileId,
+    /// In bytes.
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Seconds and nanoseconds.
+    pub ctime: (i64, i64),
+}
