@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows lacuna at work: makes a sparse image, syncs it to a receiver on loopback, changes a part of it,
+# Shows lacuna at work: makes a sparse image, syncs it to a server on loopback, changes a part of it,
 # syncs again, and compares. Needs a Rust toolchain and 300 MiB in $TMPDIR; leaves nothing behind.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -7,9 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo build --release --locked --quiet -p lacuna-cli
 lacuna=${CARGO_TARGET_DIR:-target}/release/lacuna
 work=$(mktemp -d "${TMPDIR:-/tmp}/lacuna-demo-XXXXXX")
-receiver=
+server=
 cleanup() {
-    [ -z "$receiver" ] || kill "$receiver" 2>/dev/null || true
+    [ -z "$server" ] || kill "$server" 2>/dev/null || true
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -17,26 +17,26 @@ trap cleanup EXIT
 say() { printf '\n== %s\n' "$*"; }
 run() { printf '$ %s\n' "$(printf '%s ' "$@" | sed "s#$lacuna#lacuna#g; s#$work/##g")"; "$@" | sed "s#$work/##g"; }
 
-# Starts a receiver for $1 and puts its address into $address.
+# Starts a server for $1 and puts its address into $address.
 receive() {
-    "$lacuna" serve --once "$1" --listen 127.0.0.1:0 >"$work/receiver.out" 2>"$work/receiver.err" &
-    receiver=$!
+    "$lacuna" serve --once "$1" --listen 127.0.0.1:0 >"$work/server.out" 2>"$work/server.err" &
+    server=$!
     address=
     for _ in $(seq 200); do
-        address=$(sed -n 's/^listening on //p' "$work/receiver.err")
+        address=$(sed -n 's/^listening on //p' "$work/server.err")
         [ -z "$address" ] || return 0
-        kill -0 "$receiver" 2>/dev/null || break
+        kill -0 "$server" 2>/dev/null || break
         sleep 0.05
     done
-    cat "$work/receiver.err" >&2
+    cat "$work/server.err" >&2
     return 1
 }
 
-# Waits for the receiver, which ends by itself after a sync.
+# Waits for the server, which ends by itself after a sync.
 received() {
-    wait "$receiver"
-    receiver=
-    sed "s#$work/##g; s/^/receiver: /" "$work/receiver.out"
+    wait "$server"
+    server=
+    sed "s#$work/##g; s/^/server: /" "$work/server.out"
 }
 
 disk=$work/disk.img copy=$work/copy.img
@@ -50,7 +50,7 @@ if ! fallocate --keep-size --offset 700MiB --length 32MiB "$disk" 2>/dev/null; t
 fi
 run "$lacuna" map "$disk"
 
-say 'To a receiver that has nothing yet: the data is sent, the holes are not'
+say 'To a server that has nothing yet: the data is sent, the holes are not'
 receive "$copy"
 run "$lacuna" sync "$disk" "ssync://$address"
 received

@@ -54,13 +54,13 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A receiver that is listening; killed when dropped.
-pub(crate) struct Receiver {
+/// A server that is listening; killed when dropped.
+pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
 }
 
-impl Receiver {
+impl Server {
     /// Starts `command`, which says `listening on ADDRESS`.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child =
@@ -101,7 +101,7 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
+impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();

@@ -1,8 +1,11 @@
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::time::Instant;
 
+use lacuna_testing::pattern::{Block, Pattern};
 use rustix::process::Signal;
 
-use crate::common::{Receiver, aligned, expect, lacuna, names};
+use crate::common::{PATIENCE, Server, aligned, expect, lacuna, names};
 
 #[test]
 fn an_address_beyond_this_machine_needs_insecure() {
@@ -12,10 +15,10 @@ fn an_address_beyond_this_machine_needs_insecure() {
         lacuna().args(["serve", "--listen", "0.0.0.0:0", "--once"]).arg(&file).output().unwrap();
     let (_, err) = expect(&output, 2);
     assert!(err.contains("--insecure") && err.contains("a.img"), "{err}");
-    let receiver = Receiver::start(
+    let server = Server::start(
         lacuna().args(["serve", "--insecure", "--listen", "0.0.0.0:0", "--once"]).arg(&file),
     );
-    assert!(receiver.address.starts_with("0.0.0.0:"));
+    assert!(server.address.starts_with("0.0.0.0:"));
 }
 
 #[test]
@@ -39,60 +42,86 @@ fn an_address_that_is_none_is_wrong_usage() {
 }
 
 #[test]
-fn a_receiver_without_a_client_gives_up_and_leaves_nothing() {
+fn a_server_without_a_client_gives_up_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a.img");
-    let receiver = Receiver::start(
+    let server = Server::start(
         lacuna()
             .args(["serve", "--listen", "127.0.0.1:0", "--idle-timeout", "1", "--once"])
             .arg(&file),
     );
-    let (status, _, err) = receiver.wait();
+    let (status, _, err) = server.wait();
     assert_eq!(status.code(), Some(1));
     assert!(err.contains("no request for 1 s"), "{err}");
     assert!(names(directory.path()).is_empty());
 }
 
 #[test]
-fn a_receiver_stops_on_sigterm_and_says_what_it_keeps() {
+fn a_server_stops_on_sigterm() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a.img");
-    let receiver = Receiver::serve(&file);
-    receiver.signal(Signal::TERM);
-    let (status, _, err) = receiver.wait();
+    let server = Server::serve(&file);
+    server.signal(Signal::TERM);
+    let (status, _, err) = server.wait();
     assert_eq!(status.code(), Some(1));
     assert!(err.contains("cancelled"), "{err}");
+    assert!(names(directory.path()).is_empty());
 }
 
 #[test]
-fn a_receiver_that_dies_fails_the_sync_and_the_next_one_completes_it() {
+fn what_cannot_be_a_target_is_told_before_anybody_connects() {
+    let directory = tempfile::tempdir().unwrap();
+    for (file, words) in [
+        (directory.path().to_owned(), "is a directory"),
+        (directory.path().join("none/a.img"), "no such file or directory"),
+    ] {
+        let output =
+            lacuna().args(["serve", "--listen", "127.0.0.1:0", "--once"]).arg(&file).output();
+        let (_, err) = expect(&output.unwrap(), 1);
+        assert!(err.contains(words) && !err.contains("listening"), "{err}");
+    }
+}
+
+#[test]
+fn a_server_that_dies_amid_a_sync_fails_it_and_the_next_one_completes_it() {
     let directory = tempfile::tempdir().unwrap();
     let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
-    aligned().write(&source);
-    let mut receiver = Receiver::serve(&target);
-    let url = receiver.url();
-    receiver.kill();
-    let output =
-        lacuna().args(["sync", "--connect-timeout", "1"]).arg(&source).arg(&url).output().unwrap();
-    let (_, err) = expect(&output, 1);
-    assert!(err.contains("cannot connect"), "{err}");
+    let pattern = Pattern::whole(vec![Block::Data(5); 64 << 8]);
+    pattern.write(&source);
+    let mut server = Server::serve(&target);
+    let client = lacuna()
+        .args(["sync", "--jobs", "1"])
+        .arg(&source)
+        .arg(server.url())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let data = directory.path().join(".b.img.lacuna-data");
+    let start = Instant::now();
+    while !data.metadata().is_ok_and(|data| data.blocks() > 0) {
+        assert!(start.elapsed() < PATIENCE, "nothing is written");
+    }
+    server.kill();
+    let (_, err) = expect(&client.wait_with_output().unwrap(), 1);
+    assert!(err.contains("did not answer") && err.contains("what to do"), "{err}");
     assert!(!target.exists());
-    let receiver = Receiver::serve(&target);
-    expect(&lacuna().arg("sync").arg(&source).arg(receiver.url()).output().unwrap(), 0);
-    assert!(receiver.wait().0.success());
-    assert_eq!(std::fs::read(&target).unwrap(), aligned().bytes());
+    let server = Server::serve(&target);
+    expect(&lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap(), 0);
+    assert!(server.wait().0.success());
+    assert!(std::fs::read(&target).unwrap() == pattern.bytes());
+    assert_eq!(names(directory.path()), ["a.img", "b.img"]);
 }
 
 #[test]
-fn a_receiver_reports_what_it_received_as_json() {
+fn a_server_reports_what_it_received_as_json() {
     let directory = tempfile::tempdir().unwrap();
     let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
     aligned().write(&source);
-    let receiver = Receiver::start(
+    let server = Server::start(
         lacuna().args(["serve", "--json", "--listen", "127.0.0.1:0", "--once"]).arg(&target),
     );
-    expect(&lacuna().arg("sync").arg(&source).arg(receiver.url()).output().unwrap(), 0);
-    let (_, out, _) = receiver.wait();
+    expect(&lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap(), 0);
+    let (_, out, _) = server.wait();
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["protocol"], "v1");
     assert!(report["written_bytes"].as_u64() > Some(0));

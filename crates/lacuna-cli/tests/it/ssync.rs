@@ -1,11 +1,11 @@
 use std::path::Path;
 
-use crate::common::{Receiver, aligned, expect, sample, ssync};
+use crate::common::{Server, aligned, expect, sample, ssync};
 
-fn daemon(file: &Path, more: &[&str]) -> (Receiver, String) {
-    let receiver = Receiver::start(ssync().args(["-daemon", "-port", "0"]).args(more).arg(file));
-    let port = receiver.address.rsplit(':').next().unwrap().to_owned();
-    (receiver, port)
+fn daemon(file: &Path, more: &[&str]) -> (Server, String) {
+    let server = Server::start(ssync().args(["-daemon", "-port", "0"]).args(more).arg(file));
+    let port = server.address.rsplit(':').next().unwrap().to_owned();
+    (server, port)
 }
 
 #[test]
@@ -13,10 +13,10 @@ fn both_ends_of_ssync_make_an_image_equal() {
     let directory = tempfile::tempdir().unwrap();
     let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
     aligned().write(&source);
-    let (receiver, port) = daemon(&target, &[]);
+    let (server, port) = daemon(&target, &[]);
     let output = ssync().args(["-host=localhost", "--port", &port]).arg(&source).output().unwrap();
     expect(&output, 0);
-    let (status, _, err) = receiver.wait();
+    let (status, _, err) = server.wait();
     assert!(status.success(), "{err}");
     assert!(err.contains("all interfaces"), "{err}");
     assert_eq!(std::fs::read(&target).unwrap(), aligned().bytes());
@@ -28,13 +28,13 @@ fn an_odd_size_needs_buffered_io() {
     let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
     sample().write(&source);
     let size = sample().size;
-    let (receiver, port) = daemon(&target, &["-verbose"]);
+    let (server, port) = daemon(&target, &["-verbose"]);
     let output = ssync().args(["-port", &port]).arg(&source).output().unwrap();
     let (_, err) = expect(&output, 1);
     assert!(err.contains(&format!("invalid file size {size} for directIO")), "{err}");
     let output = ssync().args(["-directIO=false", "-port", &port]).arg(&source).output().unwrap();
     expect(&output, 0);
-    assert!(receiver.wait().0.success());
+    assert!(server.wait().0.success());
     assert_eq!(std::fs::read(&target).unwrap(), sample().bytes());
 }
 

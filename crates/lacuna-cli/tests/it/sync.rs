@@ -1,26 +1,43 @@
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use lacuna::checksum_file::{self, ChecksumFile};
+use lacuna::digest::Crc64;
+use lacuna::{Image, ImageOptions};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern, kinds_of};
+use rustix::process::Signal;
 
-use crate::common::{PATIENCE, Receiver, aligned, expect, lacuna, names, sample, text};
+use crate::common::{PATIENCE, Server, aligned, expect, lacuna, names, sample, text};
 
-const KEYS: [&str; 13] = [
+/// The keys of the report, sorted.
+const KEYS: [&str; 16] = [
+    "compared_bytes",
+    "data_bytes",
+    "elapsed_seconds",
+    "hole_bytes",
+    "protocol",
+    "read_bytes",
+    "rest_bytes",
+    "resumed_bytes",
+    "sent_bytes",
+    "size_bytes",
+    "skipped",
     "source",
     "target",
-    "protocol",
-    "size_bytes",
-    "data_bytes",
-    "zero_bytes",
-    "hole_bytes",
-    "read_bytes",
-    "compared_bytes",
-    "sent_bytes",
     "wire_bytes",
     "written_bytes",
-    "elapsed_seconds",
+    "zero_bytes",
 ];
+
+fn keys(object: &serde_json::Value) -> Vec<&str> {
+    let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
 
 fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -34,9 +51,7 @@ fn a_local_sync_reproduces_content_and_kinds_and_reports_what_it_did() {
     pattern.write(&source);
     let sync = || lacuna().args(["sync", "--json"]).args([&source, &target]).output().unwrap();
     let report = json(&expect(&sync(), 0).0);
-    for key in KEYS {
-        assert!(!report[key].is_null(), "{key} is missing");
-    }
+    assert_eq!(keys(&report), KEYS);
     assert_eq!(report["protocol"], "local");
     assert_eq!(report["size_bytes"], pattern.size);
     assert_eq!(report["zero_bytes"], 9 * 4096);
@@ -51,20 +66,18 @@ fn a_local_sync_reproduces_content_and_kinds_and_reports_what_it_did() {
 }
 
 #[test]
-fn a_sync_to_a_receiver_reproduces_content_and_holes() {
+fn a_sync_to_a_server_reproduces_content_and_holes() {
     let Some(mount) = Mount::new(Fs::Xfs) else { return };
     let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
     for pattern in [aligned(), sample()] {
         pattern.write(&source);
-        let receiver = Receiver::serve(&target);
-        let output = lacuna().args(["sync", "--json"]).arg(&source).arg(receiver.url()).output();
+        let server = Server::serve(&target);
+        let output = lacuna().args(["sync", "--json"]).arg(&source).arg(server.url()).output();
         let report = json(&expect(&output.unwrap(), 0).0);
-        for key in KEYS {
-            assert!(!report[key].is_null(), "{key} is missing");
-        }
+        assert_eq!(keys(&report), KEYS);
         assert_eq!(report["protocol"], "v1");
         assert!(report["wire_bytes"].as_u64() > report["sent_bytes"].as_u64());
-        let (status, _, err) = receiver.wait();
+        let (status, _, err) = server.wait();
         assert!(status.success(), "{err}");
         assert_eq!(std::fs::read(&target).unwrap(), pattern.bytes());
         let allocated = |path| {
@@ -115,6 +128,8 @@ fn mistakes_on_the_command_line_are_status_2() {
         (vec!["sync", "a.img"], "required"),
         (vec!["sync", "a.img", "host:b.img"], "./host:b.img"),
         (vec!["sync", "ssync://host", "b.img"], "only be the target"),
+        (vec!["sync", "--chmod", "600", "a.img", "ssync://host"], "means nothing"),
+        (vec!["sync", "--retries", "3", "a.img", "b.img"], "means nothing"),
         (vec!["sync", "a.img", "lacuna://host/b.img"], "not spoken yet"),
         (vec!["sync", "--direct", "--buffered", "a", "b"], "cannot be used with"),
         (vec!["sync", "--chmod", "9", "a", "b"], "octal"),
@@ -142,9 +157,12 @@ fn failures_name_the_file_the_cause_and_the_remedy() {
         (path("a.img"), path("no/b.img"), vec!["no such file or directory"]),
         (path("a.img"), "ssync://127.0.0.1:1".to_owned(), vec!["127.0.0.1:1", "refused"]),
     ] {
-        let output =
-            lacuna().args(["sync", "--connect-timeout", "1", &source, &target]).output().unwrap();
-        let (out, err) = expect(&output, 1);
+        let mut sync = lacuna();
+        sync.args(["sync", &source, &target]);
+        if target.starts_with("ssync:") {
+            sync.args(["--connect-timeout", "1"]);
+        }
+        let (out, err) = expect(&sync.output().unwrap(), 1);
         for word in words.into_iter().chain(["what to do"]) {
             assert!(err.contains(word), "{source} {target}: {err}");
         }
@@ -185,7 +203,6 @@ fn a_full_disk_keeps_what_came_and_the_second_run_completes() {
     let sync = || lacuna().arg("sync").args([&source, &target]).output().unwrap();
     let (_, err) = expect(&sync(), 1);
     assert!(err.contains("no space left on device"), "{err}");
-    assert!(err.contains(".b.img.lacuna-data"), "{err}");
     assert!(!target.exists());
     std::fs::remove_file(&filler).unwrap();
     expect(&sync(), 0);
@@ -194,49 +211,133 @@ fn a_full_disk_keeps_what_came_and_the_second_run_completes() {
 }
 
 #[test]
-fn a_receiver_s_full_disk_is_told_to_the_sender() {
+fn a_server_s_full_disk_is_told_to_the_sender() {
     let options = MountOptions { size_mib: 64, ..MountOptions::default() };
     let Some(small) = Mount::with(Fs::Ext4, &options) else { return };
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("a.img");
     Pattern::whole(vec![Block::Data(3); 20_000]).write(&source);
     let target = small.path().join("b.img");
-    let receiver = Receiver::serve(&target);
-    let output = lacuna().arg("sync").arg(&source).arg(receiver.url()).output().unwrap();
+    let server = Server::serve(&target);
+    let output = lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap();
     let (_, err) = expect(&output, 1);
     assert!(err.contains("no space left on device"), "{err}");
     assert!(err.contains("on the server"), "{err}");
-    let (status, _, err) = receiver.wait();
+    let (status, _, err) = server.wait();
     assert_eq!(status.code(), Some(1), "{err}");
     assert!(!target.exists());
 }
 
-#[test]
-fn a_killed_sync_is_completed_by_the_next() {
-    let Some(mount) = Mount::with(Fs::Xfs, &MountOptions { size_mib: 900, ..Default::default() })
-    else {
-        return;
-    };
-    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+/// A source that takes a moment, and a sync of it that has begun to write and was sent `signal`.
+fn interrupted(directory: &Path, signal: Signal) -> (PathBuf, PathBuf, Output) {
+    let (source, target) = (directory.join("a.img"), directory.join("b.img"));
     let file = std::fs::File::create(&source).unwrap();
     let mut bytes = vec![0; 4 << 20];
-    for n in 0..80_u64 {
+    for n in 0..100_u64 {
         bytes.fill(n as u8 + 1);
         file.write_all_at(&bytes, n * (4 << 20)).unwrap();
     }
     file.sync_all().unwrap();
-    for pause in [5, 30, 100, 200] {
-        let mut child = lacuna().arg("sync").args([&source, &target]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(pause));
-        child.kill().unwrap();
-        if child.wait().unwrap().success() {
-            break;
+    let data = directory.join(".b.img.lacuna-data");
+    let begun = |data: &Path| data.metadata().is_ok_and(|data| data.blocks() * 512 > 8 << 20);
+    for _ in 0..10 {
+        let child = lacuna()
+            .args(["sync", "--jobs", "1"])
+            .args([&source, &target])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while !begun(&data) && !target.exists() {
+            assert!(start.elapsed() < PATIENCE, "nothing is written");
+            std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(!target.exists());
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        if !output.status.success() {
+            return (source, target, output);
+        }
+        std::fs::remove_file(&target).unwrap();
     }
+    panic!("the sync was always faster than the signal");
+}
+
+#[test]
+fn a_killed_sync_leaves_no_target_and_is_completed_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target, _) = interrupted(directory.path(), Signal::KILL);
+    assert!(!target.exists());
     expect(&lacuna().arg("sync").args([&source, &target]).output().unwrap(), 0);
     assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
-    assert_eq!(names(mount.path()), ["a.img", "b.img"]);
+    assert_eq!(names(directory.path()), ["a.img", "b.img"]);
+}
+
+#[test]
+fn a_sync_that_is_told_to_stop_keeps_what_it_has_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target, output) = interrupted(directory.path(), Signal::TERM);
+    let (_, err) = expect(&output, 1);
+    assert!(err.contains("are kept in") && err.contains(".b.img.lacuna-data"), "{err}");
+    assert!(!target.exists());
+    let again = lacuna().args(["sync", "--json"]).args([&source, &target]).output().unwrap();
+    let report = json(&expect(&again, 0).0);
+    assert!(report["resumed_bytes"].as_u64() >= Some(8 << 20), "{report}");
+    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
+}
+
+#[test]
+fn no_resume_begins_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target, _) = interrupted(directory.path(), Signal::TERM);
+    let again =
+        lacuna().args(["sync", "--json", "--no-resume"]).args([&source, &target]).output().unwrap();
+    let report = json(&expect(&again, 0).0);
+    assert_eq!(report["resumed_bytes"], 0);
+    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
+}
+
+#[test]
+fn equal_fresh_checksums_are_enough_unless_told_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
+    aligned().write(&source);
+    let image = Image::open(&source, &ImageOptions::default()).unwrap();
+    let change_time = checksum_file::change_time(&image.stamp().unwrap(), &jiff::tz::TimeZone::UTC);
+    let recorded = ChecksumFile {
+        method: "crc64".to_owned(),
+        checksum: Crc64::of(&aligned().bytes()).to_string(),
+        change_time: change_time.unwrap(),
+        last_hashed_at: String::new(),
+        silently_corrupted: false,
+    };
+    recorded.write(&source).unwrap();
+    drop(image);
+    let sync = |more: &[&str]| {
+        let server = Server::serve(&target);
+        let mut sync = lacuna();
+        sync.args(["sync", "--json"]).args(more).arg(&source).arg(server.url());
+        let report = json(&expect(&sync.output().unwrap(), 0).0);
+        assert!(server.wait().0.success());
+        report
+    };
+    assert_eq!(sync(&[])["skipped"], false);
+    let copied = ChecksumFile::read(&target).unwrap().unwrap();
+    assert_eq!(copied.checksum, recorded.checksum);
+    assert_eq!(sync(&[])["skipped"], true);
+    let compared = sync(&["--no-fast"]);
+    assert_eq!(compared["skipped"], false);
+    assert!(compared["compared_bytes"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_name_need_not_be_text() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = |bytes: &[u8]| directory.path().join(std::ffi::OsStr::from_bytes(bytes));
+    let (source, target) = (name(b"a\xff.img"), name(b"b\xfe.img"));
+    sample().write(&source);
+    expect(&lacuna().arg("sync").args([&source, &target]).output().unwrap(), 0);
+    assert_eq!(std::fs::read(&target).unwrap(), sample().bytes());
 }
 
 #[test]
@@ -257,7 +358,7 @@ fn an_interrupted_sync_stops_at_once_and_says_how_to_go_on() {
     let (_peer, _) = listener.accept().unwrap();
     let begun = Instant::now();
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(output.status.code(), Some(1));
