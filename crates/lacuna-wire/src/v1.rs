@@ -12,14 +12,15 @@
 //! | `POST close` | `checksum&checksumMethod` | | empty |
 //!
 //! A server turns method and target into a [`Request`], or into the [`Refusal`] to send; a client
-//! turns a [`Request`] into method and target. [`answers`] holds the bodies of 200 answers.
+//! turns a [`Request`] into method and target. the `encode_` and
+//! `decode_` functions make and read the bodies of 200 answers.
 //!
 //! Callers of the original match its error texts, so texts and status codes are the original's,
-//! with three exceptions where the original does harm: a negative, reversed or overflowing range
+//! with exceptions where the original does harm: what is too large (413, 414), a negative, reversed or overflowing range
 //! is 400 (the original: 500, or 200), so is a body that does not fit its range (200), and an
 //! `open` that does not begin at 0 (200).
 
-pub mod answers;
+mod answers;
 mod go;
 mod interval;
 mod query;

@@ -46,6 +46,10 @@ const LIMIT: u64 = 64 << 10;
 
 impl ChecksumFile {
     /// The one beside `image`; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`], or the system's.
     pub fn read(image: &Path) -> Result<Option<Self>> {
         let path = path_of(image);
         let Some(text) = Self::read_text(image)? else {
@@ -66,6 +70,10 @@ impl ChecksumFile {
     }
 
     /// Writes it beside `image`, atomically and durably.
+    ///
+    /// # Errors
+    ///
+    /// The system's; the file that was there before stays then.
     pub fn write(&self, image: &Path) -> Result<()> {
         let path = path_of(image);
         let mut text = serde_json::to_vec(self)
@@ -75,6 +83,10 @@ impl ChecksumFile {
     }
 
     /// Removes the one beside `image`, durably; whoever writes an image does so first.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
     pub fn remove(image: &Path) -> Result<()> {
         beside::remove(&path_of(image))
     }

@@ -84,6 +84,10 @@ pub struct Image {
 
 impl Image {
     /// Opens the image at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAnImage`], [`Error::NotDirect`] when direct I/O was asked for, or the system's.
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
         let file = match options.create {
             Some(mode) => {
@@ -179,6 +183,10 @@ impl Image {
     }
 
     /// Fails when the image is no longer what it was at `before`. A device is always itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`].
     pub fn check_unchanged(&self, before: &Stamp) -> Result<()> {
         match self.is_device || self.stamp()? == *before {
             true => Ok(()),
@@ -187,6 +195,10 @@ impl Image {
     }
 
     /// Fills `buf` from `offset`; an error where the image ends before.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the offset; `UnexpectedEof` past the end.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         match self.direct_for(buf.len()) {
             Some(direct) => direct.read_at(buf, offset),
@@ -196,6 +208,10 @@ impl Image {
     }
 
     /// Writes all of `buf` at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the offset. A part may have been written then.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         failpoint::pass("image.write")
             .and_then(|()| match self.direct_for(buf.len()) {
@@ -242,6 +258,10 @@ impl Image {
     }
 
     /// Makes `range` a hole; on a device, zeros. The size stays.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the offset.
     pub fn punch(&self, range: Range) -> Result<()> {
         let Some(range) = self.rounded_at_end(range) else {
             return Ok(());
@@ -293,6 +313,10 @@ impl Image {
 
     /// Sets the size. What a growing file gains is a hole, even where the filesystem had allocated
     /// space past the old end.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `FileTooLarge` beyond [`MAX_OFFSET`].
     pub fn truncate(&mut self, size: u64) -> Result<()> {
         if size > MAX_OFFSET {
             return Err(self.error("resize", io::Error::from(io::ErrorKind::FileTooLarge)));
@@ -322,6 +346,10 @@ impl Image {
     }
 
     /// Makes data, size and layout durable.
+    ///
+    /// # Errors
+    ///
+    /// The system's. What was written before is not to be counted on then.
     pub fn sync(&self) -> Result<()> {
         failpoint::pass("image.sync")
             .and_then(|()| self.file.sync_all())
@@ -348,6 +376,11 @@ impl Image {
 
     /// Locks the image, shared when it was opened for reading and exclusively for writing, at once
     /// or not at all. Afterwards the name still leads to this file, and its size is what it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] when another holds it, [`Error::Replaced`] or [`Error::Changed`] when the file is
+    /// no longer the one that was opened.
     pub fn lock(&self) -> Result<()> {
         let operation = match self.access {
             Access::Read => FlockOperation::NonBlockingLockShared,

@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 
 /// Counters that the operation adds to and anybody may read at any time.
 ///
-/// `done_bytes` runs from 0 to `total_bytes`, both counted in bytes of address space that need work;
-/// the rest say what the work was.
+/// `total_bytes` is what the source has allocated, as far as that is known beforehand, and
+/// `done_bytes` what of it has been dealt with: close to the total at the end, not exactly it. The
+/// rest say what the work was.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// What is to be passed in all; 0 until it is known.

@@ -21,6 +21,10 @@ pub struct Source {
 
 impl Source {
     /// Opens and locks the image at `path`; refuses one that an interrupted session left marked.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Image::open`] and [`Image::lock`], and [`Error::Unfinished`].
     pub fn open(path: &Path, io: IoMode) -> Result<Self> {
         let image = Image::open(path, &ImageOptions { io, ..ImageOptions::default() })?;
         image.lock()?;
@@ -40,6 +44,10 @@ impl Source {
     }
 
     /// Fails when the image has changed since it was opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`].
     pub fn check(&self) -> Result<()> {
         self.image.check_unchanged(&self.stamp)
     }
@@ -55,6 +63,10 @@ impl Source {
     }
 
     /// Fails when `target` is this image under whatever name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SameFile`].
     pub fn refuse_same(&self, target: &Path) -> Result<()> {
         match std::fs::metadata(target) {
             Ok(metadata) if FileId::from_metadata(&metadata) == self.stamp.id => {

@@ -3,7 +3,8 @@
 //!
 //! A **new** target is written as `.NAME.lacuna-data` and gets its name when it is complete and
 //! durable. An **existing** one is updated in place; from before the first write until after the
-//! last sync, `.NAME.lacuna-unfinished` marks it. Either way `NAME.checksum` goes first.
+//! last sync, `.NAME.lacuna-unfinished` marks it. `NAME.checksum` goes before the first
+//! write to an existing target, and before a new one gets its name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,10 @@ pub(crate) fn refuse_unfinished(path: &Path) -> Result<()> {
 
 impl Target {
     /// Opens and locks the image at `path`, or the hidden file that will become it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Image::open`] and [`Image::lock`]; [`Error::DanglingLink`].
     pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
         let real = match std::fs::canonicalize(path) {
             Ok(real) => real,
@@ -116,6 +121,10 @@ impl Target {
 
     /// Whether `path` can be a target as far as that shows without opening it for writing: for
     /// telling mistakes early.
+    ///
+    /// # Errors
+    ///
+    /// What [`open`](Self::open) would fail with.
     pub fn check(path: &Path) -> Result<()> {
         check_name(path)?;
         match std::fs::symlink_metadata(path) {
@@ -198,6 +207,10 @@ impl Target {
 
     /// Makes what was written to a new target durable, and then records that all before
     /// `done_bytes` of it is what `source` has.
+    ///
+    /// # Errors
+    ///
+    /// The system's; the record before stays then.
     pub fn checkpoint(&self, source: &Stamp, done_bytes: u64) -> Result<()> {
         if self.existed() {
             return Ok(());
@@ -216,6 +229,10 @@ impl Target {
     }
 
     /// Gives the image its size, a hole where it grows. A device must be large enough.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooSmall`] for a device, or the system's.
     pub fn resize(&mut self, size: u64) -> Result<()> {
         self.image.refuse_smaller(size)?;
         if self.image.is_device() || self.image.size() == size {
@@ -261,6 +278,11 @@ impl Target {
 
     /// Makes the image durable and whole: a new one gets its name, an existing one loses its mark.
     /// Returns the image, still locked.
+    ///
+    /// # Errors
+    ///
+    /// The system's; among them `AlreadyExists` when somebody else made a file of this name
+    /// meanwhile. The target is as unfinished then as it was before.
     pub fn commit(self) -> Result<Image> {
         self.image.sync()?;
         match self.state {

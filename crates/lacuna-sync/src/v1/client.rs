@@ -92,6 +92,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Makes the image behind the server at `address` (`HOST:PORT`) equal to `source`.
+///
+/// # Errors
+///
+/// Whatever is wrong on either side; after all but a transport error the server was told that the
+/// sync failed.
 pub fn sync(
     source: &Path,
     address: &str,

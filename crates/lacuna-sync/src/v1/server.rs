@@ -62,6 +62,10 @@ pub struct ServeStats {
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Binds the first of `addresses` that can be.
+///
+/// # Errors
+///
+/// [`Error::Listen`].
 pub fn listen(addresses: &[SocketAddr]) -> Result<TcpListener> {
     TcpListener::bind(addresses).map_err(|source| {
         let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
@@ -71,6 +75,11 @@ pub fn listen(addresses: &[SocketAddr]) -> Result<TcpListener> {
 
 /// Serves the image at `path` until a client has closed it, nobody asks for anything any more, or
 /// `cancel`. An error means that the image is not complete, and says where what arrived is kept.
+///
+/// # Errors
+///
+/// [`Error::Incomplete`], [`Error::Mismatch`] and [`Error::Idle`] when the client did not finish;
+/// `Cancelled`; or what was wrong with the image at the end.
 pub fn serve(
     path: &Path,
     listener: TcpListener,
