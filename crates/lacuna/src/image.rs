@@ -80,6 +80,7 @@ pub struct Image {
     unit: u64,
     mode: u32,
     passed_cache: AtomicBool,
+    sync_failed: AtomicBool,
 }
 
 impl Image {
@@ -121,6 +122,7 @@ impl Image {
             unit: fs.f_frsize.max(BLOCK),
             mode: metadata.mode() & 0o7777,
             passed_cache: AtomicBool::new(false),
+            sync_failed: AtomicBool::new(false),
         })
     }
 
@@ -351,18 +353,30 @@ impl Image {
     ///
     /// The system's. What was written before is not to be counted on then.
     pub fn sync(&self) -> Result<()> {
-        failpoint::pass("image.sync")
-            .and_then(|()| self.file.sync_all())
-            .map_err(|error| self.error("sync", error))
+        // The system says once that something could not be written, and then counts it as written:
+        // a sync after one that failed proves nothing (fsync(2)).
+        let synced = match self.sync_failed.load(Ordering::Acquire) {
+            true => Err(Errno::IO.into()),
+            false => failpoint::pass("image.sync").and_then(|()| self.file.sync_all()),
+        };
+        synced.map_err(|error| {
+            self.sync_failed.store(true, Ordering::Release);
+            self.error("sync", error)
+        })
     }
 
     /// In [`IoMode::Auto`], lets go of the page cache if anything went through it, so that an image
     /// that passed through does not push out what others use. Only advice: nothing is lost when the
     /// kernel does not follow it.
     pub fn drop_cache(&self) {
-        if self.io != IoMode::Auto || !self.passed_cache.load(Ordering::Relaxed) {
-            return;
+        if self.io == IoMode::Auto && self.passed_cache.load(Ordering::Relaxed) {
+            self.forget_cache();
         }
+    }
+
+    /// Lets go of the page cache, so that what is read next comes from the medium: what a session
+    /// that failed left may be in memory only, though it counts as written.
+    pub(crate) fn forget_cache(&self) {
         if let Err(errno) = fadvise(&self.file, 0, None, Advice::DontNeed) {
             tracing::debug!(path = %self.path.display(), %errno, "page cache kept");
         }

@@ -112,6 +112,9 @@ impl Target {
         };
         let image = open_image(&real, options.io)?;
         check_name(path)?;
+        if image.is_device() || refuse_unfinished(&real).is_err() {
+            image.forget_cache();
+        }
         let state = match image.is_device() {
             true => State::Device,
             false => State::Existing { marking: Mutex::new(()) },
@@ -159,7 +162,9 @@ impl Target {
                 (image, false)
             }
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
-                (open_image(&data, options.io)?, true)
+                let image = open_image(&data, options.io)?;
+                image.forget_cache();
+                (image, true)
             }
             Err(error) => return Err(error),
         };

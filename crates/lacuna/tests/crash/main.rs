@@ -7,6 +7,7 @@ mod content;
 
 mod checksum;
 mod errors;
+mod medium;
 mod points;
 mod power;
 mod resume;

@@ -1,0 +1,78 @@
+//! A sync fails. What was written is in memory as if it were on the disk, the system has said so once
+//! and will not say it again (`fsync(2)`), and the disk does not have it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use lacuna::fiemap::{MapFlags, Walk};
+use lacuna::{IoMode, Range};
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::{Block, Pattern};
+use rustix::fs::syncfs;
+
+use crate::points::{ALWAYS, NEVER, Points};
+use crate::scenario::Scenario;
+
+const JOB: u64 = 1 << 20;
+
+fn jobs(count: u64, block: Block) -> Pattern {
+    Pattern::whole(vec![block; (count * JOB / 4096) as usize])
+}
+
+/// Overwrites a range of a file on the disk of its filesystem, behind the back of that.
+fn lose(mount: &Mount, path: &Path, range: Range) {
+    let file = File::open(path).unwrap();
+    // Nothing may be written there later.
+    syncfs(&file).unwrap();
+    let disk = mount.path().with_file_name("disk");
+    let disk = File::options().write(true).open(disk).unwrap();
+    let mut lost = 0;
+    for extent in Walk::new(&file, range, MapFlags::SYNC).unwrap() {
+        let extent = extent.unwrap();
+        let within = Range::with_length(extent.logical, extent.length).unwrap().intersect(range);
+        let at = extent.physical + (within.start() - extent.logical);
+        disk.write_all_at(&vec![0xbb; within.len() as usize], at).unwrap();
+        lost += within.len();
+    }
+    assert_eq!(lost, range.len(), "not all of it is on the disk");
+}
+
+/// Copies until the sync with this number fails, loses what that sync was to save, and repeats.
+fn fail_sync(old: Option<Pattern>, checkpoints: &'static str, number: usize, lost: Range) {
+    let mut points = Points::take();
+    for fs in [Fs::Ext4, Fs::Xfs] {
+        let source = jobs(5, Block::Data(1));
+        let Some(mut scenario) = Scenario::new(fs, IoMode::Buffered, &source, old.clone()) else {
+            continue;
+        };
+        scenario.prepare();
+        points.checkpoints = checkpoints;
+        points.fail_at(&vec!["image.sync"; number + 1], number, 5);
+        let result = scenario.copy();
+        points.clear();
+        scenario.check(&result, "a sync failed");
+        let data = scenario.directory().join(".target.lacuna-data");
+        let written = if data.exists() { &data } else { &scenario.target };
+        lose(&scenario.mount, written, lost);
+        let again = scenario.complete("a sync had failed");
+        scenario.mount.remount();
+        scenario.check(&Ok(again), "a sync had failed, seen from the disk");
+    }
+}
+
+#[test]
+fn what_a_failed_checkpoint_did_not_save_is_written_again() {
+    fail_sync(None, ALWAYS, 2, Range::new(2 * JOB, 3 * JOB).unwrap());
+}
+
+#[test]
+fn what_the_last_sync_of_a_new_target_did_not_save_is_written_again() {
+    fail_sync(None, NEVER, 0, Range::new(0, 5 * JOB).unwrap());
+}
+
+#[test]
+fn what_the_last_sync_of_an_existing_target_did_not_save_is_written_again() {
+    let old = jobs(5, Block::Data(7));
+    fail_sync(Some(old), NEVER, 0, Range::new(JOB, 3 * JOB).unwrap());
+}
