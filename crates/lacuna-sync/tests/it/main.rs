@@ -7,9 +7,12 @@ mod defects;
 mod http;
 mod image;
 mod original;
+mod process;
 mod recordings;
 mod relay;
 mod server;
+mod sessions;
+mod trouble;
 
 use lacuna_sync::v1::SyncOptions;
 use proptest::strategy::Strategy;

@@ -16,11 +16,14 @@ pub(crate) enum Fate {
     Cut,
 }
 
-/// What a piece is: of which connection, counted from 0, and how many bytes all clients had sent
-/// once it had come.
+/// What came from a client in one piece.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
+    /// The connection it came on, counted from 0.
     pub(crate) connection: usize,
+    /// In bytes.
+    pub(crate) length: usize,
+    /// Bytes that had come in all, on all connections, this piece included.
     pub(crate) total: usize,
 }
 
@@ -47,7 +50,7 @@ impl Relay {
                 let (fate, total) = (fate.clone(), total.clone());
                 let judge = move |length| {
                     let total = total.fetch_add(length, Ordering::SeqCst) + length;
-                    fate(Piece { connection, total })
+                    fate(Piece { connection, length, total })
                 };
                 connect(client, server, judge);
             }

@@ -1,6 +1,6 @@
 //! Our server on a port and a thread of its own, and our client against it.
 
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -29,7 +29,11 @@ impl Server {
     }
 
     pub(crate) fn with(path: &Path, options: &ServeOptions) -> Self {
-        let listener = v1::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).expect("listen");
+        let listener = v1::listen(&["127.0.0.1:0".parse().unwrap()]).expect("listen");
+        Self::on(listener, path, options)
+    }
+
+    pub(crate) fn on(listener: TcpListener, path: &Path, options: &ServeOptions) -> Self {
         let address = v1::local_address(&listener).expect("a port").to_string();
         let cancel = Cancel::default();
         let (sender, ended) = channel();

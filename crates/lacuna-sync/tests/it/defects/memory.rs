@@ -12,6 +12,9 @@ const BODIES: usize = 8;
 
 const LENGTH: u64 = 4 << 20;
 
+/// For one look at a connection. There are many looks.
+const SHORT: Duration = Duration::from_millis(2);
+
 /// Whether the server wants the body that was announced, as far as it says within `patience`.
 fn is_wanted(http: &mut Http, patience: Duration) -> bool {
     http.stream().set_read_timeout(Some(patience)).unwrap();
@@ -38,27 +41,26 @@ fn eight_bodies_are_taken_at_a_time_and_the_others_wait_for_their_turn() {
         http.announce("POST", &range, LENGTH as usize);
     }
     let mut taken = vec![];
-    // Every second patience enough for all of them, were they wanted.
     while taken.len() < BODIES {
-        let wanted = |http: &mut Http| is_wanted(http, Duration::from_millis(10));
+        let wanted = |http: &mut Http| is_wanted(http, SHORT);
         taken.extend(waiting.extract_if(.., wanted));
     }
     for http in &mut waiting {
-        assert!(!is_wanted(http, Duration::from_millis(10)), "a ninth body is wanted");
+        assert!(!is_wanted(http, 5 * SHORT), "a ninth body is wanted");
     }
     assert_eq!(taken.len(), BODIES);
     // All but the last byte: nothing is given up before it is whole.
     for http in &mut taken {
         http.send(&vec![7; LENGTH as usize - 1]);
     }
-    assert!(!is_wanted(&mut waiting[0], Duration::from_millis(10)));
+    assert!(!is_wanted(&mut waiting[0], SHORT));
     // As each is completed, another has its turn.
     while let Some(mut http) = taken.pop() {
         http.send(&[7]);
         http.stream().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         assert_eq!(http.answer().unwrap().status, 200);
         while taken.len() < BODIES && !waiting.is_empty() {
-            let wanted = |http: &mut Http| is_wanted(http, Duration::from_millis(10));
+            let wanted = |http: &mut Http| is_wanted(http, SHORT);
             for mut http in waiting.extract_if(.., wanted) {
                 http.send(&vec![7; LENGTH as usize - 1]);
                 taken.push(http);

@@ -18,8 +18,10 @@ fn open(path: &Path) -> File {
     OpenOptions::new().write(true).open(path).unwrap()
 }
 
-/// What may happen to a source.
-const CHANGES: [(&str, fn(&Path)); 6] = [
+/// What may happen to a source, in words and in deed.
+type Change = (&'static str, fn(&Path));
+
+const CHANGES: [Change; 6] = [
     ("a byte is written", |path| open(path).write_all_at(b"x", 0).unwrap()),
     ("the same byte is written again", |path| open(path).write_all_at(&[1], 0).unwrap()),
     ("it grows", |path| open(path).set_len(1 << 20).unwrap()),

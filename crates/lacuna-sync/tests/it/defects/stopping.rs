@@ -139,8 +139,11 @@ fn a_server_that_is_cancelled_leaves_its_target_unfinished() {
     assert_next_session_completes(&target);
 }
 
+/// A source, in words and how it is made.
+type Source = (&'static str, fn(&File));
+
 /// Sources whose end is hard to see.
-const ENDS: [(&str, fn(&File)); 6] = [
+const ENDS: [Source; 6] = [
     ("data, then a hole", |file| {
         file.set_len(40 * BLOCK).unwrap();
         file.write_all_at(&[7; 4096], 0).unwrap();

@@ -29,9 +29,13 @@ pub(super) fn read_request(mut stream: &TcpStream) -> Option<(String, String, Ve
     Some((method, target, body))
 }
 
+/// An empty body of a success goes out in chunks, of which there is none, as Go sends that of `close`.
 pub(super) fn write_answer(mut stream: &TcpStream, status: u16, body: &str) -> Option<()> {
-    let head = format!("HTTP/1.1 {status} Some Words\r\nContent-Length: {}\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).ok()
+    let answer = match (status, body) {
+        (200, "") => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        _ => format!("HTTP/1.1 {status} Words\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+    };
+    stream.write_all(answer.as_bytes()).ok()
 }
 
 /// A value of the query, which here needs no decoding.

@@ -1,0 +1,246 @@
+//! Our client to our server, on every filesystem: whatever the two images are, the target becomes
+//! the source.
+
+use std::path::{Path, PathBuf};
+
+use lacuna::IoMode;
+use lacuna_sync::Error;
+use lacuna_sync::v1::{SyncOptions, SyncStats};
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use lacuna_testing::pattern::{BLOCK, Pattern, pair_strategy, strategy};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::image::{
+    Content, assert_same, assert_tidy, assert_vouched, checksum_of, crc64, ctime, record, vouched,
+};
+use crate::server::session;
+use crate::{for_all, options};
+
+/// Blocks of an image, at most.
+const BLOCKS: usize = 64;
+
+/// How a pair of images is synced.
+#[derive(Clone, Debug)]
+struct Case {
+    source: Pattern,
+    /// What is there before, if there is anything.
+    target: Option<Pattern>,
+    source_recorded: bool,
+    target_recorded: bool,
+    io: IoMode,
+    target_io: IoMode,
+    in_flight: usize,
+}
+
+const MODES: [IoMode; 3] = [IoMode::Auto, IoMode::Buffered, IoMode::Direct];
+
+fn cases(target_io: IoMode) -> impl Strategy<Value = Case> {
+    let existing = pair_strategy(BLOCKS).prop_map(|(source, target)| (source, Some(target)));
+    let new = strategy(BLOCKS).prop_map(|source| (source, None));
+    let images = prop_oneof![existing.boxed(), new.boxed()];
+    let recorded = (any::<bool>(), any::<bool>());
+    (images, recorded, select(&MODES), select(&[1, 4, 32])).prop_map(
+        move |((source, target), (source_recorded, target_recorded), io, in_flight)| Case {
+            source,
+            target,
+            source_recorded,
+            target_recorded,
+            io,
+            target_io,
+            in_flight,
+        },
+    )
+}
+
+/// Where the images of a case stand.
+struct Place {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Place {
+    fn on(sources: &Mount, targets: &Mount) -> Self {
+        Self {
+            source: sources.path().join("source.img"),
+            target: targets.path().join("target.img"),
+        }
+    }
+
+    fn prepare(&self, case: &Case) {
+        for path in [&self.source, &self.target]
+            .into_iter()
+            .flat_map(|image| [image.clone(), checksum_of(image)])
+        {
+            let _ = std::fs::remove_file(path);
+        }
+        case.source.write(&self.source);
+        if case.source_recorded {
+            record(&self.source);
+        }
+        if let Some(target) = &case.target {
+            target.write(&self.target);
+            if case.target_recorded {
+                record(&self.target);
+            }
+        }
+    }
+
+    /// A session that must end well, or be refused for the size of the image.
+    fn sync(&self, case: &Case) -> Option<SyncStats> {
+        let options = SyncOptions {
+            io: case.io,
+            target_io: case.target_io,
+            in_flight: case.in_flight,
+            ..options()
+        };
+        let before = Content::of(&self.source);
+        let (synced, served) = session(&self.source, &self.target, &options);
+        assert!(Content::of(&self.source) == before, "the source was changed");
+        if case.target_io == IoMode::Direct && !case.source.size.is_multiple_of(BLOCK) {
+            let error = synced.expect_err("a size that direct I/O cannot have");
+            assert!(matches!(error, Error::UnalignedSize(_)), "{error:?}");
+            return None;
+        }
+        served.expect("a complete session");
+        Some(synced.expect("a sync"))
+    }
+
+    /// Whether both images are recorded with one value, whatever their kinds are.
+    fn is_skipped(&self) -> bool {
+        vouched(&self.source).is_some() && vouched(&self.source) == vouched(&self.target)
+    }
+
+    fn check(&self, case: &Case) {
+        self.prepare(case);
+        let skipped = self.is_skipped();
+        let Some(stats) = self.sync(case) else { return };
+        assert_eq!(stats.skipped, skipped);
+        let bytes = case.source.bytes();
+        assert_eq!(stats.size_bytes, bytes.len() as u64);
+        if skipped {
+            assert!(std::fs::read(&self.target).unwrap() == bytes);
+            assert_vouched(&self.target);
+            return;
+        }
+        self.check_complete(case, &stats);
+        self.check_again(case);
+    }
+
+    fn check_complete(&self, case: &Case, stats: &SyncStats) {
+        assert_same(&self.source, &self.target);
+        assert_tidy(&self.target);
+        match case.source_recorded {
+            true => assert_vouched(&self.target),
+            // One that was there speaks of an image that has not changed since.
+            false => assert!(
+                vouched(&self.target).is_none_or(|sum| sum == crc64(&case.source.bytes())),
+                "the .checksum is wrong"
+            ),
+        }
+        let allocated = Content::of(&self.source).allocated.iter().filter(|it| **it).count();
+        assert!(stats.sent_bytes <= allocated as u64 * BLOCK);
+        if case.target.is_none() {
+            assert_eq!(stats.compared_bytes, 0);
+            assert_eq!(stats.sent_bytes, stats.read_bytes);
+        }
+    }
+
+    /// A second session has nothing to do, and does nothing.
+    fn check_again(&self, case: &Case) {
+        let before = ctime(&self.target);
+        let stats = self.sync(case).expect("a second sync");
+        assert_eq!(stats.skipped, self.is_skipped());
+        assert_eq!(stats.sent_bytes, 0);
+        assert_eq!(ctime(&self.target), before, "an equal image was changed");
+        assert_same(&self.source, &self.target);
+        assert_tidy(&self.target);
+        if case.source_recorded {
+            assert_vouched(&self.target);
+        }
+    }
+}
+
+/// A source on one filesystem after another for every target.
+fn check_on(targets: &Mount, target_io: IoMode, number: u32) {
+    let sources: Vec<_> = Fs::ALL.into_iter().filter_map(Mount::new).collect();
+    let index = 0..sources.len();
+    for_all(number, (index, cases(target_io)), |(index, case)| {
+        Place::on(&sources[index], targets).check(&case);
+    });
+}
+
+#[test]
+fn a_target_becomes_the_source_with_direct_io() {
+    for targets in Fs::ALL.into_iter().filter_map(Mount::new) {
+        check_on(&targets, IoMode::Direct, 16);
+    }
+}
+
+#[test]
+fn a_target_becomes_the_source_through_the_cache() {
+    for targets in Fs::ALL.into_iter().filter_map(Mount::new) {
+        check_on(&targets, IoMode::Buffered, 16);
+    }
+}
+
+#[test]
+fn a_target_becomes_the_source_in_whichever_way_the_client_finds_best() {
+    for targets in Fs::ALL.into_iter().filter_map(Mount::new) {
+        check_on(&targets, IoMode::Auto, 8);
+    }
+}
+
+/// Filesystems that allocate in other units than blocks.
+fn odd_mounts() -> impl Iterator<Item = Mount> {
+    let with = |fs, mkfs: &[&str]| {
+        let mkfs = mkfs.iter().map(ToString::to_string).collect();
+        Mount::with(fs, &MountOptions { mkfs, ..MountOptions::default() })
+    };
+    [
+        with(Fs::Ext4, &["-b", "1024"]),
+        with(Fs::Xfs, &["-b", "size=1024"]),
+        // Every file is allocated 64 KiB at a time.
+        with(Fs::Xfs, &["-d", "extszinherit=16"]),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[test]
+fn a_target_becomes_the_source_where_space_is_allocated_in_other_units() {
+    for targets in odd_mounts() {
+        for target_io in [IoMode::Direct, IoMode::Buffered] {
+            check_on(&targets, target_io, 6);
+        }
+    }
+}
+
+#[test]
+fn a_source_arrives_from_where_space_is_allocated_in_other_units() {
+    for sources in odd_mounts() {
+        let targets = Mount::new(Fs::Ext4).expect("what there was for the sources");
+        for_all(6, cases(IoMode::Buffered), |case| Place::on(&sources, &targets).check(&case));
+    }
+}
+
+/// Fast sync is for names that end in `.img` only.
+#[test]
+fn an_image_of_another_name_is_compared_and_not_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("source"), directory.path().join("target"));
+    let image = |path: &Path| {
+        std::fs::write(path, [7; 8192]).unwrap();
+        record(path);
+    };
+    image(&source);
+    image(&target);
+    let (synced, served) = session(&source, &target, &options());
+    let stats = synced.unwrap();
+    assert!(!stats.skipped && served.is_ok());
+    assert_eq!((stats.compared_bytes, stats.sent_bytes), (8192, 0));
+    std::fs::remove_file(&target).unwrap();
+    let (synced, served) = session(&source, &target, &options());
+    assert!(synced.is_ok() && served.is_ok());
+    assert!(!checksum_of(&target).exists());
+}
