@@ -2,12 +2,15 @@
 //! and will not say it again (`fsync(2)`), and the disk does not have it.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use lacuna::copy::{CopyOptions, copy};
 use lacuna::fiemap::{MapFlags, Walk};
-use lacuna::{IoMode, Range};
-use lacuna_testing::mount::{Fs, Mount};
+use lacuna::{Cancel, IoMode, Progress, Range};
+use lacuna_testing::mount::{Fs, LoopDevice, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::syncfs;
 
@@ -59,6 +62,33 @@ fn fail_sync(old: Option<Pattern>, checkpoints: &'static str, number: usize, los
         scenario.mount.remount();
         scenario.check(&Ok(again), "a sync had failed, seen from the disk");
     }
+}
+
+#[test]
+fn what_the_sync_of_a_device_did_not_save_is_written_again() {
+    let points = Points::take();
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let Some(device) = LoopDevice::new(5 * JOB) else { return };
+    let source = mount.path().join("source");
+    jobs(5, Block::Data(1)).write(&source);
+    let options = CopyOptions { io: IoMode::Buffered, ..CopyOptions::default() };
+    let run = || copy(&source, device.path(), &options, &Progress::default(), &Cancel::default());
+    points.fail_at(&["image.sync"], 0, 5);
+    assert!(run().is_err());
+    points.clear();
+    File::open(device.path()).unwrap().sync_all().unwrap();
+    let name = device.path().file_name().unwrap().to_str().unwrap();
+    let disk = std::fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap();
+    let disk = Path::new(disk.trim_end());
+    let file = File::options().write(true).open(disk).unwrap();
+    file.write_all_at(&vec![0xbb; JOB as usize], JOB).unwrap();
+    // A program that another test is starting may have the device open until it runs.
+    let start = Instant::now();
+    while let Err(stopped) = run() {
+        assert_eq!(stopped.cause.io_kind(), Some(ErrorKind::ResourceBusy), "{stopped:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{stopped:?}");
+    }
+    assert!(std::fs::read(disk).unwrap() == std::fs::read(&source).unwrap());
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub(crate) const ALWAYS: &str = "return";
 /// After the second and the fourth: what the record says is done was not synced by the one before.
 pub(crate) const EVERY_OTHER: &str = "1*off->1*return->1*off->1*return";
 
-/// The points of this process, for one test at a time.
+/// The points of this process, for one test at a time. A test that has lacuna do anything without
+/// having taken them runs into those of another.
 pub(crate) struct Points {
     /// After which ranges that are copied a checkpoint follows: one of the constants here.
     pub(crate) checkpoints: &'static str,
