@@ -63,6 +63,22 @@ fn an_existing_target_on_xfs_survives_a_power_cut_at_every_step() {
 }
 
 #[test]
+fn an_existing_target_on_btrfs_survives_a_power_cut_at_every_step() {
+    cut_everywhere(Scenario::new(Fs::Btrfs, IoMode::Auto, &source(), Some(longer())), NEVER);
+}
+
+#[test]
+fn a_new_target_of_many_threads_survives_a_power_cut_at_every_step() {
+    for fs in [Fs::Ext4, Fs::Xfs] {
+        let Some(mut scenario) = Scenario::new(fs, IoMode::Buffered, &source(), None) else {
+            continue;
+        };
+        scenario.options.threads = 4;
+        cut_everywhere(Some(scenario), EVERY_OTHER);
+    }
+}
+
+#[test]
 fn all_that_was_written_is_synced_before_anything_vouches_for_it() {
     let mut points = Points::take();
     for (old, checkpoints) in [(None, ALWAYS), (Some(shorter()), NEVER), (Some(longer()), NEVER)] {
