@@ -242,7 +242,8 @@ impl Session {
             Err(Error::Refused { status: 404 | 500, .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        Ok(there.method == here.method && there.checksum == here.checksum)
+        let same = there.method == here.method && there.checksum == here.checksum;
+        Ok(same && !there.silently_corrupted)
     }
 
     async fn close(&self, mut control: Connection, recorded: Option<&ChecksumFile>) -> Result<()> {

@@ -139,7 +139,10 @@ impl Connection {
             let reused = self.sender.as_ref().is_some_and(|sender| !sender.is_closed());
             match self.exchange(request, body.clone()).await {
                 // The server may drop an idle connection at the moment it is used again.
-                Err(_) if reused && self.is_broken() => self.exchange(request, body).await,
+                Err(_) if reused => {
+                    self.sender = None;
+                    self.exchange(request, body).await
+                }
                 answer => answer,
             }
         };

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use lacuna::checksum_file::{self, CRC64, ChecksumFile};
 use lacuna::digest::Hasher;
 use lacuna::layout::{Layout, LayoutOptions};
-use lacuna::{BLOCK, BufPool, Image, IoMode, Kind, Progress, Range, Target, TargetOptions};
+use lacuna::{BLOCK, BufPool, Image, IoMode, Kind, Progress, Range, Source, Target, TargetOptions};
 use lacuna_wire::v1::{Interval, Refusal};
 
 use super::holes;
@@ -118,6 +118,12 @@ impl Store {
                 ),
             ));
         };
+        // What an interrupted session left is to be finished, whatever vouches for it.
+        let whole = Source::open(&self.path, IoMode::Buffered);
+        if let Err(error @ lacuna::Error::Unfinished { .. }) = whole {
+            return Err(failed(error));
+        }
+        drop(whole);
         let image = Image::open(&self.path, &lacuna::ImageOptions::default()).map_err(failed)?;
         let stamp = image.stamp().map_err(failed)?;
         let recorded = ChecksumFile::read(&self.path).map_err(failed)?;
