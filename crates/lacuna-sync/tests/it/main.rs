@@ -8,6 +8,7 @@ mod http;
 mod image;
 mod original;
 mod process;
+mod progress;
 mod recordings;
 mod relay;
 mod server;

@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A server that is cancelled when dropped.
 pub(crate) struct Server {
     pub(crate) address: String,
+    pub(crate) progress: Arc<Progress>,
     cancel: Cancel,
     ended: Receiver<Result<ServeStats>>,
 }
@@ -37,12 +38,14 @@ impl Server {
         let address = v1::local_address(&listener).expect("a port").to_string();
         let cancel = Cancel::default();
         let (sender, ended) = channel();
+        let progress = Arc::<Progress>::default();
         let (path, options, stop) = (path.to_owned(), options.clone(), cancel.clone());
+        let counters = progress.clone();
         std::thread::spawn(move || {
-            let ended = v1::serve(&path, listener, &options, &Arc::default(), &stop);
+            let ended = v1::serve(&path, listener, &options, &counters, &stop);
             let _ = sender.send(ended);
         });
-        Self { address, cancel, ended }
+        Self { address, progress, cancel, ended }
     }
 
     pub(crate) fn dial(&self) -> Http {

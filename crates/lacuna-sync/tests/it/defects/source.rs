@@ -3,9 +3,11 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lacuna_sync::Error;
+use lacuna_sync::v1::SyncOptions;
+use lacuna_testing::pattern::{Block, Pattern};
 
 use super::{assert_next_session_completes, disk, old_disk, place};
 use crate::image::{Beside, checksum_of, checksum_text, crc64, record};
@@ -81,6 +83,29 @@ fn a_source_that_changes_while_the_record_of_the_target_is_read_is_not_skipped()
         // The server is not left waiting, and told nothing that is not so.
         assert_eq!(original.closed_with(), (String::new(), String::new()), "{what}");
     }
+}
+
+#[test]
+fn a_change_is_noticed_long_before_the_end() {
+    let (_directory, source) = place();
+    // Too far apart to be read, and sent, one right after the other.
+    let blocks = (0..3000).map(|block| match block % 20 {
+        0 => Block::Data(1),
+        _ => Block::Hole,
+    });
+    Pattern::whole(blocks.collect()).write(&source);
+    let path = source.clone();
+    let original = Original::reacting(None, None, move |seen| {
+        if seen.name() == "writeData" {
+            open(&path).write_all_at(&[1], 0).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Reaction::Obey
+    });
+    let options = SyncOptions { in_flight: 1, ..options() };
+    let failed = sync(&source, &original.address, &options).unwrap_err();
+    assert!(is_change(&failed), "{failed:?}");
+    assert!(original.count("writeData") < 120, "{}", original.count("writeData"));
 }
 
 #[test]
