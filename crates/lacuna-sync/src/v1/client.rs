@@ -165,13 +165,15 @@ impl Session {
         let sent = sent.and_then(|stats| Ok(self.source.check().map(|()| stats)?));
         match sent {
             Ok(stats) => self.close(control, recorded.as_ref()).await.map(|()| stats),
-            // Whoever that server waits for, it is not this client.
-            Err(
-                failed @ (Error::Stranger { .. }
-                | Error::Refused { request: "open", status: 409, .. }),
-            ) => Err(failed),
             Err(failed) => {
-                self.give_up().await;
+                // Whoever else a server waits for, it is not for this client to send away.
+                let is_other = matches!(
+                    failed,
+                    Error::Stranger { .. } | Error::Refused { request: "open", status: 409, .. }
+                );
+                if control.has_reached() && !is_other {
+                    self.give_up().await;
+                }
                 Err(failed)
             }
         }

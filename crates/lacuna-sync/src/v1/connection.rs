@@ -40,6 +40,7 @@ pub(super) struct Peer {
 pub(super) struct Connection {
     peer: Peer,
     sender: Option<SendRequest<Full<Bytes>>>,
+    reached: bool,
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -51,12 +52,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Connection {
     pub(super) fn new(peer: Peer) -> Self {
-        Self { peer, sender: None }
+        Self { peer, sender: None, reached: false }
     }
 
     /// `HOST:PORT`.
     pub(super) fn address(&self) -> &str {
         &self.peer.address
+    }
+
+    /// Whether there was ever anybody at the other end.
+    pub(super) fn has_reached(&self) -> bool {
+        self.reached
     }
 
     /// From here on, with these limits; the connection stays.
@@ -89,8 +95,9 @@ impl Connection {
         Ok(())
     }
 
-    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, Cause> {
+    async fn dial(&mut self) -> Result<SendRequest<Full<Bytes>>, Cause> {
         let stream = TcpStream::connect(&self.peer.address).await?;
+        self.reached = true;
         stream.set_nodelay(true)?;
         let stream = TokioIo::new(Counted::new(stream, self.peer.wire.clone()));
         let (sender, connection) = http1::handshake(stream).await?;
