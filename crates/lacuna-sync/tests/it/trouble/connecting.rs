@@ -1,8 +1,10 @@
 //! Nobody there, not yet there, or already taken.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lacuna::Cancel;
 use lacuna_sync::Error;
 use lacuna_sync::v1::{self, SyncOptions};
 use tokio::net::TcpSocket;
@@ -40,15 +42,24 @@ fn a_name_that_does_not_exist_is_an_error() {
     }
 }
 
-#[test]
-fn a_server_that_starts_after_its_client_is_waited_for() {
-    let (_source_directory, source) = put_source();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _context = runtime.enter();
-    // A port that is taken but answers nobody yet.
+/// A port that is taken but answers nobody before somebody listens. In a runtime.
+fn quiet_port() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_server_that_starts_after_its_client_is_waited_for() {
+    let (_source_directory, source) = put_source();
+    let runtime = runtime();
+    let _context = runtime.enter();
+    let (socket, address) = quiet_port();
     let (_directory, target) = place();
     let options = SyncOptions { connect_timeout: Duration::from_secs(60), ..options() };
     let client = {
@@ -62,6 +73,26 @@ fn a_server_that_starts_after_its_client_is_waited_for() {
     server.ended().unwrap();
     assert_same(&source, &target);
     assert_tidy(&target);
+}
+
+/// It may be there for another client.
+#[test]
+fn a_server_that_starts_when_its_client_has_given_up_hears_nothing() {
+    let (_source_directory, source) = put_source();
+    let runtime = runtime();
+    let _context = runtime.enter();
+    let (socket, address) = quiet_port();
+    let options = SyncOptions { connect_timeout: Duration::from_secs(60), ..options() };
+    let cancel = Cancel::default();
+    let stop = cancel.clone();
+    let client =
+        std::thread::spawn(move || v1::sync(&source, &address, &options, &Arc::default(), &stop));
+    std::thread::sleep(Duration::from_millis(300));
+    cancel.cancel();
+    let listener = socket.listen(128).unwrap().into_std().unwrap();
+    assert!(client.join().unwrap().unwrap_err().is_cancelled());
+    let called = listener.accept();
+    assert_eq!(called.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
