@@ -143,8 +143,10 @@ struct Session {
 
 impl Session {
     async fn run(&self) -> Result<SyncStats> {
-        let recorded = match self.options.fast && is_img(self.source.image().path()) {
-            true => ChecksumFile::fresh(self.source.image()).unwrap_or_else(|error| {
+        let image = self.source.image();
+        // Of a device no time tells when it changed.
+        let recorded = match self.options.fast && is_img(image.path()) && !image.is_device() {
+            true => ChecksumFile::fresh(image).unwrap_or_else(|error| {
                 tracing::warn!("{}: comparing instead", lacuna::describe(&error));
                 None
             }),

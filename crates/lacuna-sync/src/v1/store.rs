@@ -108,16 +108,18 @@ impl Store {
     /// The `.checksum` file, verbatim, when it speaks of the image as it is.
     pub(super) fn recorded_metadata(&self) -> Result<Vec<u8>, Refusal> {
         let failed = |error: lacuna::Error| Refusal::failed(lacuna::describe(&error));
-        let Some(text) = ChecksumFile::read_text(&self.path).map_err(failed)? else {
-            let path = checksum_file::path_of(&self.path);
-            return Err(Refusal::new(
+        let path = checksum_file::path_of(&self.path);
+        let text = ChecksumFile::read_text(&self.path).map_err(failed)?;
+        let absent = || {
+            Refusal::new(
                 404,
                 format!(
                     "failed to open checksum file: open {}: no such file or directory",
                     path.display()
                 ),
-            ));
+            )
         };
+        let text = text.ok_or_else(absent)?;
         // What an interrupted session left is to be finished, whatever vouches for it.
         let whole = Source::open(&self.path, IoMode::Buffered);
         if let Err(error @ lacuna::Error::Unfinished { .. }) = whole {
@@ -125,6 +127,10 @@ impl Store {
         }
         drop(whole);
         let image = Image::open(&self.path, &lacuna::ImageOptions::default()).map_err(failed)?;
+        // No time tells when the content of a device changed.
+        if image.is_device() {
+            return Err(absent());
+        }
         let stamp = image.stamp().map_err(failed)?;
         let recorded = ChecksumFile::read(&self.path).map_err(failed)?;
         if recorded.as_ref().is_some_and(|recorded| recorded.is_fresh(&stamp)) {
@@ -261,6 +267,9 @@ impl Opened {
         }
         match (self.target.is_written(), self.target.existed()) {
             (false, true) => "the image was not changed".to_owned(),
+            (true, true) if self.target.image().is_device() => {
+                format!("{} is half old and half new", self.target.path().display())
+            }
             (true, true) => {
                 format!("{} is marked unfinished", self.target.path().display())
             }
@@ -299,8 +308,8 @@ impl Opened {
         holes::mend(&self.target, &holes)?;
         let (path, image) = (self.target.path().to_owned(), self.target.commit()?);
         match verified {
-            Some(checksum) => record(&path, &image, checksum, zone),
-            None => Ok(()),
+            Some(checksum) if !image.is_device() => record(&path, &image, checksum, zone),
+            _ => Ok(()),
         }
     }
 }
