@@ -4,6 +4,8 @@
 //! `PROPTEST_CASES` sets how many cases every property is tried on.
 
 mod defects;
+mod devices;
+mod fast_sync;
 mod http;
 mod image;
 mod original;

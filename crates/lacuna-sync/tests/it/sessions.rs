@@ -1,7 +1,9 @@
 //! Our client to our server, on every filesystem: whatever the two images are, the target becomes
 //! the source.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 
 use lacuna::IoMode;
 use lacuna_sync::Error;
@@ -12,10 +14,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::image::{
-    Content, assert_same, assert_tidy, assert_vouched, checksum_of, crc64, ctime, mark_of, put,
+    Content, assert_same, assert_tidy, assert_vouched, checksum_of, crc64, ctime, data_of, put,
     record, vouched,
 };
-use crate::server::session;
+use crate::server::{Server, session};
 use crate::{for_all, options};
 
 /// Blocks of an image, at most.
@@ -225,61 +227,53 @@ fn a_source_arrives_from_where_space_is_allocated_in_other_units() {
     }
 }
 
-/// Fast sync is for names that end in `.img` only.
+/// A local copy had begun the image, and would go on where its record says.
 #[test]
-fn an_image_of_another_name_is_compared_and_not_recorded() {
+fn the_record_of_a_copy_is_gone_once_a_session_writes_to_what_it_left() {
     let directory = tempfile::tempdir().unwrap();
-    let (source, target) = (directory.path().join("source"), directory.path().join("target"));
-    let image = |path: &Path| {
-        std::fs::write(path, [7; 8192]).unwrap();
-        record(path);
-    };
-    image(&source);
-    image(&target);
-    let (synced, served) = session(&source, &target, &options());
-    let stats = synced.unwrap();
-    assert!(!stats.skipped && served.is_ok());
-    assert_eq!((stats.compared_bytes, stats.sent_bytes), (8192, 0));
-    std::fs::remove_file(&target).unwrap();
-    let (synced, served) = session(&source, &target, &options());
-    assert!(synced.is_ok() && served.is_ok());
-    assert!(!checksum_of(&target).exists());
-}
-
-/// The power went after the mark was made and before the record was removed.
-#[test]
-fn an_unfinished_target_is_finished_whatever_its_record_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let (source, target) =
-        (directory.path().join("source.img"), directory.path().join("target.img"));
-    for image in [&source, &target] {
-        put(image, &[7; 8192]);
-        record(image);
-    }
-    put(&mark_of(&target), b"");
-    let (synced, served) = session(&source, &target, &options());
-    let stats = synced.unwrap();
-    assert!(!stats.skipped && served.is_ok());
-    assert_vouched(&target);
+    let target = directory.path().join("target.img");
+    let record = directory.path().join(".target.img.lacuna-partial");
+    put(&data_of(&target), &[7; 8192]);
+    put(&record, b"{}");
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    assert_eq!(http.open(8192, false).text(), "true");
+    assert!(!record.exists());
+    http.write(0, 4096, &[8; 4096]);
+    assert_ne!(http.hash(4096, 8192).text(), "null");
+    assert_eq!(http.close("").status, 200);
+    server.ended().unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), [[8; 4096], [7; 4096]].concat());
     assert_tidy(&target);
 }
 
-/// A later look found other bytes than those that were recorded, under one change time.
+/// Far past what fits in 32 bits, and nearly nothing in it.
 #[test]
-fn an_image_that_is_known_to_be_corrupt_is_compared_on_either_side() {
-    for corrupt in [0, 1] {
-        let directory = tempfile::tempdir().unwrap();
-        let images = ["source.img", "target.img"].map(|name| directory.path().join(name));
-        for image in &images {
-            put(image, &[7; 8192]);
-            record(image);
-        }
-        let path = checksum_of(&images[corrupt]);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("false", "true")).unwrap();
+fn a_huge_image_takes_no_longer_than_its_data() {
+    const SIZE: u64 = (1 << 42) + 4096;
+    let directory = tempfile::tempdir().unwrap();
+    let images = ["source", "target"].map(|name| directory.path().join(name));
+    let file = File::create_new(&images[0]).unwrap();
+    file.set_len(SIZE).unwrap();
+    let places = [0, (1 << 32) - 4096, 1 << 32, 5 << 35, SIZE - 4096];
+    for (seed, place) in (1..).zip(places) {
+        file.write_all_at(&[seed; 4096], place).unwrap();
+    }
+    file.sync_all().unwrap();
+    for sent in [5 * 4096, 0] {
         let (synced, served) = session(&images[0], &images[1], &options());
         let stats = synced.unwrap();
-        assert!(!stats.skipped && served.is_ok());
-        assert_eq!(stats.compared_bytes, 8192);
+        served.unwrap();
+        assert_eq!((stats.size_bytes, stats.sent_bytes), (SIZE, sent));
+        let target = File::open(&images[1]).unwrap();
+        let metadata = target.metadata().unwrap();
+        assert_eq!(metadata.len(), SIZE);
+        assert!(metadata.blocks() < 100, "{} sectors are allocated", metadata.blocks());
+        for (seed, place) in (1..).zip(places) {
+            let mut block = [0; 4096];
+            target.read_exact_at(&mut block, place).unwrap();
+            assert_eq!(block, [seed; 4096]);
+        }
+        assert_tidy(&images[1]);
     }
 }
