@@ -88,7 +88,14 @@ impl ChecksumFile {
     ///
     /// The system's.
     pub fn remove(image: &Path) -> Result<()> {
-        beside::remove(&path_of(image))
+        let path = path_of(image);
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() || metadata.len() > LIMIT => {
+                let reason = "too large for a checksum file: move it elsewhere".to_owned();
+                Err(Error::Malformed { path, reason })
+            }
+            _ => beside::remove(&path),
+        }
     }
 
     /// Whether it speaks of the image as it is now: the change time is the same instant, whatever
@@ -99,6 +106,10 @@ impl ChecksumFile {
 
     /// The method and checksum recorded for `image` when they are fresh and usable.
     pub fn fresh(image: &Image) -> Result<Option<Self>> {
+        // The change time of a device's node says nothing of what the device holds.
+        if image.is_device() {
+            return Ok(None);
+        }
         let Some(recorded) = Self::read(image.path())? else {
             return Ok(None);
         };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
+use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::KindBytes;
 use crate::image::IoMode;
@@ -128,6 +129,8 @@ pub fn copy(
         None => Permissions::Masked(source.image().mode() & 0o777),
     };
     source.refuse_same(target)?;
+    // It goes before the target is written.
+    source.refuse_same(&checksum_file::path_of(target))?;
     let mut target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
     progress.total_bytes.set(source.image().allocated_bytes()?);
     let resumed_bytes = match options.resume {
@@ -265,8 +268,13 @@ impl Session<'_> {
     fn keep_part(&self, cause: &Error) -> Kept {
         let mut done_bytes = self.frontier.reached();
         // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
-        let useless = matches!(cause, Error::Changed { .. }) || self.source.image().is_device();
-        if useless || self.target.checkpoint(self.source.stamp(), done_bytes).is_err() {
+        let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
+            || self.source.image().is_device();
+        let kept = match useless {
+            true => self.target.void_record().is_err(),
+            false => self.target.checkpoint(self.source.stamp(), done_bytes).is_ok(),
+        };
+        if useless || !kept {
             done_bytes = 0;
         }
         Kept::Part { path: self.target.image().path().to_owned(), done_bytes }

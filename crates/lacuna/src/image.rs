@@ -54,11 +54,23 @@ pub struct ImageOptions {
     pub io: IoMode,
     /// Create the file, which must not exist, with these permission bits less the umask.
     pub create: Option<u32>,
+    /// What to do about a name that is a symbolic link.
+    pub links: Links,
+}
+
+/// Whether the name of an image may be a symbolic link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// It leads to the image.
+    #[default]
+    Follow,
+    /// It is refused.
+    Refuse,
 }
 
 impl Default for ImageOptions {
     fn default() -> Self {
-        Self { access: Access::Read, io: IoMode::default(), create: None }
+        Self { access: Access::Read, io: IoMode::default(), create: None, links: Links::Follow }
     }
 }
 
@@ -94,7 +106,7 @@ impl Image {
             Some(mode) => {
                 open::create(path, mode).map_err(|error| Error::io("create", path, error))?
             }
-            None => open::existing(path, options.access)?,
+            None => open::existing(path, options)?,
         };
         let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
         let is_device = open::is_device(path, metadata.file_type())?;
@@ -119,7 +131,7 @@ impl Image {
             access: options.access,
             is_device,
             size,
-            unit: fs.f_frsize.max(BLOCK),
+            unit: if fs.f_frsize.is_power_of_two() { fs.f_frsize.max(BLOCK) } else { BLOCK },
             mode: metadata.mode() & 0o7777,
             passed_cache: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
@@ -182,6 +194,16 @@ impl Image {
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
             ctime: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// The stamp, once the clock of the filesystem has moved on from it: a change that comes after
+    /// this returns has another time.
+    pub fn settled_stamp(&self) -> Result<Stamp> {
+        let stamp = self.stamp()?;
+        if !self.is_device {
+            std::thread::sleep(stamp.time_to_settle());
+        }
+        self.stamp()
     }
 
     /// Fails when the image is no longer what it was at `before`. A device is always itself.
@@ -265,6 +287,9 @@ impl Image {
     ///
     /// The system's, with the offset.
     pub fn punch(&self, range: Range) -> Result<()> {
+        if self.is_device && !(range.start() | range.end()).is_multiple_of(BLOCK) {
+            return self.punch_pieces(range);
+        }
         let Some(range) = self.rounded_at_end(range) else {
             return Ok(());
         };
@@ -275,6 +300,17 @@ impl Image {
                 result => Ok(result?),
             })
             .map_err(|error| Error::io_at("punch a hole in", &self.path, range.start(), error))
+    }
+
+    /// A device punches whole sectors only: zeros are written over what is less than a block.
+    fn punch_pieces(&self, range: Range) -> Result<()> {
+        let zeros = [0; BLOCK as usize];
+        let (head, rest) = range.split_at(range.start().next_multiple_of(BLOCK));
+        let (middle, tail) = rest.split_at(rest.end() & !(BLOCK - 1));
+        for edge in [head, tail].into_iter().filter(|edge| !edge.is_empty()) {
+            self.write_at(&zeros[..edge.len() as usize], edge.start())?;
+        }
+        if middle.is_empty() { Ok(()) } else { self.punch(middle) }
     }
 
     /// Makes `range` allocated and unwritten. The size stays. `Unsupported` where the filesystem
@@ -328,9 +364,11 @@ impl Image {
             .and_then(|()| self.file.set_len(size))
             .map_err(|error| Error::io_at("resize", &self.path, size, error))?;
         self.size = size;
-        match Range::new(kept, size) {
-            Some(gained) => self.punch(gained),
-            None => Ok(()),
+        let Some(gained) = Range::new(kept, size) else { return Ok(()) };
+        match self.punch(gained) {
+            // Where nothing can be punched, nothing can have been allocated past the end either.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::Unsupported) => Ok(()),
+            punched => punched,
         }
     }
 
@@ -413,15 +451,22 @@ impl Image {
                 errno => return Err(self.error("lock", errno)),
             }
         }
-        let named = std::fs::metadata(&self.path).map_err(|error| self.error("stat", error))?;
-        let stamp = self.stamp()?;
-        if FileId::from_metadata(&named) != stamp.id {
-            return Err(Error::Replaced { path: self.path.clone() });
-        }
+        self.check_name()?;
         // Whoever had the lock before may have changed the size after it was asked for here.
-        match stamp.size == self.size {
+        match self.stamp()?.size == self.size {
             true => Ok(()),
             false => Err(Error::Changed { path: self.path.clone() }),
+        }
+    }
+
+    /// Fails when the name leads to another file than this by now.
+    pub(crate) fn check_name(&self) -> Result<()> {
+        let replaced = || Error::Replaced { path: self.path.clone() };
+        match std::fs::metadata(&self.path) {
+            Ok(named) if FileId::from_metadata(&named) == self.stamp()?.id => Ok(()),
+            Ok(_) => Err(replaced()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(replaced()),
+            Err(error) => Err(self.error("stat", error)),
         }
     }
 

@@ -57,10 +57,14 @@ impl<'a> Layout<'a> {
         } else {
             match fiemap::Walk::new(image.file(), range, flags) {
                 Ok(walk) => (LayoutOrigin::Fiemap, Raw::Fiemap(walk)),
-                Err(error) if lacks_fiemap(&error) => (
-                    LayoutOrigin::SeekHole,
-                    Raw::SeekHole(seek_hole::Walk::new(image.file(), range)),
-                ),
+                Err(error) if lacks_fiemap(&error) => {
+                    if options.flush {
+                        // Some filesystems look for data on the disk only.
+                        image.sync()?;
+                    }
+                    let walk = seek_hole::Walk::new(image.file(), range);
+                    (LayoutOrigin::SeekHole, Raw::SeekHole(walk))
+                }
                 Err(error) => return Err(Error::io("map", image.path(), error)),
             }
         };

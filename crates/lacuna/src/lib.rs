@@ -33,7 +33,7 @@ mod target;
 pub use aligned_buf::{AlignedBuf, BufPool, PooledBuf};
 pub use error::{Error, Result, describe, system_words};
 pub use extent::{BLOCK, Extent, Kind, KindBytes, MAX_OFFSET, Range};
-pub use image::{Access, Image, ImageOptions, IoMode};
+pub use image::{Access, Image, ImageOptions, IoMode, Links};
 pub use layout::{Layout, LayoutOptions, LayoutOrigin};
 pub use progress::{Cancel, Counter, Progress};
 pub use source::Source;

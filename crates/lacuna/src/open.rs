@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::direct::DirectFile;
 use crate::error::{Error, Result};
-use crate::image::{Access, ImageOptions, IoMode};
+use crate::image::{Access, ImageOptions, IoMode, Links};
 use crate::stamp::FileId;
 
 /// Opens a file so that neither a FIFO blocks nor a child process inherits it.
@@ -29,8 +29,12 @@ pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 /// Opens a file that exists.
-pub(crate) fn existing(path: &Path, access: Access) -> Result<File> {
-    open(path, access, OFlags::empty()).map_err(|error| {
+pub(crate) fn existing(path: &Path, options: &ImageOptions) -> Result<File> {
+    let flags = match options.links {
+        Links::Follow => OFlags::empty(),
+        Links::Refuse => OFlags::NOFOLLOW,
+    };
+    open(path, options.access, flags).map_err(|error| {
         // A socket, and a directory that is to be written, cannot even be opened.
         let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
         match kind.map(|kind| is_device(path, kind)) {

@@ -13,9 +13,10 @@ use crate::target::Target;
 /// The kind that a target whose layout comes from `origin` shows where `kind` was reproduced.
 pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     match (origin, kind) {
-        (LayoutOrigin::Fiemap, kind) => kind,
+        // A device has no kinds to show; what is no data there is made zeros.
+        (LayoutOrigin::Fiemap | LayoutOrigin::Device, kind) => kind,
         (LayoutOrigin::SeekHole, Kind::Hole) => Kind::Hole,
-        (LayoutOrigin::SeekHole, _) | (LayoutOrigin::Device, _) => Kind::Data,
+        (LayoutOrigin::SeekHole, _) => Kind::Data,
     }
 }
 

@@ -29,7 +29,7 @@ impl Source {
         let image = Image::open(path, &ImageOptions { io, ..ImageOptions::default() })?;
         image.lock()?;
         target::refuse_unfinished(path)?;
-        let stamp = image.stamp()?;
+        let stamp = image.settled_stamp()?;
         Ok(Self { image, stamp, looked: Mutex::new(Instant::now()) })
     }
 

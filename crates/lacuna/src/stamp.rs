@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Which file a name leads to; for a block device which device, whatever its node is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,4 +38,23 @@ pub struct Stamp {
     pub mtime: (i64, i64),
     /// Seconds and nanoseconds.
     pub ctime: (i64, i64),
+}
+
+impl Stamp {
+    /// For how long a change could still get the same times: filesystems count in ticks of the
+    /// kernel, or in seconds where they store no fractions.
+    pub(crate) fn time_to_settle(&self) -> Duration {
+        let latest = self.mtime.max(self.ctime);
+        let granule = match latest.1 {
+            0 => Duration::from_millis(1050),
+            _ => Duration::from_millis(25),
+        };
+        let seconds = u64::try_from(latest.0).unwrap_or(0);
+        let changed = UNIX_EPOCH + Duration::new(seconds, u32::try_from(latest.1).unwrap_or(0));
+        match SystemTime::now().duration_since(changed) {
+            Ok(ago) => granule.saturating_sub(ago),
+            // In the future, by whatever clock: there is no waiting for that.
+            Err(_) => Duration::ZERO,
+        }
+    }
 }

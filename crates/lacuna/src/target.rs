@@ -7,6 +7,7 @@
 //! write to an existing target, and before a new one gets its name.
 
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +20,7 @@ use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
 use crate::extent::Range;
 use crate::failpoint;
-use crate::image::{Access, Image, ImageOptions, IoMode};
+use crate::image::{Access, Image, ImageOptions, IoMode, Links};
 use crate::partial::PartialRecord;
 use crate::stamp::Stamp;
 
@@ -110,7 +111,7 @@ impl Target {
             }
             Err(error) => return Err(Error::io("open", path, error)),
         };
-        let image = open_image(&real, options.io)?;
+        let image = open_image(&real, options.io, Links::Follow)?;
         check_name(path)?;
         if image.is_device() || refuse_unfinished(&real).is_err() {
             image.forget_cache();
@@ -139,6 +140,7 @@ impl Target {
                 Ok(_) => Ok(()),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                refuse_device_names(path)?;
                 let directory = beside::directory_of(path);
                 match std::fs::metadata(directory) {
                     Ok(metadata) if metadata.is_dir() => Ok(()),
@@ -150,19 +152,45 @@ impl Target {
         }
     }
 
+    /// Whether an interrupted session left something at `path`: a mark, or a part of a new image.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be seen.
+    pub fn is_unfinished(path: &Path) -> Result<bool> {
+        let left = match std::fs::canonicalize(path) {
+            Ok(real) => mark_of(&real),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => data_of(path),
+            Err(error) => return Err(Error::io("resolve", path, error)),
+        };
+        match std::fs::symlink_metadata(&left) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("stat", &left, error)),
+        }
+    }
+
+    /// Whether `path` is a block device.
+    pub fn is_device(path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
     fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
         check_name(path)?;
+        refuse_device_names(path)?;
         let data = data_of(path);
         let (Permissions::Masked(mode) | Permissions::Exact(mode)) = options.permissions;
         let create = Some(mode | 0o600);
-        let create = ImageOptions { access: Access::Write, io: options.io, create };
+        let create =
+            ImageOptions { access: Access::Write, io: options.io, create, links: Links::Refuse };
         let (image, resumed) = match Image::open(&data, &create) {
             Ok(image) => {
                 image.lock()?;
                 (image, false)
             }
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
-                let image = open_image(&data, options.io)?;
+                refuse_foreign(&data)?;
+                let image = open_image(&data, options.io, Links::Refuse)?;
                 image.forget_cache();
                 (image, true)
             }
@@ -185,6 +213,11 @@ impl Target {
     /// Whether this session changed anything, or may have.
     pub fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
+    }
+
+    /// Whether an interrupted session left an existing image marked, or this one has marked it.
+    pub fn is_marked(&self) -> bool {
+        matches!(self.state, State::Existing { .. }) && refuse_unfinished(&self.path).is_err()
     }
 
     /// The image, for reading and mapping; writes go through the target.
@@ -290,6 +323,8 @@ impl Target {
     /// meanwhile. The target is as unfinished then as it was before.
     pub fn commit(self) -> Result<Image> {
         self.image.sync()?;
+        // Somebody may have moved another file to where this one was.
+        self.image.check_name()?;
         match self.state {
             State::New { permissions, .. } => {
                 self.image.set_mode(match permissions {
@@ -313,8 +348,23 @@ impl Target {
     }
 }
 
-fn open_image(path: &Path, io: IoMode) -> Result<Image> {
-    let options = ImageOptions { access: Access::Write, io, create: None };
+/// A hidden file that is taken over must be one that a session of this user left: under one name
+/// only, so that no other file is written through it.
+fn refuse_foreign(data: &Path) -> Result<()> {
+    let metadata =
+        std::fs::symlink_metadata(data).map_err(|error| Error::io("stat", data, error))?;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    match metadata.is_file() && metadata.nlink() == 1 && ours {
+        true => Ok(()),
+        false => Err(Error::Malformed {
+            path: data.to_owned(),
+            reason: "an interrupted session leaves a file of one name and of its user".to_owned(),
+        }),
+    }
+}
+
+fn open_image(path: &Path, io: IoMode, links: Links) -> Result<Image> {
+    let options = ImageOptions { access: Access::Write, io, create: None, links };
     let image = Image::open(path, &options)?;
     image.lock()?;
     Ok(image)
@@ -325,6 +375,17 @@ fn check_name(path: &Path) -> Result<()> {
         Some(name) if name.len() <= NAME_LIMIT => Ok(()),
         Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),
         None => Err(Error::NotAnImage { path: path.to_owned(), what: "a directory" }),
+    }
+}
+
+/// A name under `/dev` that does not exist is a device that is not there: a file of that name would
+/// be lost with the next start.
+fn refuse_device_names(path: &Path) -> Result<()> {
+    match std::fs::canonicalize(beside::directory_of(path)) {
+        Ok(directory) if directory.starts_with("/dev") && !directory.starts_with("/dev/shm") => {
+            Err(Error::io("find the device", path, Errno::NOENT))
+        }
+        _ => Ok(()),
     }
 }
 

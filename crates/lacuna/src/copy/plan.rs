@@ -6,6 +6,7 @@ use rustix::fs::statvfs;
 
 use super::CopyOptions;
 use crate::beside::directory_of;
+use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{Kind, KindBytes};
 use crate::image::{Image, ImageOptions};
@@ -49,6 +50,7 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
     Target::check(target)?;
     let source = Source::open(source, options.io)?;
     source.refuse_same(target)?;
+    source.refuse_same(&checksum_file::path_of(target))?;
     let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
     if target.exists() {
         let target = Image::open(target, &ImageOptions::default())?;

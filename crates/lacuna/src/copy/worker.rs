@@ -30,19 +30,21 @@ impl<'a> Worker<'a> {
         session.source.image().read_at(part(&mut self.wanted, read, read), read.start())?;
         let compare = job.span(|pair| pair.left == Kind::Data && pair.right == Kind::Data);
         session.target.image().read_at(part(&mut self.found, compare, compare), compare.start())?;
+        for pair in job.ranges().iter().filter(|pair| pair.left == Kind::Data) {
+            let wanted = part(&mut self.wanted, read, pair.range);
+            session.progress.read_bytes.add(pair.range.len());
+            if pair.right == Kind::Data {
+                let found = part(&mut self.found, compare, pair.range);
+                session.write_changes(pair.range, wanted, found)?;
+            } else {
+                session.write(wanted, pair.range.start())?;
+            }
+            session.progress.done_bytes.add(pair.range.len());
+        }
+        // Clearing a device takes the buffer that the comparison has just used.
         for pair in job.ranges() {
             match pair.left {
-                Kind::Data => {
-                    let wanted = part(&mut self.wanted, read, pair.range);
-                    session.progress.read_bytes.add(pair.range.len());
-                    if pair.right == Kind::Data {
-                        let found = part(&mut self.found, compare, pair.range);
-                        session.write_changes(pair.range, wanted, found)?;
-                    } else {
-                        session.write(wanted, pair.range.start())?;
-                    }
-                    session.progress.done_bytes.add(pair.range.len());
-                }
+                Kind::Data => {}
                 _ if self.origin == LayoutOrigin::Device => self.clear(pair.range)?,
                 Kind::Zero => {
                     session.target.zero_range(pair.range)?;

@@ -88,6 +88,11 @@ impl Points {
         fail::cfg(name, &format!("{before}*off->1*return({errno})")).unwrap();
     }
 
+    /// Makes all that comes after a point fail from here on.
+    pub(crate) fn fail_always(&self, name: &str, errno: i32) {
+        fail::cfg(name, &format!("return({errno})")).unwrap();
+    }
+
     fn begin(&self) {
         fail::cfg(CHECKPOINT, self.checkpoints).unwrap();
     }

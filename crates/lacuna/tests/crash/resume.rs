@@ -192,6 +192,8 @@ fn a_record_is_void_once_another_source_was_copied_there() {
     scenario.source = other;
     points.checkpoints = NEVER;
     points.fail_at(&["image.write"; 4], 3, 5);
+    // As if it had been killed there: it leaves no record of its own.
+    points.fail_always("beside.write", 5);
     assert!(scenario.copy().is_err());
     points.clear();
     // The first source is what it was, and so is the file that holds what had arrived.

@@ -57,7 +57,7 @@ fn range(start: u64, end: u64) -> Range {
 }
 
 fn open(path: &Path, access: Access, io: IoMode) -> lacuna::Result<Image> {
-    let options = ImageOptions { access, io, create: None };
+    let options = ImageOptions { access, io, ..ImageOptions::default() };
     Image::open(path, &options)
 }
 

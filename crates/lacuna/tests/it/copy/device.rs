@@ -1,7 +1,7 @@
 //! Devices as source and as target.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use lacuna::copy::CopyOptions;
@@ -53,6 +53,27 @@ fn a_device_gets_the_bytes_and_keeps_the_rest() {
         let again = copied(&source, device.path(), &options);
         assert_eq!((again.written_bytes, again.compared_bytes), (0, pattern.size));
     });
+}
+
+#[test]
+fn what_is_a_hole_is_neither_read_nor_written_but_punched_where_a_device_has_something() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let Some(device) = LoopDevice::new(SIZE) else { return };
+    let source = mount.path().join("source");
+    let blocks = [vec![Block::Hole; 300], vec![Block::Data(1); 10], vec![Block::Hole; 300]];
+    let pattern = Pattern::whole(blocks.concat());
+    pattern.write(&source);
+    fill(device.path(), 7);
+    let name = device.path().file_name().unwrap().to_str().unwrap();
+    let disk = std::fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap();
+    let allocated = || std::fs::metadata(disk.trim_end()).unwrap().blocks() * 512;
+    let before = allocated();
+    let stats = copied(&source, device.path(), &CopyOptions::default());
+    assert_eq!((stats.read_bytes, stats.written_bytes), (10 * BLOCK, 10 * BLOCK));
+    assert_eq!(stats.compared_bytes, pattern.size);
+    assert!(std::fs::read(device.path()).unwrap().starts_with(&pattern.bytes()));
+    // A loop device punches its file.
+    assert!(allocated() <= before - 600 * BLOCK, "{} of {before}", allocated());
 }
 
 #[test]
