@@ -60,3 +60,76 @@ impl<'a> JobBuilder<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+    use crate::extent::{BLOCK, Range};
+
+    fn range(start: u64, end: u64) -> Range {
+        Range::new(start * BLOCK, end * BLOCK).unwrap()
+    }
+
+    /// Adds blocks that the target lacks, or that are a hole in both.
+    fn add(builder: &mut JobBuilder<'_>, start: u64, end: u64, kind: Kind) {
+        let pair = Pair { range: range(start, end), left: kind, right: Kind::Hole };
+        assert!(builder.add(pair, kind));
+    }
+
+    fn ranges(jobs: &Receiver<Job>) -> Vec<Vec<Range>> {
+        let ranges = |job: Job| job.ranges().iter().map(|pair| pair.range).collect();
+        jobs.try_iter().map(ranges).collect()
+    }
+
+    #[test]
+    fn what_waits_to_be_handed_out_is_not_reached() {
+        let frontier = Frontier::new(0);
+        let (sender, jobs) = sync_channel(8);
+        let mut builder = JobBuilder::new(&frontier, sender);
+        add(&mut builder, 0, 4, Kind::Hole);
+        assert_eq!(frontier.reached(), 4 * BLOCK);
+        add(&mut builder, 4, 6, Kind::Data);
+        add(&mut builder, 6, 100, Kind::Hole);
+        assert_eq!(frontier.reached(), 4 * BLOCK, "neither done nor begun");
+        add(&mut builder, 100, 101, Kind::Data);
+        assert_eq!(frontier.reached(), 4 * BLOCK, "begun");
+        frontier.finished(&jobs.try_recv().unwrap());
+        assert_eq!(frontier.reached(), 6 * BLOCK);
+        builder.finish();
+        assert_eq!(frontier.reached(), 100 * BLOCK);
+        frontier.finished(&jobs.try_recv().unwrap());
+        assert_eq!(frontier.reached(), 101 * BLOCK);
+    }
+
+    #[test]
+    fn what_finishes_out_of_order_is_reached_in_order() {
+        let frontier = Frontier::new(0);
+        let (sender, jobs) = sync_channel(8);
+        let mut builder = JobBuilder::new(&frontier, sender);
+        for start in [0, 100, 200] {
+            add(&mut builder, start, start + 1, Kind::Data);
+        }
+        builder.finish();
+        let [first, second, third] = [(); 3].map(|()| jobs.try_recv().unwrap());
+        frontier.finished(&third);
+        assert_eq!(frontier.reached(), 0);
+        frontier.finished(&first);
+        assert_eq!(frontier.reached(), 100 * BLOCK);
+        frontier.finished(&second);
+        assert_eq!(frontier.reached(), 201 * BLOCK);
+    }
+
+    #[test]
+    fn what_an_earlier_session_has_done_is_left_out() {
+        let frontier = Frontier::new(5 * BLOCK);
+        let (sender, jobs) = sync_channel(8);
+        let mut builder = JobBuilder::new(&frontier, sender);
+        add(&mut builder, 0, 2, Kind::Data);
+        add(&mut builder, 2, 8, Kind::Data);
+        add(&mut builder, 8, 9, Kind::Zero);
+        builder.finish();
+        assert_eq!(ranges(&jobs), [[range(5, 8), range(8, 9)]]);
+    }
+}
