@@ -120,11 +120,11 @@ impl Error {
         let text = match self {
             Self::Image(error) => return error.remedy(),
             Self::Connect { .. } => {
-                "check host and port, and thon the server is running (lacuna serve --once FILE)"
+                "check host and port, and the server is running (lacuna serve --once FILE)"
             }
             Self::Listen { .. } => "choose another port, or stop what uses this one",
             Self::Transport { .. } => {
-                "check thon the server is still running, and that it is one; then run the same command again"
+                "check the server is still running, and that it is one; then run the same command again"
             }
             Self::Refused { message, .. } if message.contains("no space left") => {
                 "free some space on the server and run the same command again"

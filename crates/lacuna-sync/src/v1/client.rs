@@ -166,7 +166,7 @@ impl Session {
         };
         let sent = sent.and_then(|stats| Ok(self.source.check().map(|()| stats)?));
         match sent {
-            Ok(stats) => self.close(control, recorded.as_ref()).await.map(|()| stats),
+            Ok(stats) => self.close(control, recorded.as_ref(), !skipped).await.map(|()| stats),
             Err(failed) => {
                 // Whoever else a server waits for, it is not for this client to send away.
                 let is_other = matches!(
@@ -250,14 +250,41 @@ impl Session {
         Ok(same && !there.silently_corrupted)
     }
 
-    async fn close(&self, mut control: Connection, recorded: Option<&ChecksumFile>) -> Result<()> {
+    async fn close(
+        &self,
+        mut control: Connection,
+        recorded: Option<&ChecksumFile>,
+        is_open: bool,
+    ) -> Result<()> {
         let (method, checksum) = match recorded {
             Some(recorded) => (recorded.method.clone(), recorded.checksum.clone()),
             None => Default::default(),
         };
+        if is_open && control.is_broken() {
+            self.find_again(&mut control).await?;
+        }
         let peer = Peer { timeout: self.options.close_timeout, retries: 0, ..self.peer.clone() };
         control.set_peer(peer);
-        control.ask(&Request::Close { method, checksum }, Bytes::new()).await.map(drop)
+        let close = Request::Close { method, checksum };
+        match is_open {
+            true => control.ask_last(&close).await,
+            false => control.ask(&close, Bytes::new()).await.map(drop),
+        }
+    }
+
+    /// Dials the server again before `close`. It may have been started anew meanwhile, with nothing
+    /// open: a range past the end costs nothing to ask for, and is refused then.
+    async fn find_again(&self, control: &mut Connection) -> Result<()> {
+        let end = self.source.image().size().next_multiple_of(BLOCK);
+        let Some(past_the_end) = Interval::new(end, end.saturating_add(BLOCK)) else {
+            return Ok(());
+        };
+        match control.ask(&Request::GetChecksum(past_the_end), Bytes::new()).await {
+            Err(error @ (Error::Transport { .. } | Error::Refused { status: 409, .. })) => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a session that failed. The original's server would take any `close` for success, so no

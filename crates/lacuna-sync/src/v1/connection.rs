@@ -41,6 +41,8 @@ pub(super) struct Connection {
     peer: Peer,
     sender: Option<SendRequest<Full<Bytes>>>,
     reached: bool,
+    /// It is not dialled again.
+    stays: bool,
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -52,7 +54,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Connection {
     pub(super) fn new(peer: Peer) -> Self {
-        Self { peer, sender: None, reached: false }
+        Self { peer, sender: None, reached: false, stays: false }
     }
 
     /// `HOST:PORT`.
@@ -131,6 +133,13 @@ impl Connection {
         }
     }
 
+    /// Asks once, and only on the connection that is there: what has no meaning for any other
+    /// server than the one that answered last.
+    pub(super) async fn ask_last(&mut self, request: &Request) -> Result<()> {
+        self.stays = true;
+        self.ask_once(request, Bytes::new()).await.map(drop)
+    }
+
     async fn sleep(&self, pause: Duration) -> Result<()> {
         let end = Instant::now() + pause;
         while Instant::now() < end {
@@ -146,7 +155,7 @@ impl Connection {
             let reused = self.sender.as_ref().is_some_and(|sender| !sender.is_closed());
             match self.exchange(request, body.clone()).await {
                 // The server may drop an idle connection at the moment it is used again.
-                Err(_) if reused => {
+                Err(_) if reused && !self.stays => {
                     self.sender = None;
                     self.exchange(request, body).await
                 }
@@ -178,12 +187,16 @@ impl Connection {
         }
     }
 
-    fn is_broken(&self) -> bool {
+    /// Whether it has to be dialled before the next request.
+    pub(super) fn is_broken(&self) -> bool {
         self.sender.as_ref().is_none_or(SendRequest::is_closed)
     }
 
     async fn exchange(&mut self, request: &Request, body: Bytes) -> Result<(u16, Bytes), Cause> {
         if self.is_broken() {
+            if self.stays {
+                return Err("the connection to the server that has the image open broke".into());
+            }
             self.sender = Some(self.dial().await?);
         }
         let Some(sender) = &mut self.sender else { return Err("no connection".into()) };

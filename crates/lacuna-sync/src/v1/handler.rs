@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request as HttpRequest, Response, StatusCode};
 use lacuna::{BufPool, PooledBuf};
@@ -22,6 +22,9 @@ const BODIES: usize = 8;
 
 /// Ranges hashed at the same time; more than there are cores would only crowd the memory.
 const HASHES: usize = 8;
+
+/// A whole body may take so many times as long as it may stall.
+const PATIENCE: u32 = 4;
 
 /// What a client may still send of a body that is refused, before the connection is cut.
 const DRAIN: u64 = 2 * v1::MAX_BODY as u64;
@@ -150,9 +153,16 @@ impl Handler {
             Ok(opened) => opened,
             Err(error) => return Err(self.drain(body, refuse(&error)).await),
         };
-        let _one = self.bodies.acquire().await;
+        // A range without its bytes is how a client says that it gives up.
+        if body.size_hint().exact() == Some(0) && !interval.within(opened.size()).is_empty() {
+            opened.fail(interval);
+        }
         let ticket = opened.begin_write(interval);
-        let bytes = match self.receive(&opened, interval, &mut body).await {
+        let _one = self.bodies.acquire().await;
+        let received = self.receive(&opened, interval, &mut body);
+        let received = tokio::time::timeout(PATIENCE * self.stall, received).await;
+        let late = || Err(Refusal::new(408, "the body takes too long"));
+        let bytes = match received.unwrap_or_else(|_| late()) {
             Ok(bytes) => bytes,
             Err(refusal) => {
                 drop(ticket);
@@ -171,7 +181,6 @@ impl Handler {
         interval: Interval,
         body: &mut Incoming,
     ) -> Result<PooledBuf, Refusal> {
-        use hyper::body::Body;
         if let Some(length) = body.size_hint().exact() {
             check_body(interval, opened.size(), length)?;
         }
@@ -210,7 +219,6 @@ impl Handler {
 
     /// Takes in what is left of a refused body, so that the client reads the refusal and not a reset.
     async fn drain(&self, mut body: Incoming, refusal: Refusal) -> Refusal {
-        use hyper::body::Body;
         if body.size_hint().exact().is_none_or(|length| length > DRAIN) {
             return refusal;
         }

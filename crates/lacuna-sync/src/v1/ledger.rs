@@ -37,7 +37,10 @@ struct Active {
     ticket: u64,
     range: Range,
     writes: bool,
+    /// Another request for some of its bytes was under way with it, and one of them wrote.
     crossed: bool,
+    /// Such a request failed meanwhile: what stands there now, nobody knows.
+    spoiled: bool,
 }
 
 /// The ranges of one image, and the requests under way.
@@ -68,6 +71,19 @@ impl Default for Limits {
     }
 }
 
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The range now holds this, or was seen to.
+    Done(Content),
+    /// Nobody knows what the range holds now.
+    Failed,
+    /// It was to write and did not change anything.
+    Refused,
+    /// It was to read and saw nothing to be kept.
+    Nothing,
+}
+
 /// How an image stands at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -91,6 +107,27 @@ impl Ledger {
         }
     }
 
+    /// A new session begins over the same image: what is known comes from the old one, and what is
+    /// under way belongs to nobody.
+    pub(super) fn restart(&mut self) {
+        self.entries.clear();
+        self.overflowed = false;
+        for active in &mut self.active {
+            active.spoiled = true;
+        }
+    }
+
+    /// Whether nobody has asked for any range.
+    pub(super) fn is_unused(&self) -> bool {
+        self.requests == 0
+    }
+
+    /// Nothing can be said any more.
+    pub(super) fn give_up(&mut self) {
+        self.entries.clear();
+        self.overflowed = true;
+    }
+
     /// A request for `range` begins; it `writes` or only reads. Until [`finish`](Self::finish), it
     /// counts as failed.
     pub(super) fn begin(&mut self, range: Range, writes: bool) -> u64 {
@@ -103,22 +140,52 @@ impl Ledger {
                 crossed = true;
             }
         }
-        self.active.push(Active { ticket: self.requests, range, writes, crossed });
+        let ticket = self.requests;
+        self.active.push(Active { ticket, range, writes, crossed, spoiled: false });
         self.requests
     }
 
-    /// The request `ticket` ended; `content` is what it left or saw, `None` when it was a read that
-    /// saw nothing to be kept.
-    pub(super) fn finish(&mut self, ticket: u64, content: Option<Content>) {
+    /// The request `ticket` ended.
+    pub(super) fn finish(&mut self, ticket: u64, outcome: Outcome) {
         let Some(index) = self.active.iter().position(|active| active.ticket == ticket) else {
             return;
         };
         let active = self.active.swap_remove(index);
-        match content {
-            None => {}
-            Some(Content::Failed) => self.enter(active.range, Content::Failed),
-            Some(_) if active.crossed => self.enter(active.range, Content::Unknown),
-            Some(content) => self.enter(active.range, content),
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Failed => self.fail(active.range),
+            // Nothing was changed, so what came later counts.
+            Outcome::Refused => self.refuse(&active),
+            Outcome::Done(_) if active.spoiled => self.fail(active.range),
+            // A read that was crossed saw neither the old nor the new.
+            Outcome::Done(_) if active.crossed && !active.writes => {}
+            Outcome::Done(_) if active.crossed => self.enter(active.range, Content::Unknown),
+            Outcome::Done(content) => self.enter(active.range, content),
+        }
+    }
+
+    /// Nobody knows what `range` holds, nor what the requests for it that are under way will leave.
+    pub(super) fn fail(&mut self, range: Range) {
+        for other in &mut self.active {
+            other.spoiled |= !other.range.intersect(range).is_empty();
+        }
+        self.enter(range, Content::Failed);
+    }
+
+    /// Enters a failure wherever nothing was entered since the request began.
+    fn refuse(&mut self, active: &Active) {
+        let since = (self.requests - active.ticket) as u32;
+        let now = self.requests as u32;
+        let (mut reached, mut older) = (active.range.start(), vec![]);
+        for (start, entry) in self.overlapping(active.range) {
+            if now.wrapping_sub(entry.age) <= since {
+                older.extend(Range::new(reached, start.max(reached)));
+                reached = entry.end;
+            }
+        }
+        older.extend(Range::new(reached, active.range.end()));
+        for range in older {
+            self.enter(range, Content::Failed);
         }
     }
 
@@ -130,23 +197,24 @@ impl Ledger {
         let age = self.requests as u32;
         self.entries.insert(range.start(), Entry { end: range.end(), content, age });
         if self.entries.len() > self.limits.ranges {
-            self.entries.clear();
-            self.overflowed = true;
+            self.give_up();
         }
+    }
+
+    fn overlapping(&self, range: Range) -> Vec<(u64, Entry)> {
+        let first = self.entries.range(..=range.start()).next_back();
+        let from = first.map_or(range.start(), |(start, _)| *start);
+        self.entries
+            .range(from..range.end().max(from))
+            .filter(|(_, entry)| entry.end > range.start())
+            .map(|(start, entry)| (*start, *entry))
+            .collect()
     }
 
     /// Removes what was known of `range`. What is left of an entry at either side keeps its content
     /// where that can be split.
     fn cut(&mut self, range: Range) {
-        let first = self.entries.range(..=range.start()).next_back();
-        let from = first.map_or(range.start(), |(start, _)| *start);
-        let overlapping: Vec<_> = self
-            .entries
-            .range(from..range.end())
-            .filter(|(_, entry)| entry.end > range.start())
-            .map(|(start, entry)| (*start, *entry))
-            .collect();
-        for (start, entry) in overlapping {
+        for (start, entry) in self.overlapping(range) {
             self.entries.remove(&start);
             let content = match entry.content {
                 Content::Crc(_) => Content::Unknown,

@@ -88,7 +88,7 @@ pub fn serve(
     cancel: &Cancel,
 ) -> Result<ServeStats> {
     let wire = Arc::new(Counter::default());
-    let store = Arc::new(Store::new(path, options.zone.clone(), progress.clone()));
+    let store = Arc::new(Store::new(path, options.zone.clone(), progress.clone(), cancel.clone()));
     let ended = runtime::block_on(run(store.clone(), listener, options, wire.clone(), cancel))?;
     match ended {
         Ended::Closed(result) => result?,

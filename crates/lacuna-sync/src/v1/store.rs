@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 use lacuna::checksum_file::{self, CRC64, ChecksumFile};
-use lacuna::digest::Hasher;
+use lacuna::digest::{Crc64, Hasher, hash_range};
 use lacuna::layout::{Layout, LayoutOptions};
-use lacuna::{BLOCK, BufPool, Image, IoMode, Kind, Progress, Range, Source, Target, TargetOptions};
+use lacuna::{
+    BLOCK, BufPool, Cancel, Image, IoMode, Kind, Progress, Range, Source, Target, TargetOptions,
+};
 use lacuna_wire::v1::{Interval, Refusal};
 
 use super::holes;
-use super::ledger::{Content, Ledger, Limits, Verdict};
+use super::ledger::{Content, Ledger, Limits, Outcome, Verdict};
 use crate::error::{Error, Result};
 
 /// Bytes read at a time for a digest.
@@ -26,12 +28,15 @@ pub(super) struct Store {
     path: PathBuf,
     zone: TimeZone,
     progress: Arc<Progress>,
+    cancel: Cancel,
     pieces: BufPool,
     state: Mutex<State>,
 }
 
 enum State {
     Idle,
+    /// `open` was tried and failed.
+    Refused,
     Open(Arc<Opened>),
     Closed,
 }
@@ -46,13 +51,19 @@ pub(super) struct Opened {
     ledger: Mutex<Ledger>,
     unsynced: AtomicU64,
     progress: Arc<Progress>,
+    cancel: Cancel,
     pieces: BufPool,
 }
 
 impl Store {
-    pub(super) fn new(path: &Path, zone: TimeZone, progress: Arc<Progress>) -> Self {
-        let state = Mutex::new(State::Idle);
-        Self { path: path.to_owned(), zone, progress, pieces: BufPool::new(PIECE), state }
+    pub(super) fn new(
+        path: &Path,
+        zone: TimeZone,
+        progress: Arc<Progress>,
+        cancel: Cancel,
+    ) -> Self {
+        let (state, pieces) = (Mutex::new(State::Idle), BufPool::new(PIECE));
+        Self { path: path.to_owned(), zone, progress, cancel, pieces, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -60,12 +71,21 @@ impl Store {
     }
 
     /// Opens the image and gives it its size. True when there is content to compare with; a second
-    /// `open` finds what the first one made.
+    /// `open` finds what the first one made, and begins a session of its own.
     pub(super) fn open(&self, size: u64, direct: bool) -> Result<bool> {
         let mut state = self.state();
+        let opened = self.open_in(&mut state, size, direct);
+        if opened.is_err() && matches!(*state, State::Idle) {
+            *state = State::Refused;
+        }
+        opened
+    }
+
+    fn open_in(&self, state: &mut State, size: u64, direct: bool) -> Result<bool> {
         match &*state {
-            State::Idle => {}
+            State::Idle | State::Refused => {}
             State::Open(opened) if opened.size == size && opened.direct == direct => {
+                opened.ledger().restart();
                 return Ok(true);
             }
             State::Open(_) => {
@@ -91,6 +111,7 @@ impl Store {
             ledger: Mutex::new(Ledger::new(size, Limits::default())),
             unsynced: AtomicU64::new(0),
             progress: self.progress.clone(),
+            cancel: self.cancel.clone(),
             pieces: self.pieces.clone(),
         }));
         Ok(existed)
@@ -99,7 +120,9 @@ impl Store {
     /// The image, when it is open.
     pub(super) fn opened(&self) -> Result<Arc<Opened>> {
         match &*self.state() {
-            State::Idle => Err(Error::State("the image is not open: send open first")),
+            State::Idle | State::Refused => {
+                Err(Error::State("the image is not open: send open first"))
+            }
             State::Open(opened) => Ok(opened.clone()),
             State::Closed => Err(Error::State("the image is closed")),
         }
@@ -108,18 +131,21 @@ impl Store {
     /// The `.checksum` file, verbatim, when it speaks of the image as it is.
     pub(super) fn recorded_metadata(&self) -> Result<Vec<u8>, Refusal> {
         let failed = |error: lacuna::Error| Refusal::failed(lacuna::describe(&error));
-        let path = checksum_file::path_of(&self.path);
-        let text = ChecksumFile::read_text(&self.path).map_err(failed)?;
-        let absent = || {
-            Refusal::new(
+        let text = match Target::is_device(&self.path) {
+            // The change time of a device's node says nothing of what the device holds.
+            true => None,
+            false => ChecksumFile::read_text(&self.path).map_err(failed)?,
+        };
+        let Some(text) = text else {
+            let path = checksum_file::path_of(&self.path);
+            return Err(Refusal::new(
                 404,
                 format!(
                     "failed to open checksum file: open {}: no such file or directory",
                     path.display()
                 ),
-            )
+            ));
         };
-        let text = text.ok_or_else(absent)?;
         // What an interrupted session left is to be finished, whatever vouches for it.
         let whole = Source::open(&self.path, IoMode::Buffered);
         if let Err(error @ lacuna::Error::Unfinished { .. }) = whole {
@@ -127,13 +153,11 @@ impl Store {
         }
         drop(whole);
         let image = Image::open(&self.path, &lacuna::ImageOptions::default()).map_err(failed)?;
-        // No time tells when the content of a device changed.
-        if image.is_device() {
-            return Err(absent());
-        }
         let stamp = image.stamp().map_err(failed)?;
         let recorded = ChecksumFile::read(&self.path).map_err(failed)?;
-        if recorded.as_ref().is_some_and(|recorded| recorded.is_fresh(&stamp)) {
+        let trusted =
+            |recorded: &ChecksumFile| recorded.is_fresh(&stamp) && !recorded.silently_corrupted;
+        if recorded.as_ref().is_some_and(trusted) {
             return Ok(text);
         }
         let current = checksum_file::change_time(&stamp, &self.zone).unwrap_or_default();
@@ -148,7 +172,8 @@ impl Store {
     /// durable and takes its name, and its checksum is recorded if it is the announced one.
     pub(super) fn close(&self, method: &str, checksum: &str) -> Result<()> {
         let opened = match std::mem::replace(&mut *self.state(), State::Closed) {
-            State::Idle => return Ok(()),
+            State::Idle => return self.close_unopened(),
+            State::Refused => return Err(Error::State("the image could not be opened")),
             State::Closed => return Err(Error::State("the image is closed")),
             State::Open(opened) => opened,
         };
@@ -158,12 +183,21 @@ impl Store {
         }
     }
 
+    /// A `close` without an `open` is for an image that is known to be equal, or for nobody. It is
+    /// not for a session that another server began and left unfinished.
+    fn close_unopened(&self) -> Result<()> {
+        match Target::is_unfinished(&self.path)? {
+            true => Err(Error::State("the image is unfinished, and was not opened")),
+            false => Ok(()),
+        }
+    }
+
     /// Makes what has arrived durable and says where it is kept, when a session ends without
     /// `close`.
     pub(super) fn abandon(&self) -> String {
         match std::mem::replace(&mut *self.state(), State::Closed) {
             State::Open(opened) => opened.keep(),
-            State::Idle | State::Closed => "nothing had been opened".to_owned(),
+            State::Idle | State::Refused | State::Closed => "nothing had been opened".to_owned(),
         }
     }
 }
@@ -173,7 +207,7 @@ pub(super) struct Ticket {
     opened: Arc<Opened>,
     number: u64,
     range: Range,
-    outcome: Option<Content>,
+    outcome: Outcome,
 }
 
 impl Drop for Ticket {
@@ -196,11 +230,17 @@ impl Opened {
         Range::new(within.begin(), within.end()).unwrap_or(Range::to(0))
     }
 
+    /// The client says that it could not send `interval`.
+    pub(super) fn fail(&self, interval: Interval) {
+        let range = self.within(interval);
+        self.ledger().fail(range);
+    }
+
     /// A request that writes `interval` begins.
     pub(super) fn begin_write(self: &Arc<Self>, interval: Interval) -> Ticket {
         let range = self.within(interval);
         let number = self.ledger().begin(range, true);
-        Ticket { opened: self.clone(), number, range, outcome: Some(Content::Failed) }
+        Ticket { opened: self.clone(), number, range, outcome: Outcome::Refused }
     }
 
     /// Keeps the ledger short.
@@ -208,14 +248,17 @@ impl Opened {
         let mut ledger = self.ledger();
         if ledger.is_long() {
             let forgotten = ledger.combine();
-            holes::mend(&self.target, &forgotten)?;
+            if let Err(error) = holes::mend(&self.target, &forgotten) {
+                ledger.give_up();
+                return Err(error.into());
+            }
         }
         Ok(())
     }
 
     fn begin_read(self: &Arc<Self>, range: Range) -> Ticket {
         let number = self.ledger().begin(range, false);
-        Ticket { opened: self.clone(), number, range, outcome: None }
+        Ticket { opened: self.clone(), number, range, outcome: Outcome::Nothing }
     }
 
     /// The SHA-512 of `interval`, or `None` when not all of it is allocated.
@@ -225,15 +268,16 @@ impl Opened {
         if range.is_empty() || self.has(range, Kind::Hole)? {
             return Ok(None);
         }
-        let (mut sha512, mut crc64) = (Hasher::sha512(), lacuna::digest::Crc64::default());
+        let (mut sha512, mut crc64) = (Hasher::sha512(), Crc64::default());
         let mut buf = self.pieces.take();
         for piece in range.pieces(PIECE as u64) {
+            self.cancel.check()?;
             let bytes = &mut buf[..piece.len() as usize];
             self.target.image().read_at(bytes, piece.start())?;
             sha512.update(bytes);
-            crc64 = crc64.then(lacuna::digest::Crc64::of(bytes));
+            crc64 = crc64.then(Crc64::of(bytes));
         }
-        ticket.outcome = Some(Content::Crc(crc64));
+        ticket.outcome = Outcome::Done(Content::Crc(crc64));
         self.progress.compared_bytes.add(range.len());
         if self.existed {
             self.progress.done_bytes.add(range.len());
@@ -280,48 +324,65 @@ impl Opened {
     }
 
     fn finish(self, method: &str, checksum: &str, zone: &TimeZone) -> Result<()> {
-        let verdict = self.ledger().verdict();
+        let (verdict, unused) = {
+            let ledger = self.ledger();
+            (ledger.verdict(), ledger.is_unused())
+        };
+        let incomplete = |missing: String| Err(Error::Incomplete { missing, kept: self.keep() });
         let crc = match verdict {
             Verdict::Complete(crc) => crc,
-            // The client opened the image and left it as it was.
-            _ if self.target.existed() && !self.target.is_written() => return Ok(()),
-            Verdict::Missing(range) => {
-                return Err(Error::Incomplete {
-                    missing: format!("bytes {range}"),
-                    kept: self.keep(),
-                });
-            }
+            // The client opened the image and asked nothing of it.
+            _ if unused && checksum.is_empty() && self.is_as_it_was() => return Ok(()),
+            Verdict::Missing(range) => return incomplete(format!("bytes {range}")),
             Verdict::Overflowed => {
-                let missing = "too many scattered ranges to account for".to_owned();
-                return Err(Error::Incomplete { missing, kept: self.keep() });
+                return incomplete("too many scattered ranges to account for".to_owned());
             }
         };
-        let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
-        let verified = crc.map(|crc| crc.to_string()).filter(|_| announced.is_some());
-        if let (Some(found), Some(announced)) = (&verified, announced)
-            && found != announced
-        {
-            let (found, announced) = (found.clone(), announced.to_owned());
-            return Err(Error::Mismatch { found, announced, kept: self.keep() });
-        }
         let holes: Vec<_> = self.ledger().holes().collect();
         holes::mend(&self.target, &holes)?;
+        let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
+        if let Some(announced) = announced {
+            let found = match crc {
+                Some(crc) => crc,
+                None => self.crc_on_disk()?,
+            }
+            .to_string();
+            if found != announced {
+                let announced = announced.to_owned();
+                return Err(Error::Mismatch { found, announced, kept: self.keep() });
+            }
+        }
         let (path, image) = (self.target.path().to_owned(), self.target.commit()?);
-        match verified {
+        match announced {
             Some(checksum) if !image.is_device() => record(&path, &image, checksum, zone),
             _ => Ok(()),
         }
     }
+
+    fn is_as_it_was(&self) -> bool {
+        self.target.existed() && !self.target.is_written() && !self.target.is_marked()
+    }
+
+    /// Of the whole image, read again: for when the requests do not tell.
+    fn crc_on_disk(&self) -> Result<Crc64> {
+        let mut hashers = [Hasher::crc64()];
+        let (all, mut buf) = (Range::to(self.size), self.pieces.take());
+        hash_range(self.target.image(), all, &mut hashers, &mut buf, &self.cancel)?;
+        let [Hasher::Crc64(crc)] = hashers else { return Ok(Crc64::default()) };
+        Ok(crc)
+    }
 }
 
 /// Writes the `.checksum` of an image that is durable.
-fn record(path: &Path, image: &Image, checksum: String, zone: &TimeZone) -> Result<()> {
-    let Some(change_time) = checksum_file::change_time(&image.stamp()?, zone) else {
+fn record(path: &Path, image: &Image, checksum: &str, zone: &TimeZone) -> Result<()> {
+    // A write that comes after this has another change time.
+    let stamp = image.settled_stamp()?;
+    let Some(change_time) = checksum_file::change_time(&stamp, zone) else {
         return Ok(());
     };
     let file = ChecksumFile {
         method: CRC64.to_owned(),
-        checksum,
+        checksum: checksum.to_owned(),
         change_time,
         last_hashed_at: String::new(),
         silently_corrupted: false,
@@ -334,6 +395,7 @@ impl Ticket {
     pub(super) fn write(mut self, bytes: &[u8]) -> Result<()> {
         self.opened.tidy()?;
         if !self.range.is_empty() {
+            self.outcome = Outcome::Failed;
             self.opened.target.write_at(bytes, self.range.start())?;
             self.opened.sync_now_and_then(self.range.len())?;
         }
@@ -341,7 +403,7 @@ impl Ticket {
         if !self.opened.existed {
             self.opened.progress.done_bytes.add(self.range.len());
         }
-        self.outcome = Some(Content::Crc(lacuna::digest::Crc64::of(bytes)));
+        self.outcome = Outcome::Done(Content::Crc(Crc64::of(bytes)));
         Ok(())
     }
 
@@ -350,9 +412,10 @@ impl Ticket {
     pub(super) fn punch(mut self) -> Result<()> {
         self.opened.tidy()?;
         if !self.range.is_empty() && self.opened.has(self.range, Kind::Data)? {
+            self.outcome = Outcome::Failed;
             self.opened.target.punch(self.range)?;
         }
-        self.outcome = Some(Content::Hole);
+        self.outcome = Outcome::Done(Content::Hole);
         Ok(())
     }
 }

@@ -170,3 +170,26 @@ fn a_checksum_is_gone_and_the_mark_is_there_before_the_first_write() {
         scenario.prepare();
     }
 }
+
+#[test]
+fn a_copy_does_not_vouch_for_a_file_that_took_the_place_of_its_own() {
+    let points = Points::take();
+    for scenario in scenarios() {
+        let written = match scenario.target.exists() {
+            true => scenario.target.clone(),
+            false => scenario.directory().join(".target.lacuna-data"),
+        };
+        let other = scenario.directory().join("other");
+        std::fs::write(&other, "something else").unwrap();
+        let moved = Mutex::new(false);
+        amid_writing(&points, move || {
+            let mut moved = moved.lock().unwrap();
+            if !std::mem::replace(&mut *moved, true) {
+                std::fs::rename(&other, &written).unwrap();
+            }
+        });
+        let stopped = scenario.copy();
+        points.clear();
+        assert!(matches!(stopped, Err(Error::Replaced { .. })), "{stopped:?}");
+    }
+}

@@ -12,7 +12,10 @@ fn ledger(size: u64) -> Ledger {
 
 fn enter(ledger: &mut Ledger, range: Range, content: Content) {
     let ticket = ledger.begin(range, true);
-    ledger.finish(ticket, Some(content));
+    match content {
+        Content::Failed => ledger.finish(ticket, Outcome::Failed),
+        content => ledger.finish(ticket, Outcome::Done(content)),
+    }
 }
 
 fn crc(bytes: &[u8]) -> Content {
@@ -69,9 +72,61 @@ fn requests_that_cross_leave_no_crc() {
     let mut ledger = ledger(3);
     let first = ledger.begin(range(0, 3), true);
     let second = ledger.begin(range(0, 3), true);
-    ledger.finish(second, Some(crc(b"abc")));
-    ledger.finish(first, Some(crc(b"xyz")));
+    ledger.finish(second, Outcome::Done(crc(b"abc")));
+    ledger.finish(first, Outcome::Done(crc(b"xyz")));
     assert_eq!(ledger.verdict(), Verdict::Complete(None));
+}
+
+#[test]
+fn a_failure_spoils_the_requests_that_cross_it() {
+    let mut ledger = ledger(30);
+    enter(&mut ledger, range(0, 30), Content::Hole);
+    let late = ledger.begin(range(0, 20), true);
+    let failed = ledger.begin(range(0, 4), true);
+    ledger.finish(failed, Outcome::Failed);
+    ledger.finish(late, Outcome::Done(Content::Hole));
+    assert_eq!(ledger.verdict(), Verdict::Missing(range(0, 20)));
+}
+
+#[test]
+fn a_first_try_that_wrote_nothing_does_not_undo_the_second() {
+    let mut ledger = ledger(3);
+    let first = ledger.begin(range(0, 3), true);
+    let second = ledger.begin(range(0, 2), true);
+    ledger.finish(second, Outcome::Done(crc(b"ab")));
+    ledger.finish(first, Outcome::Refused);
+    assert_eq!(ledger.verdict(), Verdict::Missing(range(2, 3)));
+    enter(&mut ledger, range(2, 3), crc(b"c"));
+    assert_eq!(ledger.verdict(), Verdict::Complete(None));
+}
+
+#[test]
+fn a_request_that_wrote_nothing_undoes_what_was_there_before() {
+    let mut ledger = ledger(3);
+    enter(&mut ledger, range(0, 3), crc(b"abc"));
+    let refused = ledger.begin(range(1, 2), true);
+    ledger.finish(refused, Outcome::Refused);
+    assert_eq!(ledger.verdict(), Verdict::Missing(range(1, 2)));
+}
+
+#[test]
+fn a_read_that_is_crossed_leaves_what_the_write_left() {
+    let mut ledger = ledger(3);
+    let read = ledger.begin(range(0, 3), false);
+    let write = ledger.begin(range(0, 3), true);
+    ledger.finish(write, Outcome::Failed);
+    ledger.finish(read, Outcome::Done(crc(b"abc")));
+    assert_eq!(ledger.verdict(), Verdict::Missing(range(0, 3)));
+}
+
+#[test]
+fn what_another_session_left_under_way_counts_for_nothing() {
+    let mut ledger = ledger(3);
+    let stale = ledger.begin(range(0, 3), true);
+    ledger.restart();
+    enter(&mut ledger, range(0, 3), crc(b"abc"));
+    ledger.finish(stale, Outcome::Done(crc(b"xyz")));
+    assert_eq!(ledger.verdict(), Verdict::Missing(range(0, 3)));
 }
 
 #[test]
@@ -79,8 +134,8 @@ fn reads_that_cross_keep_their_crc() {
     let mut ledger = ledger(3);
     let first = ledger.begin(range(0, 3), false);
     let second = ledger.begin(range(0, 3), false);
-    ledger.finish(second, Some(crc(b"abc")));
-    ledger.finish(first, Some(crc(b"abc")));
+    ledger.finish(second, Outcome::Done(crc(b"abc")));
+    ledger.finish(first, Outcome::Done(crc(b"abc")));
     assert_eq!(ledger.verdict(), Verdict::Complete(Some(Crc64::of(b"abc"))));
 }
 
@@ -124,7 +179,7 @@ fn a_hole_that_is_being_written_into_is_not_settled() {
     enter(&mut ledger, range(20, 30), crc(&[2; 10]));
     let late = ledger.begin(range(12, 14), true);
     assert_eq!(ledger.combine(), []);
-    ledger.finish(late, Some(crc(b"ab")));
+    ledger.finish(late, Outcome::Done(crc(b"ab")));
     assert_eq!(ledger.combine(), [range(10, 12), range(14, 20)]);
 }
 
@@ -191,7 +246,7 @@ proptest! {
                 prop_assert!(!range.is_empty());
                 prop_assert!((range.start()..range.end()).all(|at| !covered[at as usize]));
             }
-            Verdict::Overflowed => prop_assert!(false, "nothing overflowed"),
+            other => prop_assert!(false, "{other:?}"),
         }
     }
 

@@ -186,3 +186,61 @@ fn what_an_interrupted_session_left_is_compared_and_not_sent_again() {
     assert_vouched(&target);
     assert_tidy(&target);
 }
+
+#[test]
+fn what_another_session_sent_does_not_count() {
+    let (_directory, target) = place();
+    let server = Server::of(&target);
+    let mut first = server.dial();
+    first.open(SIZE, false);
+    assert_eq!(first.write(BLOCK, SIZE, &part(1, 6)).status, 200);
+    drop(first);
+    let mut second = server.dial();
+    assert_eq!(second.open(SIZE, false).text(), "true");
+    assert_eq!(second.write(0, BLOCK, &part(0, 1)).status, 200);
+    let answer = second.close("");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("missing"), "{}", answer.text());
+    server.failed();
+    assert!(!target.exists());
+}
+
+#[test]
+fn an_image_that_was_only_looked_at_is_not_done() {
+    let (_directory, target) = place();
+    old_disk().write(&target);
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    http.open(SIZE, false);
+    assert_ne!(http.hash(0, BLOCK).text(), "null");
+    let answer = http.close("");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("the image was not changed"), "{}", answer.text());
+    server.failed();
+    assert!(bytes_of(&target) == old_disk().bytes());
+}
+
+#[test]
+fn an_open_that_was_refused_is_no_success() {
+    let (_directory, target) = place();
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    assert_eq!(http.open(SIZE + 1, true).status, 500);
+    assert_eq!(http.close("").status, 409);
+    server.failed();
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_server_that_was_started_anew_does_not_end_the_session_of_the_one_before() {
+    let (_directory, target) = place();
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    http.open(SIZE, false);
+    http.write(0, SIZE, &disk().bytes());
+    server.stopped().unwrap_err();
+    let server = Server::of(&target);
+    assert_eq!(server.dial().close("").status, 409);
+    server.failed();
+    assert!(!target.exists());
+}

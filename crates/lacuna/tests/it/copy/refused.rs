@@ -177,3 +177,52 @@ fn a_name_that_leaves_no_room_for_the_hidden_ones_is_refused() {
     Pattern::whole(vec![Block::Data(9); 2]).write(&source);
     copied(&source, &longest, &CopyOptions::default());
 }
+
+/// Somebody else's file under the name of a hidden one, by whatever kind of link.
+#[test]
+fn a_hidden_file_that_is_also_another_is_not_written() {
+    let Some((mount, source)) = source() else { return };
+    let (target, data) = (mount.path().join("target"), mount.path().join(".target.lacuna-data"));
+    let victim = mount.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    let links: [fn(&Path, &Path) -> std::io::Result<()>; 2] =
+        [|victim, data| symlink(victim, data), |victim, data| std::fs::hard_link(victim, data)];
+    for link in links {
+        link(&victim, &data).unwrap();
+        let error = refused(&source, &target);
+        assert!(matches!(error, Error::Malformed { .. }), "{error:?}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        assert!(!target.exists());
+        std::fs::remove_file(&data).unwrap();
+    }
+}
+
+#[test]
+fn a_source_that_has_the_name_of_the_target_s_checksum_is_not_removed() {
+    let Some((mount, source)) = source() else { return };
+    let (target, misnamed) = (mount.path().join("d"), mount.path().join("d.checksum"));
+    std::fs::rename(&source, &misnamed).unwrap();
+    let error = refused(&misnamed, &target);
+    assert!(matches!(error, Error::SameFile { .. }), "{error:?}");
+    assert!(misnamed.exists() && !target.exists());
+}
+
+#[test]
+fn what_is_too_large_for_a_checksum_is_not_removed_as_one() {
+    let Some((mount, source)) = source() else { return };
+    let target = mount.path().join("target");
+    let image = mount.path().join("target.checksum");
+    std::fs::write(&image, vec![1; 1 << 20]).unwrap();
+    let error = refused(&source, &target);
+    assert!(matches!(error, Error::Malformed { .. }), "{error:?}");
+    assert_eq!(std::fs::read(&image).unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_not_made_up_as_a_file() {
+    let Some((_mount, source)) = source() else { return };
+    let target = Path::new("/dev/lacuna-no-such-device");
+    let error = refused(&source, target);
+    assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotFound), "{error:?}");
+    assert!(!target.exists());
+}
