@@ -107,7 +107,11 @@ fn send(file: &Path, parsed: &Parsed) -> anyhow::Result<()> {
         false => host.to_owned(),
     };
     let io = if parsed.bool("directIO") { IoMode::Direct } else { IoMode::Buffered };
-    let timeout = Duration::from_secs(parsed.int("timeout"));
+    // As in Go's HTTP client, 0 is no limit; a century is none either.
+    let timeout = match parsed.int("timeout") {
+        0 => Duration::from_secs(100 * 365 * 86_400),
+        seconds => Duration::from_secs(seconds.min(u32::MAX.into())),
+    };
     let options = SyncOptions {
         io,
         target_io: io,

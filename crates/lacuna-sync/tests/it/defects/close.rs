@@ -223,12 +223,15 @@ fn an_image_that_was_only_looked_at_is_not_done() {
 #[test]
 fn an_open_that_was_refused_is_no_success() {
     let (_directory, target) = place();
+    old_disk().write(&target);
+    let held = lacuna::Target::open(&target, &lacuna::TargetOptions::default()).unwrap();
     let server = Server::of(&target);
     let mut http = server.dial();
-    assert_eq!(http.open(SIZE + 1, true).status, 500);
+    assert_eq!(http.open(SIZE, true).status, 500);
     assert_eq!(http.close("").status, 409);
     server.failed();
-    assert!(!target.exists());
+    drop(held);
+    assert!(bytes_of(&target) == old_disk().bytes());
 }
 
 #[test]
