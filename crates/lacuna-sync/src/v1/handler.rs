@@ -222,7 +222,10 @@ impl Handler {
         if body.size_hint().exact().is_none_or(|length| length > DRAIN) {
             return refusal;
         }
-        while let Ok(Some(_)) = self.next_frame(&mut body).await {}
+        let rest = async { while let Ok(Some(_)) = self.next_frame(&mut body).await {} };
+        if tokio::time::timeout(self.stall, rest).await.is_err() {
+            tracing::debug!("the rest of a refused body takes too long");
+        }
         refusal
     }
 
