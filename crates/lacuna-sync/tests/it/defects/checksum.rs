@@ -226,3 +226,15 @@ fn what_the_requests_do_not_tell_is_read_from_the_disk() {
     assert!(bytes_of(&target) == disk().bytes());
     assert_eq!(vouched(&target), Some(announced()));
 }
+
+#[test]
+fn what_is_read_from_the_disk_is_not_what_was_announced() {
+    let (_directory, target) = place();
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    send_all(&mut http);
+    http.write(BLOCK, 2 * BLOCK, &part(0, 1));
+    let answer = http.close(&announced());
+    assert!(answer.text().contains(&announced()), "{}", answer.text());
+    assert_kept(&server, &answer, &target);
+}

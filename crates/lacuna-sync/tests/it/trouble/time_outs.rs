@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use lacuna_sync::Error;
-use lacuna_sync::v1::ServeOptions;
+use lacuna_sync::v1::{ServeOptions, SyncOptions};
 
-use super::{SOON, assert_soon, place};
+use super::{SOON, assert_soon, place, put_source};
 use crate::http::{Http, ranged};
-use crate::image::{assert_tidy, bytes_of, data_of};
-use crate::server::Server;
+use crate::image::{assert_same, assert_tidy, bytes_of, data_of};
+use crate::options;
+use crate::relay::{Fate, Relay};
+use crate::server::{Server, sync};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -88,6 +90,31 @@ fn a_body_that_stops_is_given_up_and_its_range_is_missing() {
     assert!(matches!(server.failed(), Error::Incomplete { .. }));
 }
 
+/// Bytes that come one by one, each in time, do not make a body that takes for ever, be it wanted or
+/// refused.
+#[test]
+fn a_body_that_trickles_in_is_given_up() {
+    let (_directory, target) = place();
+    let server = Server::with(&target, &ServeOptions { stall: SHORT, ..Default::default() });
+    server.dial().open(4096, false);
+    for (target, statuses) in
+        [(ranged("writeData", 0, 4096), [408, 408]), (ranged("writeData", 4096, 0), [400, 408])]
+    {
+        let begun = Instant::now();
+        let mut http = server.dial();
+        http.stream().set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+        http.send_head("POST", &target, 4096);
+        let answer = loop {
+            match http.answer() {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => http.send(b"x"),
+                answer => break answer.expect("an answer"),
+            }
+            assert!(begun.elapsed() < SOON, "it is still being waited for");
+        };
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+}
+
 /// Eight that stall take all the room there is for bodies; others have their turn afterwards.
 #[test]
 fn bodies_that_stop_do_not_keep_others_out_for_ever() {
@@ -104,6 +131,26 @@ fn bodies_that_stop_do_not_keep_others_out_for_ever() {
         assert_soon(begun);
     }
     drop(stalled);
+}
+
+/// The client's first connection has nothing to do while the others send.
+#[test]
+fn a_connection_that_was_dropped_for_being_idle_does_not_keep_the_client_from_closing() {
+    let (_source_directory, source) = put_source();
+    let (_directory, target) = place();
+    let server = Server::with(&target, &ServeOptions { keep_alive: SHORT, ..Default::default() });
+    let relay = Relay::to(&server.address, |piece| {
+        // Three seconds, about.
+        if piece.length > 4096 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Fate::Pass
+    });
+    let options = SyncOptions { in_flight: 1, ..options() };
+    sync(&source, &relay.address, &options).unwrap();
+    server.ended().unwrap();
+    assert_same(&source, &target);
+    assert_tidy(&target);
 }
 
 #[test]
