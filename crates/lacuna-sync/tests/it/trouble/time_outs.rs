@@ -111,7 +111,7 @@ fn a_body_that_trickles_in_is_given_up() {
             }
             assert!(begun.elapsed() < SOON, "it is still being waited for");
         };
-        assert_eq!(answer.status, status, "{}", answer.text());
+        assert!(statuses.contains(&answer.status), "{}: {}", answer.status, answer.text());
     }
 }
 
