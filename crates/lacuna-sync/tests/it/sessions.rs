@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::image::{
-    Content, assert_same, assert_tidy, assert_vouched, checksum_of, crc64, ctime, data_of, put,
-    record, vouched,
+    Content, assert_same, assert_tidy, assert_vouched, checksum_of, crc64, ctime, data_of, mark_of,
+    put, record, vouched,
 };
 use crate::server::{Server, session};
 use crate::{for_all, options};
@@ -23,12 +23,22 @@ use crate::{for_all, options};
 /// Blocks of an image, at most.
 const BLOCKS: usize = 64;
 
+/// What there is of the target before.
+#[derive(Clone, Debug)]
+enum Before {
+    Nothing,
+    Image(Pattern),
+    /// An image that an interrupted session left marked.
+    Marked(Pattern),
+    /// What an interrupted session left of a new image.
+    Part(Pattern),
+}
+
 /// How a pair of images is synced.
 #[derive(Clone, Debug)]
 struct Case {
     source: Pattern,
-    /// What is there before, if there is anything.
-    target: Option<Pattern>,
+    before: Before,
     source_recorded: bool,
     target_recorded: bool,
     io: IoMode,
@@ -39,14 +49,22 @@ struct Case {
 const MODES: [IoMode; 3] = [IoMode::Auto, IoMode::Buffered, IoMode::Direct];
 
 fn cases(target_io: IoMode) -> impl Strategy<Value = Case> {
-    let existing = pair_strategy(BLOCKS).prop_map(|(source, target)| (source, Some(target)));
-    let new = strategy(BLOCKS).prop_map(|source| (source, None));
-    let images = prop_oneof![existing.boxed(), new.boxed()];
+    let existing = |before: fn(Pattern) -> Before| {
+        let pairs = pair_strategy(BLOCKS);
+        pairs.prop_map(move |(source, target)| (source, before(target))).boxed()
+    };
+    let new = strategy(BLOCKS).prop_map(|source| (source, Before::Nothing));
+    let images = prop_oneof![
+        3 => existing(Before::Image),
+        1 => existing(Before::Marked),
+        1 => existing(Before::Part),
+        3 => new.boxed(),
+    ];
     let recorded = (any::<bool>(), any::<bool>());
     (images, recorded, select(&MODES), select(&[1, 4, 32])).prop_map(
-        move |((source, target), (source_recorded, target_recorded), io, in_flight)| Case {
+        move |((source, before), (source_recorded, target_recorded), io, in_flight)| Case {
             source,
-            target,
+            before,
             source_recorded,
             target_recorded,
             io,
@@ -73,7 +91,7 @@ impl Place {
     fn prepare(&self, case: &Case) {
         for path in [&self.source, &self.target]
             .into_iter()
-            .flat_map(|image| [image.clone(), checksum_of(image)])
+            .flat_map(|image| [image.clone(), checksum_of(image), data_of(image), mark_of(image)])
         {
             let _ = std::fs::remove_file(path);
         }
@@ -81,11 +99,16 @@ impl Place {
         if case.source_recorded {
             record(&self.source);
         }
-        if let Some(target) = &case.target {
-            target.write(&self.target);
-            if case.target_recorded {
-                record(&self.target);
-            }
+        match &case.before {
+            Before::Nothing => {}
+            Before::Image(pattern) | Before::Marked(pattern) => pattern.write(&self.target),
+            Before::Part(pattern) => pattern.write(&data_of(&self.target)),
+        }
+        if case.target_recorded && self.target.exists() {
+            record(&self.target);
+        }
+        if let Before::Marked(_) = &case.before {
+            put(&mark_of(&self.target), b"");
         }
     }
 
@@ -111,7 +134,8 @@ impl Place {
 
     /// Whether both images are recorded with one value, whatever their kinds are.
     fn is_skipped(&self) -> bool {
-        vouched(&self.source).is_some() && vouched(&self.source) == vouched(&self.target)
+        let (source, target) = (vouched(&self.source), vouched(&self.target));
+        source.is_some() && source == target && !mark_of(&self.target).exists()
     }
 
     fn check(&self, case: &Case) {
@@ -143,7 +167,7 @@ impl Place {
         }
         let allocated = Content::of(&self.source).allocated.iter().filter(|it| **it).count();
         assert!(stats.sent_bytes <= allocated as u64 * BLOCK);
-        if case.target.is_none() {
+        if let Before::Nothing = case.before {
             assert_eq!(stats.compared_bytes, 0);
             assert_eq!(stats.sent_bytes, stats.read_bytes);
         }

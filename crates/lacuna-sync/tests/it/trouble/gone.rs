@@ -9,7 +9,7 @@ use lacuna_sync::Error;
 use lacuna_sync::v1::{ServeOptions, SyncOptions};
 
 use super::{assert_next_session_completes, assert_soon, disk, place, put_source, words};
-use crate::image::{Beside, assert_vouched, checksum_of, record};
+use crate::image::{Beside, assert_same, assert_tidy, assert_vouched, checksum_of, record};
 use crate::options;
 use crate::process::ServerProcess;
 use crate::relay::{Fate, Relay};
@@ -111,6 +111,31 @@ fn a_server_whose_client_vanished_ends_when_it_has_been_idle() {
         assert_eq!(Beside::of(&target), left(existing));
         assert!(!checksum_of(&target).exists());
         assert_next_session_completes(&source, &target);
+    }
+}
+
+#[test]
+fn a_second_client_completes_what_a_first_one_began_on_the_same_server() {
+    let (_source_directory, source) = put_source();
+    record(&source);
+    for existing in [false, true] {
+        let (_directory, target) = place();
+        old(existing, &target);
+        let server = Server::of(&target);
+        let lost = AtomicBool::new(false);
+        let relay = Relay::to(&server.address, move |piece| {
+            lost.fetch_or(piece.total >= SOME, Ordering::SeqCst);
+            match lost.load(Ordering::SeqCst) {
+                true => Fate::Cut,
+                false => Fate::Pass,
+            }
+        });
+        sync(&source, &relay.address, &one_by_one()).unwrap_err();
+        sync(&source, &server.address, &options()).unwrap();
+        server.ended().unwrap();
+        assert_same(&source, &target);
+        assert_vouched(&target);
+        assert_tidy(&target);
     }
 }
 
