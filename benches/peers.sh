@@ -415,17 +415,8 @@ ssync_v1() {
     await_server
 }
 
-lacuna_fold() {
-    timed --fsync "$DST" -- "$LACUNA" fold "$SRC" --into "$DST" --json --quiet
-}
-
 sfold_fold() {
     timed --fsync "$DST" -- "$PEER_SFOLD" "$SRC" "$DST"
-}
-
-lacuna_prune() {
-    CHECK=no
-    timed --fsync "$DST" -- "$LACUNA" prune "$DST" --under "$SRC" --json --quiet
 }
 
 cp_auto() {
@@ -470,8 +461,6 @@ label_contenders() {
         [lacuna_map]='lacuna map'
         [lacuna_local]='lacuna sync, local'
         [lacuna_v1]='lacuna sync, v1 on loopback'
-        [lacuna_fold]='lacuna fold'
-        [lacuna_prune]='lacuna prune'
         [ssync_v1]='ssync (original), v1 on loopback'
         [sfold_fold]='sfold (original)'
         [cp_auto]='cp --sparse=auto --reflink=never'
@@ -644,12 +633,10 @@ case_changed() {
 }
 
 case_layers() {
-    local fold=(floor_extents_direct floor_extents_buffered) prune=(floor_punch)
-    add fold lacuna_fold
+    local fold=(floor_extents_direct floor_extents_buffered)
     add fold sfold_fold
     run_case "Fold of $ALTERNATING_MIB MiB, a block and a hole in turn, into an empty parent" target_empty "${fold[@]}"
-    add prune lacuna_prune
-    run_case "Prune of a full parent under the same child" target_full "${prune[@]}"
+    run_case "Prune of a full parent under the same child" target_full floor_punch
 }
 
 case_map() {
