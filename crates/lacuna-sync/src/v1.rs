@@ -5,6 +5,7 @@ mod connection;
 mod handler;
 mod holes;
 mod ledger;
+mod opened;
 mod sender;
 mod server;
 mod store;

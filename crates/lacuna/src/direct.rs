@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 
 use crate::aligned_buf::AlignedBuf;
 use crate::error::{Error, Result};
-use crate::image::Access;
+use crate::open::Access;
 use crate::open::open;
 use crate::stamp::FileId;
 

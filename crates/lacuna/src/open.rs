@@ -1,4 +1,4 @@
-//! Opening what may become an image.
+//! Opening what may become an image, and the options for it.
 
 use std::fs::File;
 use std::io;
@@ -9,8 +9,59 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::direct::DirectFile;
 use crate::error::{Error, Result};
-use crate::image::{Access, ImageOptions, IoMode, Links};
 use crate::stamp::FileId;
+
+/// What an image is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing. A device is opened exclusively: a mounted one is refused.
+    Write,
+}
+
+/// Which way bytes take between an image and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoMode {
+    /// The faster one for each request: large runs directly, small pieces through the page cache.
+    /// Where the filesystem has no direct I/O, everything through the page cache.
+    #[default]
+    Auto,
+    /// Through the page cache.
+    Buffered,
+    /// Past the page cache, or not at all. Only what no direct write can do, a piece smaller than
+    /// the unit of the device, goes through the cache.
+    Direct,
+}
+
+/// How to open an image.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageOptions {
+    /// For reading or for writing.
+    pub access: Access,
+    /// Direct or buffered.
+    pub io: IoMode,
+    /// Create the file, which must not exist, with these permission bits less the umask.
+    pub create: Option<u32>,
+    /// What to do about a name that is a symbolic link.
+    pub links: Links,
+}
+
+/// Whether the name of an image may be a symbolic link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// It leads to the image.
+    #[default]
+    Follow,
+    /// It is refused.
+    Refuse,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        Self { access: Access::Read, io: IoMode::default(), create: None, links: Links::Follow }
+    }
+}
 
 /// Opens a file so that neither a FIFO blocks nor a child process inherits it.
 pub(crate) fn open(path: &Path, access: Access, flags: OFlags) -> io::Result<File> {

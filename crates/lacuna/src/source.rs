@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::image::{Image, ImageOptions, IoMode};
+use crate::image::Image;
+use crate::open::{ImageOptions, IoMode};
 use crate::stamp::{FileId, Stamp};
 use crate::target;
 

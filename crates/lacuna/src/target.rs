@@ -6,23 +6,26 @@
 //! last sync, `.NAME.lacuna-unfinished` marks it. `NAME.checksum` goes before the first
 //! write to an existing target, and before a new one gets its name.
 
+mod names;
+
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::beside;
 use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
 use crate::extent::Range;
-use crate::failpoint;
-use crate::image::{Access, Image, ImageOptions, IoMode, Links};
+use crate::image::Image;
+use crate::open::{Access, ImageOptions, IoMode, Links};
 use crate::partial::PartialRecord;
 use crate::stamp::Stamp;
+pub(crate) use names::refuse_unfinished;
+use names::{appear, check_name, data_of, mark_of, refuse_device_names, refuse_foreign};
 
 /// The permission bits that a new target gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,29 +73,6 @@ enum State {
 const MARK: &[u8] =
     b"A lacuna session was writing the image beside this file and has not finished.\n\
     Repeat the session: it compares again and completes the image.\n";
-
-/// Longest file name that leaves room for the hidden names around it (NAME_MAX less the longest of
-/// our affixes, that of a record's draft).
-const NAME_LIMIT: usize = 255 - "...lacuna-unfinished.lacuna-draft".len();
-
-fn mark_of(path: &Path) -> PathBuf {
-    beside::hidden(path, ".lacuna-unfinished")
-}
-
-fn data_of(path: &Path) -> PathBuf {
-    beside::hidden(path, ".lacuna-data")
-}
-
-/// Fails when an interrupted session left `path` marked.
-pub(crate) fn refuse_unfinished(path: &Path) -> Result<()> {
-    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
-    let mark = mark_of(&real);
-    match std::fs::symlink_metadata(&mark) {
-        Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("stat", &mark, error)),
-    }
-}
 
 impl Target {
     /// Opens and locks the image at `path`, or the hidden file that will become it.
@@ -348,58 +328,9 @@ impl Target {
     }
 }
 
-/// A hidden file that is taken over must be one that a session of this user left: under one name
-/// only, so that no other file is written through it.
-fn refuse_foreign(data: &Path) -> Result<()> {
-    let metadata =
-        std::fs::symlink_metadata(data).map_err(|error| Error::io("stat", data, error))?;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    match metadata.is_file() && metadata.nlink() == 1 && ours {
-        true => Ok(()),
-        false => Err(Error::Malformed {
-            path: data.to_owned(),
-            reason: "an interrupted session leaves a file of one name and of its user".to_owned(),
-        }),
-    }
-}
-
 fn open_image(path: &Path, io: IoMode, links: Links) -> Result<Image> {
     let options = ImageOptions { access: Access::Write, io, create: None, links };
     let image = Image::open(path, &options)?;
     image.lock()?;
     Ok(image)
-}
-
-fn check_name(path: &Path) -> Result<()> {
-    match path.file_name() {
-        Some(name) if name.len() <= NAME_LIMIT => Ok(()),
-        Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),
-        None => Err(Error::NotAnImage { path: path.to_owned(), what: "a directory" }),
-    }
-}
-
-/// A name under `/dev` that does not exist is a device that is not there: a file of that name would
-/// be lost with the next start.
-fn refuse_device_names(path: &Path) -> Result<()> {
-    match std::fs::canonicalize(beside::directory_of(path)) {
-        Ok(directory) if directory.starts_with("/dev") && !directory.starts_with("/dev/shm") => {
-            Err(Error::io("find the device", path, Errno::NOENT))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Renames `data` to `path`, which must not exist.
-fn appear(data: &Path, path: &Path) -> Result<()> {
-    let renamed = failpoint::pass("target.rename").and_then(|()| {
-        match renameat_with(CWD, data, CWD, path, RenameFlags::NOREPLACE) {
-            // Not every filesystem knows the flag; a link never replaces either.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                std::fs::hard_link(data, path)?;
-                std::fs::remove_file(data)
-            }
-            result => Ok(result?),
-        }
-    });
-    renamed.map_err(|error| Error::io("give the complete image its name", path, error))
 }

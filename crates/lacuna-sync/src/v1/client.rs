@@ -1,24 +1,25 @@
 //! The v1 client: makes the image behind a server equal to one on this machine.
 
+mod ending;
+mod walk;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lacuna::batch::{BATCH_BYTES, Batch};
+use lacuna::batch::BATCH_BYTES;
 use lacuna::checksum_file::ChecksumFile;
-use lacuna::{
-    BLOCK, BufPool, Cancel, Counter, Extent, IoMode, Kind, KindBytes, Layout, LayoutOptions,
-    Progress, Source,
-};
+use lacuna::{BLOCK, BufPool, Cancel, Counter, IoMode, KindBytes, Progress, Source};
 use lacuna_wire::v1::{self, Interval, Request};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::connection::{Connection, Peer};
-use super::sender::{Sender, Work};
+use super::sender::Sender;
 use crate::error::{Error, Result};
 use crate::runtime;
+use walk::walk;
 
 /// How to sync.
 #[derive(Clone, Debug)]
@@ -87,9 +88,6 @@ const LARGE: u64 = 64 << 10;
 
 /// The pause between tries to reach a server.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How long a session that failed waits for the server to hear of it.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Makes the image behind the server at `address` (`HOST:PORT`) equal to `source`.
 ///
@@ -250,77 +248,6 @@ impl Session {
         Ok(same && !there.silently_corrupted)
     }
 
-    async fn close(
-        &self,
-        mut control: Connection,
-        recorded: Option<&ChecksumFile>,
-        is_open: bool,
-    ) -> Result<()> {
-        let (method, checksum) = match recorded {
-            Some(recorded) => (recorded.method.clone(), recorded.checksum.clone()),
-            None => Default::default(),
-        };
-        if is_open && control.is_broken() {
-            self.find_again(&mut control).await?;
-        }
-        let peer = Peer { timeout: self.options.close_timeout, retries: 0, ..self.peer.clone() };
-        control.set_peer(peer);
-        let close = Request::Close { method, checksum };
-        match is_open {
-            true => control.ask_last(&close).await,
-            false => control.ask(&close, Bytes::new()).await.map(drop),
-        }
-    }
-
-    /// Dials the server again before `close`. It may have been started anew meanwhile, with nothing
-    /// open: a range past the end costs nothing to ask for, and is refused then.
-    async fn find_again(&self, control: &mut Connection) -> Result<()> {
-        let end = self.source.image().size().next_multiple_of(BLOCK);
-        let Some(past_the_end) = Interval::new(end, end.saturating_add(BLOCK)) else {
-            return Ok(());
-        };
-        match control.ask(&Request::GetChecksum(past_the_end), Bytes::new()).await {
-            Err(error @ (Error::Transport { .. } | Error::Refused { status: 409, .. })) => {
-                Err(error)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends a session that failed. The original's server would take any `close` for success, so no
-    /// checksum goes with it; ours is told by a `writeData` without its bytes, which it refuses and
-    /// remembers, so that no target with a part of the changes passes for complete.
-    async fn give_up(&self) {
-        let cancel = Cancel::default();
-        let peer = Peer { timeout: LAST_WORDS, retries: 0, cancel, ..self.peer.clone() };
-        let mut control = Connection::new(peer);
-        let close = Request::Close { method: String::new(), checksum: String::new() };
-        let first = Interval::new(0, BLOCK).filter(|_| self.source.image().size() > 0);
-        let taint = first.map(Request::WriteData);
-        for request in taint.iter().chain([&close]) {
-            match control.ask(request, Bytes::new()).await {
-                Ok(_) | Err(Error::Refused { .. }) => {}
-                Err(error) => {
-                    tracing::debug!(error = lacuna::describe(&error), "could not say goodbye");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The kinds of the source, without sending anything.
-    async fn count_kinds(&self) -> Result<SyncStats> {
-        let source = self.source.clone();
-        runtime::blocking(move || {
-            let mut stats = SyncStats { size_bytes: source.image().size(), ..Default::default() };
-            for extent in Layout::new(source.image(), &LayoutOptions::default())? {
-                stats.count(&extent?);
-            }
-            Ok(stats)
-        })
-        .await
-    }
-
     /// Sends whatever the target lacks.
     async fn send_all(&self, control: &mut Connection, existed: bool) -> Result<SyncStats> {
         let size = self.source.image().size();
@@ -360,48 +287,6 @@ impl Session {
             None => walked,
         }
     }
-}
-
-impl SyncStats {
-    fn count(&mut self, extent: &Extent) {
-        self.extents += u64::from(extent.kind.is_allocated());
-        self.kinds.add(extent.kind, extent.range.len());
-    }
-}
-
-/// Cuts the source's layout into work. Ends early, and well, when nobody takes work any more: who
-/// stopped has the error.
-fn walk(
-    source: &Source,
-    holes: bool,
-    work: &mpsc::Sender<Work>,
-    cancel: &Cancel,
-) -> Result<SyncStats> {
-    let mut stats = SyncStats { size_bytes: source.image().size(), ..SyncStats::default() };
-    let mut batch = Batch::new();
-    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
-        let extent = extent?;
-        cancel.check()?;
-        stats.count(&extent);
-        if extent.kind == Kind::Hole {
-            if holes && work.blocking_send(Work::Hole(extent.range)).is_err() {
-                return Ok(stats);
-            }
-            continue;
-        }
-        for range in extent.range.pieces(BATCH_BYTES) {
-            if let Some(full) = batch.push(Extent { range, ..extent })
-                && work.blocking_send(Work::Batch(full)).is_err()
-            {
-                return Ok(stats);
-            }
-        }
-    }
-    if !batch.ranges().is_empty() {
-        // Nobody there to take it: see above.
-        let _ = work.blocking_send(Work::Batch(batch));
-    }
-    Ok(stats)
 }
 
 fn is_img(path: &Path) -> bool {

@@ -13,7 +13,8 @@ use lacuna::{BufPool, PooledBuf};
 use lacuna_wire::v1::{self, Interval, Refusal, Request, check_body};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, mpsc};
 
-use super::store::{Opened, Store};
+use super::opened::Opened;
+use super::store::Store;
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
 

@@ -1,35 +1,21 @@
-//! The image behind a v1 server: what each request does to it. Blocking.
+//! The one image that a v1 server has to give: closed, open, or done with. Blocking.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
-use lacuna::checksum_file::{self, CRC64, ChecksumFile};
-use lacuna::digest::{Crc64, Hasher, hash_range};
-use lacuna::layout::{Layout, LayoutOptions};
-use lacuna::{
-    BLOCK, BufPool, Cancel, Image, IoMode, Kind, Progress, Range, Source, Target, TargetOptions,
-};
-use lacuna_wire::v1::{Interval, Refusal};
+use lacuna::checksum_file::{self, ChecksumFile};
+use lacuna::{Cancel, Image, IoMode, Progress, Source, Target};
+use lacuna_wire::v1::Refusal;
 
-use super::holes;
-use super::ledger::{Content, Ledger, Limits, Outcome, Verdict};
+use super::opened::{Opened, Shared};
 use crate::error::{Error, Result};
-
-/// Bytes read at a time for a digest.
-const PIECE: usize = 1 << 20;
-
-/// What was written is made durable every so many bytes, so that `close` does not take long.
-const SYNC_EVERY: u64 = 256 << 20;
 
 /// One image that one client may open, fill and close.
 pub(super) struct Store {
     path: PathBuf,
     zone: TimeZone,
-    progress: Arc<Progress>,
-    cancel: Cancel,
-    pieces: BufPool,
+    shared: Shared,
     state: Mutex<State>,
 }
 
@@ -41,20 +27,6 @@ enum State {
     Closed,
 }
 
-/// An image between `open` and `close`.
-pub(super) struct Opened {
-    target: Target,
-    size: u64,
-    direct: bool,
-    /// Whether there was something to compare with.
-    existed: bool,
-    ledger: Mutex<Ledger>,
-    unsynced: AtomicU64,
-    progress: Arc<Progress>,
-    cancel: Cancel,
-    pieces: BufPool,
-}
-
 impl Store {
     pub(super) fn new(
         path: &Path,
@@ -62,8 +34,8 @@ impl Store {
         progress: Arc<Progress>,
         cancel: Cancel,
     ) -> Self {
-        let (state, pieces) = (Mutex::new(State::Idle), BufPool::new(PIECE));
-        Self { path: path.to_owned(), zone, progress, cancel, pieces, state }
+        let (shared, state) = (Shared::new(progress, cancel), Mutex::new(State::Idle));
+        Self { path: path.to_owned(), zone, shared, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -84,36 +56,12 @@ impl Store {
     fn open_in(&self, state: &mut State, size: u64, direct: bool) -> Result<bool> {
         match &*state {
             State::Idle | State::Refused => {}
-            State::Open(opened) if opened.size == size && opened.direct == direct => {
-                opened.ledger().restart();
-                return Ok(true);
-            }
-            State::Open(_) => {
-                return Err(Error::State("the image is open with another size or directIO"));
-            }
+            State::Open(opened) => return opened.restart(size, direct).map(|()| true),
             State::Closed => return Err(Error::State("the image is closed")),
         }
-        if direct && !size.is_multiple_of(BLOCK) {
-            return Err(Error::UnalignedSize(size));
-        }
-        let io = if direct { IoMode::Direct } else { IoMode::Buffered };
-        let mut target =
-            Target::open(&self.path, &TargetOptions { io, ..TargetOptions::default() })?;
-        let existed = target.has_content();
-        target.void_record()?;
-        target.resize(size)?;
-        self.progress.total_bytes.set(size);
-        *state = State::Open(Arc::new(Opened {
-            target,
-            size,
-            direct,
-            existed,
-            ledger: Mutex::new(Ledger::new(size, Limits::default())),
-            unsynced: AtomicU64::new(0),
-            progress: self.progress.clone(),
-            cancel: self.cancel.clone(),
-            pieces: self.pieces.clone(),
-        }));
+        let opened = Opened::open(&self.path, size, direct, &self.shared)?;
+        let existed = opened.existed();
+        *state = State::Open(Arc::new(opened));
         Ok(existed)
     }
 
@@ -199,223 +147,5 @@ impl Store {
             State::Open(opened) => opened.keep(),
             State::Idle | State::Refused | State::Closed => "nothing had been opened".to_owned(),
         }
-    }
-}
-
-/// A request for a range of the image. It counts as failed unless it succeeds.
-pub(super) struct Ticket {
-    opened: Arc<Opened>,
-    number: u64,
-    range: Range,
-    outcome: Outcome,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.opened.ledger().finish(self.number, self.outcome);
-    }
-}
-
-impl Opened {
-    pub(super) fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn within(&self, interval: Interval) -> Range {
-        let within = interval.within(self.size);
-        Range::new(within.begin(), within.end()).unwrap_or(Range::to(0))
-    }
-
-    /// The client says that it could not send `interval`.
-    pub(super) fn fail(&self, interval: Interval) {
-        let range = self.within(interval);
-        self.ledger().fail(range);
-    }
-
-    /// A request that writes `interval` begins.
-    pub(super) fn begin_write(self: &Arc<Self>, interval: Interval) -> Ticket {
-        let range = self.within(interval);
-        let number = self.ledger().begin(range, true);
-        Ticket { opened: self.clone(), number, range, outcome: Outcome::Refused }
-    }
-
-    /// Keeps the ledger short.
-    fn tidy(&self) -> Result<()> {
-        let mut ledger = self.ledger();
-        if ledger.is_long() {
-            let forgotten = ledger.combine();
-            if let Err(error) = holes::mend(&self.target, &forgotten) {
-                ledger.give_up();
-                return Err(error.into());
-            }
-        }
-        Ok(())
-    }
-
-    fn begin_read(self: &Arc<Self>, range: Range) -> Ticket {
-        let number = self.ledger().begin(range, false);
-        Ticket { opened: self.clone(), number, range, outcome: Outcome::Nothing }
-    }
-
-    /// The SHA-512 of `interval`, or `None` when not all of it is allocated.
-    pub(super) fn checksum(self: &Arc<Self>, interval: Interval) -> Result<Option<[u8; 64]>> {
-        let range = self.within(interval);
-        let mut ticket = self.begin_read(range);
-        if range.is_empty() || self.has(range, Kind::Hole)? {
-            return Ok(None);
-        }
-        let (mut sha512, mut crc64) = (Hasher::sha512(), Crc64::default());
-        let mut buf = self.pieces.take();
-        for piece in range.pieces(PIECE as u64) {
-            self.cancel.check()?;
-            let bytes = &mut buf[..piece.len() as usize];
-            self.target.image().read_at(bytes, piece.start())?;
-            sha512.update(bytes);
-            crc64 = crc64.then(Crc64::of(bytes));
-        }
-        ticket.outcome = Outcome::Done(Content::Crc(crc64));
-        self.progress.compared_bytes.add(range.len());
-        if self.existed {
-            self.progress.done_bytes.add(range.len());
-        }
-        Ok(sha512.finish().try_into().ok())
-    }
-
-    /// Whether any of `range` is a hole, or, for another kind, is allocated.
-    fn has(&self, range: Range, kind: Kind) -> Result<bool> {
-        let options = LayoutOptions { range: Some(range), flush: false };
-        for extent in Layout::new(self.target.image(), &options)? {
-            if (extent?.kind == Kind::Hole) == (kind == Kind::Hole) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn sync_now_and_then(&self, written: u64) -> Result<()> {
-        let before = self.unsynced.fetch_add(written, Ordering::Relaxed);
-        if before / SYNC_EVERY != (before + written) / SYNC_EVERY {
-            self.target.image().sync()?;
-        }
-        Ok(())
-    }
-
-    /// Says where what has arrived is, after making it durable as far as that goes.
-    fn keep(&self) -> String {
-        if let Err(error) = self.target.image().sync() {
-            tracing::warn!(error = lacuna::describe(&error), "what had arrived may not be durable");
-        }
-        match (self.target.is_written(), self.target.existed()) {
-            (false, true) => "the image was not changed".to_owned(),
-            (true, true) if self.target.image().is_device() => {
-                format!("{} is half old and half new", self.target.path().display())
-            }
-            (true, true) => {
-                format!("{} is marked unfinished", self.target.path().display())
-            }
-            (_, false) => {
-                format!("what arrived is kept in {}", self.target.image().path().display())
-            }
-        }
-    }
-
-    fn finish(self, method: &str, checksum: &str, zone: &TimeZone) -> Result<()> {
-        let (verdict, unused) = {
-            let ledger = self.ledger();
-            (ledger.verdict(), ledger.is_unused())
-        };
-        let incomplete = |missing: String| Err(Error::Incomplete { missing, kept: self.keep() });
-        let crc = match verdict {
-            Verdict::Complete(crc) => crc,
-            // The client opened the image and asked nothing of it.
-            _ if unused && checksum.is_empty() && self.is_as_it_was() => return Ok(()),
-            Verdict::Missing(range) => return incomplete(format!("bytes {range}")),
-            Verdict::Overflowed => {
-                return incomplete("too many scattered ranges to account for".to_owned());
-            }
-        };
-        let holes: Vec<_> = self.ledger().holes().collect();
-        holes::mend(&self.target, &holes)?;
-        let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
-        if let Some(announced) = announced {
-            let found = match crc {
-                Some(crc) => crc,
-                None => self.crc_on_disk()?,
-            }
-            .to_string();
-            if found != announced {
-                let announced = announced.to_owned();
-                return Err(Error::Mismatch { found, announced, kept: self.keep() });
-            }
-        }
-        let (path, image) = (self.target.path().to_owned(), self.target.commit()?);
-        match announced {
-            Some(checksum) if !image.is_device() => record(&path, &image, checksum, zone),
-            _ => Ok(()),
-        }
-    }
-
-    fn is_as_it_was(&self) -> bool {
-        self.target.existed() && !self.target.is_written() && !self.target.is_marked()
-    }
-
-    /// Of the whole image, read again: for when the requests do not tell.
-    fn crc_on_disk(&self) -> Result<Crc64> {
-        let mut hashers = [Hasher::crc64()];
-        let (all, mut buf) = (Range::to(self.size), self.pieces.take());
-        hash_range(self.target.image(), all, &mut hashers, &mut buf, &self.cancel)?;
-        let [Hasher::Crc64(crc)] = hashers else { return Ok(Crc64::default()) };
-        Ok(crc)
-    }
-}
-
-/// Writes the `.checksum` of an image that is durable.
-fn record(path: &Path, image: &Image, checksum: &str, zone: &TimeZone) -> Result<()> {
-    // A write that comes after this has another change time.
-    let stamp = image.settled_stamp()?;
-    let Some(change_time) = checksum_file::change_time(&stamp, zone) else {
-        return Ok(());
-    };
-    let file = ChecksumFile {
-        method: CRC64.to_owned(),
-        checksum: checksum.to_owned(),
-        change_time,
-        last_hashed_at: String::new(),
-        silently_corrupted: false,
-    };
-    Ok(file.write(path)?)
-}
-
-impl Ticket {
-    /// Writes the bytes of the range.
-    pub(super) fn write(mut self, bytes: &[u8]) -> Result<()> {
-        self.opened.tidy()?;
-        if !self.range.is_empty() {
-            self.outcome = Outcome::Failed;
-            self.opened.target.write_at(bytes, self.range.start())?;
-            self.opened.sync_now_and_then(self.range.len())?;
-        }
-        self.opened.progress.written_bytes.add(self.range.len());
-        if !self.opened.existed {
-            self.opened.progress.done_bytes.add(self.range.len());
-        }
-        self.outcome = Outcome::Done(Content::Crc(Crc64::of(bytes)));
-        Ok(())
-    }
-
-    /// Makes the range a hole. One that is a hole already is left alone, so that an image that is
-    /// equal is not changed at all.
-    pub(super) fn punch(mut self) -> Result<()> {
-        self.opened.tidy()?;
-        if !self.range.is_empty() && self.opened.has(self.range, Kind::Data)? {
-            self.outcome = Outcome::Failed;
-            self.opened.target.punch(self.range)?;
-        }
-        self.outcome = Outcome::Done(Content::Hole);
-        Ok(())
     }
 }

@@ -1,0 +1,119 @@
+//! What an image has allocated, and its size: holes, unwritten ranges, growing and shrinking.
+
+use std::io;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::Image;
+use crate::blkdev;
+use crate::error::{Error, Result};
+use crate::extent::{BLOCK, MAX_OFFSET, Range};
+use crate::failpoint;
+use crate::layout::{Layout, LayoutOptions};
+
+impl Image {
+    /// Makes `range` a hole; on a device, zeros. The size stays.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the offset.
+    pub fn punch(&self, range: Range) -> Result<()> {
+        if self.is_device && !(range.start() | range.end()).is_multiple_of(BLOCK) {
+            return self.punch_pieces(range);
+        }
+        let Some(range) = self.rounded_at_end(range) else {
+            return Ok(());
+        };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        failpoint::pass("image.punch")
+            .and_then(|()| match fallocate(&self.file, flags, range.start(), range.len()) {
+                Err(Errno::OPNOTSUPP) if self.is_device => blkdev::zero_out(&self.file, range),
+                result => Ok(result?),
+            })
+            .map_err(|error| Error::io_at("punch a hole in", &self.path, range.start(), error))
+    }
+
+    /// A device punches whole sectors only: zeros are written over what is less than a block.
+    fn punch_pieces(&self, range: Range) -> Result<()> {
+        let zeros = [0; BLOCK as usize];
+        let (head, rest) = range.split_at(range.start().next_multiple_of(BLOCK));
+        let (middle, tail) = rest.split_at(rest.end() & !(BLOCK - 1));
+        for edge in [head, tail].into_iter().filter(|edge| !edge.is_empty()) {
+            self.write_at(&zeros[..edge.len() as usize], edge.start())?;
+        }
+        if middle.is_empty() { Ok(()) } else { self.punch(middle) }
+    }
+
+    /// Makes `range` allocated and unwritten. The size stays. `Unsupported` where the filesystem
+    /// cannot, as on tmpfs.
+    pub fn zero_range(&self, range: Range) -> Result<()> {
+        let Some(range) = self.rounded_at_end(range) else {
+            return Ok(());
+        };
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        failpoint::pass("image.zero")
+            .and_then(|()| Ok(fallocate(&self.file, flags, range.start(), range.len())?))
+            .map_err(|error| Error::io_at("zero a range of", &self.path, range.start(), error))
+    }
+
+    /// Allocates what is not allocated of `range`, as unwritten extents. The size stays.
+    pub fn allocate(&self, range: Range) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        failpoint::pass("image.allocate")
+            .and_then(|()| {
+                Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start(), range.len())?)
+            })
+            .map_err(|error| Error::io_at("allocate space in", &self.path, range.start(), error))
+    }
+
+    /// A range that reaches the end, rounded up to the filesystem's block: the kernel leaves the
+    /// last partial block allocated otherwise. `None` when there is nothing to do.
+    fn rounded_at_end(&self, range: Range) -> Option<Range> {
+        if range.is_empty() {
+            return None;
+        }
+        if self.is_device || range.end() < self.size {
+            return Some(range);
+        }
+        Range::new(range.start(), range.round_out(self.unit).end())
+    }
+
+    /// Sets the size. What a growing file gains is a hole, even where the filesystem had allocated
+    /// space past the old end.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `FileTooLarge` beyond [`MAX_OFFSET`].
+    pub fn truncate(&mut self, size: u64) -> Result<()> {
+        if size > MAX_OFFSET {
+            return Err(self.error("resize", io::Error::from(io::ErrorKind::FileTooLarge)));
+        }
+        let kept = self.end_of_last_block()?;
+        failpoint::pass("image.truncate")
+            .and_then(|()| self.file.set_len(size))
+            .map_err(|error| Error::io_at("resize", &self.path, size, error))?;
+        self.size = size;
+        let Some(gained) = Range::new(kept, size) else { return Ok(()) };
+        match self.punch(gained) {
+            // Where nothing can be punched, nothing can have been allocated past the end either.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::Unsupported) => Ok(()),
+            punched => punched,
+        }
+    }
+
+    /// Where the last block ends, or where it starts when it is partial and a hole: btrfs writes
+    /// zeros there when the file grows.
+    fn end_of_last_block(&self) -> Result<u64> {
+        let block = Range::to(self.size).split_at(self.size & !(self.unit - 1)).1;
+        let options = LayoutOptions { range: Some(block), flush: false };
+        for extent in Layout::new(self, &options)? {
+            if extent?.kind.is_allocated() {
+                return Ok(block.round_out(self.unit).end());
+            }
+        }
+        Ok(block.start())
+    }
+}
