@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::checksum_file;
 use crate::error::{Error, Result};
-use crate::extent::KindBytes;
+use crate::extent::{KindBytes, Range};
 use crate::layout::Pair;
 use crate::open::IoMode;
 use crate::progress::{Cancel, Progress};
@@ -148,6 +148,7 @@ pub fn copy(
         source: &source,
         target: &target,
         frontier: &frontier,
+        resumed_bytes,
         checkpoint: Mutex::new(Checkpoint::default()),
         failure: Mutex::new(None),
         progress,
@@ -157,9 +158,11 @@ pub fn copy(
         Ok(kinds) => kinds,
         Err(cause) => return Err(session.stop(cause)),
     };
-    let image = target.commit()?;
+    if let Err(cause) = target.commit() {
+        return Err(session.stop(cause));
+    }
     source.image().drop_cache();
-    image.drop_cache();
+    target.image().drop_cache();
     let size_bytes = source.image().size();
     Ok(CopyStats {
         size_bytes,
@@ -168,7 +171,7 @@ pub fn copy(
         compared_bytes: progress.compared_bytes.get(),
         written_bytes: progress.written_bytes.get(),
         resumed_bytes,
-        rest_bytes: image.size() - size_bytes,
+        rest_bytes: target.image().size() - size_bytes,
     })
 }
 
@@ -177,6 +180,7 @@ struct Session<'a> {
     source: &'a Source,
     target: &'a Target,
     frontier: &'a Frontier,
+    resumed_bytes: u64,
     checkpoint: Mutex<Checkpoint>,
     failure: Mutex<Option<Error>>,
     progress: &'a Progress,
@@ -207,6 +211,10 @@ impl Session<'_> {
             let mut add = |pair: Result<Pair>| {
                 let pair = pair?;
                 kinds.add(pair.left, pair.range.len());
+                let resumed = pair.range.split_at(self.resumed_bytes).0;
+                if pair.left.is_allocated() {
+                    self.progress.done_bytes.add(resumed.len());
+                }
                 self.check()?;
                 Ok(builder.add(pair, held_as(pair.left, origin)))
             };
@@ -266,17 +274,30 @@ impl Session<'_> {
     }
 
     fn keep_part(&self, cause: &Error) -> Kept {
+        if !self.target.image().path().exists() {
+            // It has its name already.
+            return Kept::Nothing;
+        }
         let mut done_bytes = self.frontier.reached();
         // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
         let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
             || self.source.image().is_device();
         let kept = match useless {
             true => self.target.void_record().is_err(),
-            false => self.target.checkpoint(self.source.stamp(), done_bytes).is_ok(),
+            false => self.checkpoint_on_full_disk(done_bytes, cause).is_ok(),
         };
         if useless || !kept {
             done_bytes = 0;
         }
         Kept::Part { path: self.target.image().path().to_owned(), done_bytes }
+    }
+
+    /// The record, too, takes space: what lies behind it makes room.
+    fn checkpoint_on_full_disk(&self, done_bytes: u64, cause: &Error) -> Result<()> {
+        let behind = Range::to(self.target.image().size()).split_at(done_bytes).1;
+        if cause.io_kind() == Some(std::io::ErrorKind::StorageFull) {
+            self.target.punch(behind)?;
+        }
+        self.target.checkpoint(self.source.stamp(), done_bytes)
     }
 }

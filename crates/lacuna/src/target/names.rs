@@ -29,7 +29,12 @@ pub(crate) fn refuse_unfinished(path: &Path) -> Result<()> {
     let mark = mark_of(&real);
     match std::fs::symlink_metadata(&mark) {
         Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A name that leaves no room for a mark never had one.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(Error::io("stat", &mark, error)),
     }
 }
@@ -50,6 +55,9 @@ pub(super) fn refuse_foreign(data: &Path) -> Result<()> {
 }
 
 pub(super) fn check_name(path: &Path) -> Result<()> {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Error::NotAnImage { path: path.to_owned(), what: "named as a directory" });
+    }
     match path.file_name() {
         Some(name) if name.len() <= NAME_LIMIT => Ok(()),
         Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),
