@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::checksum_file;
 use crate::error::{Error, Result};
-use crate::extent::{KindBytes, Range};
+use crate::extent::{BLOCK, KindBytes, Range};
 use crate::layout::Pair;
 use crate::open::IoMode;
 use crate::progress::{Cancel, Progress};
@@ -23,6 +23,9 @@ use frontier::{Checkpoint, Frontier};
 use jobs::{Job, JobBuilder};
 pub use plan::{CopyPlan, plan, plan_remote};
 use worker::Worker;
+
+/// What is given up of a new target on a full disk, so that the record of the rest fits.
+const ROOM: u64 = 1 << 20;
 
 /// How to copy.
 #[derive(Clone, Copy, Debug)]
@@ -282,9 +285,12 @@ impl Session<'_> {
         // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
         let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
             || self.source.image().is_device();
+        if cause.io_kind() == Some(std::io::ErrorKind::StorageFull) {
+            done_bytes = self.make_room(done_bytes);
+        }
         let kept = match useless {
             true => self.target.void_record().is_err(),
-            false => self.checkpoint_on_full_disk(done_bytes, cause).is_ok(),
+            false => self.target.checkpoint(self.source.stamp(), done_bytes).is_ok(),
         };
         if useless || !kept {
             done_bytes = 0;
@@ -292,12 +298,14 @@ impl Session<'_> {
         Kept::Part { path: self.target.image().path().to_owned(), done_bytes }
     }
 
-    /// The record, too, takes space: what lies behind it makes room.
-    fn checkpoint_on_full_disk(&self, done_bytes: u64, cause: &Error) -> Result<()> {
-        let behind = Range::to(self.target.image().size()).split_at(done_bytes).1;
-        if cause.io_kind() == Some(std::io::ErrorKind::StorageFull) {
-            self.target.punch(behind)?;
+    /// The record, too, takes space. The last of what is done makes room for it on a full disk; no
+    /// record may speak of that any more.
+    fn make_room(&self, done_bytes: u64) -> u64 {
+        let kept = done_bytes.saturating_sub(ROOM) & !(BLOCK - 1);
+        let rest = Range::to(self.target.image().size()).split_at(kept).1;
+        match self.target.void_record().and_then(|()| self.target.punch(rest)) {
+            Ok(()) => kept,
+            Err(_) => done_bytes,
         }
-        self.target.checkpoint(self.source.stamp(), done_bytes)
     }
 }
