@@ -117,6 +117,18 @@ mod tests {
     }
 
     #[test]
+    fn why_an_address_cannot_be_listened_on_decides_what_to_do() {
+        for (kind, remedy) in [
+            (std::io::ErrorKind::AddrInUse, "choose another port, or stop what uses this one"),
+            (std::io::ErrorKind::AddrNotAvailable, "name an address of this machine"),
+            (std::io::ErrorKind::PermissionDenied, "choose a port from 1024 on"),
+        ] {
+            let error = Error::Listen { address: "a:1".to_owned(), source: kind.into() };
+            assert_eq!(LACUNA.remedy(&error.into()).unwrap(), remedy);
+        }
+    }
+
+    #[test]
     fn without_advice_there_is_no_remedy() {
         let cause = lacuna::Error::io("read", "a".as_ref(), std::io::Error::other("odd"));
         let stopped = anyhow::Error::from(Stopped { cause, kept: Kept::Nothing });
