@@ -98,6 +98,10 @@ fn kept(kept: &Kept) -> Option<String> {
             units::bytes(*done_bytes),
             path.display()
         ),
+        Kept::Named(path) => format!(
+            "{} is complete, but may not outlast a power cut: the same command makes sure",
+            path.display()
+        ),
         Kept::HalfWritten(path) => format!(
             "{} is half old and half new, and marked unfinished: the same command completes it",
             path.display()

@@ -100,6 +100,12 @@ pub enum Error {
         /// Why.
         source: lacuna::Error,
     },
+    /// All arrived and is there to stay, but the checksum that was announced is not.
+    #[error("the image is complete, but its checksum could not be recorded")]
+    Unrecorded {
+        /// Why.
+        source: lacuna::Error,
+    },
     /// Something failed here, and so the client gave up.
     #[error("the sync failed; {kept}")]
     Failed {
@@ -160,7 +166,9 @@ impl Error {
     /// What the person who reads the error can do.
     pub fn remedy(&self) -> Option<String> {
         let text = match self {
-            Self::Image(error) | Self::Uncommitted { source: error, .. } => return error.remedy(),
+            Self::Image(error)
+            | Self::Uncommitted { source: error, .. }
+            | Self::Unrecorded { source: error } => return error.remedy(),
             Self::Failed { source, .. } => return source.remedy(),
             Self::Connect { .. } => "check host and port, and that the server is running",
             Self::Listen { source, .. } => match source.kind() {

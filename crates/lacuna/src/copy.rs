@@ -88,6 +88,8 @@ pub enum Kept {
         /// How much of the image, from its start, is there for certain.
         done_bytes: u64,
     },
+    /// All of it, under its name, which may not outlast a power cut.
+    Named(PathBuf),
     /// An existing target, neither old nor new, and marked unfinished; the same copy completes it.
     HalfWritten(PathBuf),
     /// A device, neither old nor new, which nothing marks; the same copy completes it.
@@ -278,8 +280,7 @@ impl Session<'_> {
 
     fn keep_part(&self, cause: &Error) -> Kept {
         if !self.target.image().path().exists() {
-            // It has its name already.
-            return Kept::Nothing;
+            return Kept::Named(self.target.path().to_owned());
         }
         let mut done_bytes = self.frontier.reached();
         // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
@@ -303,9 +304,12 @@ impl Session<'_> {
     fn make_room(&self, done_bytes: u64) -> u64 {
         let kept = done_bytes.saturating_sub(ROOM) & !(BLOCK - 1);
         let rest = Range::to(self.target.image().size()).split_at(kept).1;
-        match self.target.void_record().and_then(|()| self.target.punch(rest)) {
-            Ok(()) => kept,
-            Err(_) => done_bytes,
+        if self.target.void_record().is_err() {
+            return done_bytes;
         }
+        if let Err(error) = self.target.punch(rest) {
+            tracing::debug!(error = crate::describe(&error), "no room made");
+        }
+        kept
     }
 }

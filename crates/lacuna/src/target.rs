@@ -316,8 +316,6 @@ impl Target {
         self.image.check_name()?;
         match &self.state {
             State::New { permissions, .. } => {
-                // Of an image that was here before, and is gone.
-                beside::remove(&mark_of(&self.path))?;
                 self.image.set_mode(match permissions {
                     // What the umask left when the file was created, less what was added then.
                     Permissions::Masked(mode) => self.image.mode() & mode,
@@ -326,6 +324,8 @@ impl Target {
                 ChecksumFile::remove(&self.path)?;
                 appear(&data_of(&self.path), &self.path)?;
                 beside::sync_directory(&self.path)?;
+                // Of an image that was here before, and is gone: nobody else can mark this one.
+                beside::remove(&mark_of(&self.path))?;
                 PartialRecord::remove(&self.path)?;
             }
             State::Existing { .. } => {

@@ -14,8 +14,8 @@ use lacuna_wire::v1::{self, Interval, Refusal, Request, check_body};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, mpsc};
 
 use super::opened::Opened;
-use super::session::{self, Caller, Claim, Holder, Line};
-use super::store::Store;
+use super::session::{self, Busy, Caller, Claim, Holder, Line};
+use super::store::{Closed, Store};
 use crate::error::{Error, Result};
 use crate::runtime::{POLL, blocking};
 
@@ -102,9 +102,15 @@ impl Handler {
         body: Incoming,
         caller: &Caller,
     ) -> Result<Answer, Refusal> {
-        let is_of_session = !matches!(request, Request::Open { .. } | Request::GetRecordedMetadata);
-        if is_of_session && let Err(error) = self.holder.admit(caller) {
-            return Err(self.drain(body, refuse(&error)).await);
+        let closes = matches!(request, Request::Close { .. });
+        match request {
+            Request::Open { .. } => {}
+            Request::GetRecordedMetadata => self.holder.looked_at_by(caller),
+            _ => {
+                if let Err(error) = self.holder.admit(caller, closes) {
+                    return Err(self.drain(body, refuse(&error)).await);
+                }
+            }
         }
         let gate = match &request {
             Request::Close { .. } => None,
@@ -118,8 +124,12 @@ impl Handler {
             Request::Open { size, direct_io } => {
                 let claim = self.claim(caller).await?;
                 let opened = self.on_store(gate, move |store| store.open(size, direct_io)).await;
-                if opened.is_err() {
-                    self.holder.give_back(claim);
+                match &opened {
+                    Ok(_) => {
+                        self.holder.confirm(caller);
+                        *self.failure() = None;
+                    }
+                    Err(_) => self.holder.give_back(claim),
                 }
                 Ok(Answer::Json(v1::encode_existed(opened?).into()))
             }
@@ -142,15 +152,24 @@ impl Handler {
         }
     }
 
-    /// Gives the image to the caller, who may come a moment after another has gone.
+    /// Gives the image to the caller, who may come a moment after another has gone, or while the last
+    /// requests of that one are still under way.
     async fn claim(&self, caller: &Caller) -> Result<Claim, Refusal> {
         let begun = Instant::now();
         loop {
             match self.holder.claim(caller) {
-                Err(_) if begun.elapsed() < DEPARTURE => tokio::time::sleep(POLL).await,
-                claimed => return claimed.map_err(|error| refuse(&error)),
+                Ok(claim) => return Ok(claim),
+                Err(Busy::Connected) if begun.elapsed() >= DEPARTURE => {
+                    return Err(refuse(&session::busy()));
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
             }
         }
+    }
+
+    /// Whether a client is ending the session.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
     }
 
     /// Lets a request in, which holds the gate until it has ended.
@@ -298,8 +317,12 @@ impl Handler {
             })
             .await
             .map_err(|error| self.because(error));
-            let answer = closed.as_ref().map(|()| Answer::Empty).map_err(refuse);
-            if self.closed.send(closed).is_err() {
+            let answer = closed.as_ref().map(|_| Answer::Empty).map_err(refuse);
+            let ended = closed.and_then(|closed| match closed {
+                Closed::Image => Ok(()),
+                Closed::Nothing => Err(Error::NothingReceived),
+            });
+            if self.closed.send(ended).is_err() {
                 tracing::debug!("the server had ended before close was done");
             }
             answer

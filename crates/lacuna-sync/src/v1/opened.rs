@@ -192,9 +192,10 @@ impl Opened {
             (true, true) => {
                 format!("{} is marked unfinished", self.target.path().display())
             }
-            (_, false) => {
+            (_, false) if self.target.image().path().exists() => {
                 format!("what arrived is kept in {}", self.target.image().path().display())
             }
+            (_, false) => format!("{} has all of it", self.target.path().display()),
         }
     }
 
@@ -202,16 +203,16 @@ impl Opened {
     pub(super) fn finish(self, method: &str, checksum: &str, zone: &TimeZone) -> Result<()> {
         let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
         let committed = self.check(announced).and_then(|complete| match complete {
-            true => self.commit().map(Some),
+            true => self.commit(announced.is_some()),
             false => Ok(None),
         });
-        let stamp = committed.map(Option::flatten).map_err(|error| match error {
+        let stamp = committed.map_err(|error| match error {
             Error::Image(source) => Error::Uncommitted { kept: self.keep(), source },
             error => error,
         })?;
         match (announced, stamp) {
             (Some(checksum), Some(stamp)) if !self.target.image().is_device() => {
-                self.record(checksum, &stamp, zone)
+                self.record(checksum, &stamp, zone).map_err(|source| Error::Unrecorded { source })
             }
             _ => Ok(()),
         }
@@ -251,11 +252,13 @@ impl Opened {
         }
     }
 
-    /// Returns the stamp that the image had right then; `None` when somebody else wrote meanwhile.
-    fn commit(&self) -> Result<Option<Stamp>> {
+    /// Returns the stamp that the image had right then, if that is `wanted`; `None` when somebody else
+    /// wrote meanwhile.
+    fn commit(&self, wanted: bool) -> Result<Option<Stamp>> {
         let image = self.target.image();
-        let before = image.stamp()?;
+        let before = if wanted { image.settled_stamp().ok() } else { None };
         self.target.commit()?;
+        let Some(before) = before else { return Ok(None) };
         let stamp = image.stamp()?;
         Ok(Some(stamp).filter(|now| (now.mtime, now.size) == (before.mtime, before.size)))
     }
@@ -275,7 +278,7 @@ impl Opened {
 
     /// Writes the `.checksum` of an image that is durable, if it is still what it was at `stamp` once
     /// a later change would show.
-    fn record(&self, checksum: &str, stamp: &Stamp, zone: &TimeZone) -> Result<()> {
+    fn record(&self, checksum: &str, stamp: &Stamp, zone: &TimeZone) -> Result<(), lacuna::Error> {
         let (path, image) = (self.target.path(), self.target.image());
         let is_same = image.settled_stamp().is_ok_and(|settled| settled == *stamp);
         let Some(change_time) = checksum_file::change_time(stamp, zone).filter(|_| is_same) else {
@@ -289,7 +292,7 @@ impl Opened {
             last_hashed_at: String::new(),
             silently_corrupted: false,
         };
-        Ok(file.write(path)?)
+        file.write(path)
     }
 }
 

@@ -100,9 +100,6 @@ pub fn serve(
             return Err(Error::Cancelled { kept: store.abandon() });
         }
     }
-    if !path.exists() {
-        return Err(Error::NothingReceived);
-    }
     progress.done_bytes.set(progress.total_bytes.get());
     Ok(ServeStats {
         written_bytes: progress.written_bytes.get(),
@@ -136,12 +133,13 @@ async fn run(
         let accepted = tokio::select! {
             place_and_stream = accept(&listener, &places) => place_and_stream,
             Some(result) = ending.recv() => break Ended::Closed(result),
-            reason = stop(&activity, options.idle, cancel) => break reason,
+            reason = stop(&activity, &handler, options.idle, cancel) => break reason,
         };
         let Some((place, stream)) = accepted else { continue };
         let (handler, activity, line) = (handler.clone(), activity.clone(), Line::new(place));
+        let caller = line.clone();
         let service = service_fn(move |request| {
-            let (handler, busy, line) = (handler.clone(), activity.begin(), line.clone());
+            let (handler, busy, line) = (handler.clone(), activity.begin(), caller.clone());
             // A task of its own begins at once and goes on when the client hangs up.
             tokio::spawn(async move {
                 let answer = handler.answer(request, line).await;
@@ -155,6 +153,7 @@ async fn run(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
+            line.close();
         });
     };
     // Answers that are on their way out still leave; nothing new comes in.
@@ -188,9 +187,10 @@ async fn accept(
 }
 
 /// Waits for a reason to stop without `close`.
-async fn stop(activity: &Activity, idle: Duration, cancel: &Cancel) -> Ended {
+async fn stop(activity: &Activity, handler: &Handler, idle: Duration, cancel: &Cancel) -> Ended {
     loop {
-        if cancel.is_cancelled() {
+        // What is being completed is let be completed.
+        if cancel.is_cancelled() && !handler.is_closing() {
             return Ended::Cancelled;
         }
         if activity.idle_for() >= idle {

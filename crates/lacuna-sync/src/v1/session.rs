@@ -4,6 +4,7 @@
 //! whoever sends no header is taken for the one that opened the image. So that this is true, nobody
 //! else may open it while a connection of that client is there, or one of its requests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,12 +17,21 @@ pub(super) const HEADER: &str = "lacuna-session";
 /// A connection that was accepted. It is there for as long as it is open or a request on it is under
 /// way.
 pub(super) struct Line {
+    closed: AtomicBool,
+    /// Whoever calls over it was told that the image is another's.
+    stranger: AtomicBool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Line {
     pub(super) fn new(place: OwnedSemaphorePermit) -> Arc<Self> {
-        Arc::new(Self { _place: place })
+        let (closed, stranger) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { closed, stranger, _place: place })
+    }
+
+    /// The connection has ended; a request may go on.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 }
 
@@ -35,6 +45,14 @@ pub(super) struct Caller {
 /// The client that has the image open, if any.
 #[derive(Default)]
 pub(super) struct Holder(Mutex<Option<Held>>);
+
+/// Why a client may not open the image yet.
+pub(super) enum Busy {
+    /// Another has it, and is connected.
+    Connected,
+    /// Another had it, whose last requests are not through.
+    Leaving,
+}
 
 /// That a client may open the image.
 pub(super) enum Claim {
@@ -63,9 +81,14 @@ impl Held {
     }
 
     /// Whether it is still there, on any line but this.
-    fn is_there(&self, line: &Arc<Line>) -> bool {
-        let other = |known: &&Weak<Line>| known.as_ptr() != Arc::as_ptr(line);
-        self.lines.iter().filter(other).any(|known| known.strong_count() > 0)
+    fn is_there(&self, line: &Arc<Line>) -> Option<Busy> {
+        let others = self.lines.iter().filter(|known| known.as_ptr() != Arc::as_ptr(line));
+        let mut there = others.filter_map(Weak::upgrade).peekable();
+        there.peek()?;
+        match there.any(|other| !other.closed.load(Ordering::SeqCst)) {
+            true => Some(Busy::Connected),
+            false => Some(Busy::Leaving),
+        }
     }
 }
 
@@ -78,19 +101,26 @@ impl Holder {
     ///
     /// # Errors
     ///
-    /// [`Error::State`] while another client has it.
-    pub(super) fn claim(&self, caller: &Caller) -> Result<Claim> {
+    /// While another client has it.
+    pub(super) fn claim(&self, caller: &Caller) -> Result<Claim, Busy> {
         let mut held = self.held();
         if let Some(before) = held.as_mut() {
             if before.session.is_some() && before.session == caller.session {
                 before.adds(&caller.line);
                 return Ok(Claim::Kept);
             }
-            if before.is_there(&caller.line) {
-                return Err(busy());
+            if let Some(busy) = before.is_there(&caller.line) {
+                caller.line.stranger.store(true, Ordering::SeqCst);
+                return Err(busy);
             }
         }
+        caller.line.stranger.store(false, Ordering::SeqCst);
         Ok(Claim::Taken(held.replace(Held::by(caller))))
+    }
+
+    /// The caller has opened it: whatever became of an earlier try of the same client.
+    pub(super) fn confirm(&self, caller: &Caller) {
+        self.held().get_or_insert_with(|| Held::by(caller));
     }
 
     /// The caller could not open it after all.
@@ -100,23 +130,37 @@ impl Holder {
         }
     }
 
-    /// Lets a request of the client that has the image pass, or any when nobody has it.
+    /// Lets a request of the client that has the image pass. When nobody has it, only `close` does,
+    /// which `closes`.
     ///
     /// # Errors
     ///
-    /// [`Error::State`] when it comes from another.
-    pub(super) fn admit(&self, caller: &Caller) -> Result<()> {
+    /// [`Error::State`] for all others.
+    pub(super) fn admit(&self, caller: &Caller, closes: bool) -> Result<()> {
+        let stranger = caller.line.stranger.load(Ordering::SeqCst);
         match self.held().as_mut() {
-            Some(held) if held.session != caller.session => Err(busy()),
+            Some(held) if stranger || held.session != caller.session => Err(busy()),
             Some(held) => {
                 held.adds(&caller.line);
                 Ok(())
             }
-            None => Ok(()),
+            None if closes => Ok(()),
+            None => Err(Error::State("the image is not open: send open first")),
+        }
+    }
+
+    /// A client that looks at the metadata has not begun: the one that has the image did so before.
+    pub(super) fn looked_at_by(&self, caller: &Caller) {
+        if let Some(held) = self.held().as_ref()
+            && (held.session.is_none() || held.session != caller.session)
+            && !held.lines.iter().any(|known| known.as_ptr() == Arc::as_ptr(&caller.line))
+        {
+            caller.line.stranger.store(true, Ordering::SeqCst);
         }
     }
 }
 
-fn busy() -> Error {
+/// The error of a client that is not the one that has the image.
+pub(super) fn busy() -> Error {
     Error::State("another client has the image open")
 }

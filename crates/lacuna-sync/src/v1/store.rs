@@ -27,6 +27,14 @@ enum State {
     Closed,
 }
 
+/// What stands there when a session has ended well.
+pub(super) enum Closed {
+    /// The image.
+    Image,
+    /// Nothing: it was not opened, and there is none.
+    Nothing,
+}
+
 impl Store {
     pub(super) fn new(
         path: &Path,
@@ -118,7 +126,7 @@ impl Store {
 
     /// Ends the session, when nothing is under way any more: an image that is complete becomes
     /// durable and takes its name, and its checksum is recorded if it is the announced one.
-    pub(super) fn close(&self, method: &str, checksum: &str) -> Result<()> {
+    pub(super) fn close(&self, method: &str, checksum: &str) -> Result<Closed> {
         let opened = match std::mem::replace(&mut *self.state(), State::Closed) {
             State::Idle => return self.close_unopened(),
             State::Refused => return Err(Error::State("the image could not be opened")),
@@ -126,17 +134,18 @@ impl Store {
             State::Open(opened) => opened,
         };
         match Arc::into_inner(opened) {
-            Some(opened) => opened.finish(method, checksum, &self.zone),
+            Some(opened) => opened.finish(method, checksum, &self.zone).map(|()| Closed::Image),
             None => Err(Error::State("a request is still under way")),
         }
     }
 
     /// A `close` without an `open` is for an image that is known to be equal, or for nobody. It is
     /// not for a session that another server began and left unfinished.
-    fn close_unopened(&self) -> Result<()> {
+    fn close_unopened(&self) -> Result<Closed> {
         match Target::is_unfinished(&self.path)? {
             true => Err(Error::State("the image is unfinished, and was not opened")),
-            false => Ok(()),
+            false if self.path.exists() => Ok(Closed::Image),
+            false => Ok(Closed::Nothing),
         }
     }
 

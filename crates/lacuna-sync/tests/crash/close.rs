@@ -110,3 +110,23 @@ fn a_session_in_which_a_sync_failed_never_completes() {
     assert!(lacuna::describe(&failed).contains("input/output error"), "{failed:?}");
     assert!(!target.exists() && data_of(&target).exists());
 }
+
+/// Longhorn's client tries `open` again, on another connection, when the first takes too long.
+#[test]
+fn an_open_that_is_tried_again_while_the_first_is_under_way_finds_what_that_made() {
+    let _steps = Steps::take();
+    let (_directory, target) = place();
+    fail::cfg("image.truncate", "1*sleep(3000)").unwrap();
+    let server = Server::of(&target);
+    let mut first = server.dial();
+    first.send_head("GET", "/v1-ssync/open?begin=0&directIO=false&end=8192", 0);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(first);
+    let mut second = server.dial();
+    let answer = second.open(8192, false);
+    fail::remove("image.truncate");
+    assert_eq!((answer.status, answer.text()), (200, "true"));
+    assert_eq!(second.write(0, 8192, &[1; 8192]).status, 200);
+    assert_eq!(second.close("").status, 200);
+    server.ended().unwrap();
+}

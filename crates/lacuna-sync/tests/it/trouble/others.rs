@@ -254,3 +254,68 @@ fn a_server_says_what_failed_first() {
     let said = lacuna::describe(&failed);
     assert!(said.contains("lacuna-data"), "{said}");
 }
+
+/// Longhorn's client ends with `close` whatever happened before.
+#[test]
+fn a_client_that_was_refused_cannot_close_the_session_of_another() {
+    let (_directory, target) = place();
+    std::fs::write(&target, filled(1)).unwrap();
+    let server = Server::of(&target);
+    let (mut first, mut second, mut third) = (server.dial(), server.dial(), server.dial());
+    first.open(4 * BLOCK, false);
+    first.hash(0, 4 * BLOCK);
+    assert_eq!(first.write(0, BLOCK, &[2; BLOCK as usize]).status, 200);
+    assert_eq!(second.open(4 * BLOCK, false).status, 409);
+    assert_eq!(second.close("").status, 409);
+    // One whose image is known to be equal only looks at the metadata before.
+    third.metadata();
+    assert_eq!(third.close("").status, 409);
+    assert_eq!(first.write(BLOCK, 4 * BLOCK, &filled(2)[..3 * BLOCK as usize]).status, 200);
+    assert_eq!(first.close("").status, 200);
+    server.ended().unwrap();
+    assert_eq!(bytes_of(&target), filled(2));
+}
+
+/// It is of a session that this server knows nothing of.
+#[test]
+fn nothing_is_done_before_the_image_is_open() {
+    let (_directory, target) = place();
+    std::fs::write(&target, filled(1)).unwrap();
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    for answer in
+        [http.punch(0, BLOCK), http.write(0, BLOCK, &[9; BLOCK as usize]), http.hash(0, BLOCK)]
+    {
+        assert_eq!(answer.status, 409);
+        assert!(answer.text().contains("not open"), "{}", answer.text());
+    }
+    assert_eq!(bytes_of(&target), filled(1));
+}
+
+/// The caller takes the image away as soon as it hears that it is complete.
+#[test]
+fn an_image_that_is_renamed_at_once_was_received_all_the_same() {
+    let (_directory, target) = place();
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    http.open(4 * BLOCK, false);
+    http.write(0, 4 * BLOCK, &filled(1));
+    assert_eq!(http.close("").status, 200);
+    std::fs::rename(&target, target.with_extension("elsewhere")).unwrap();
+    server.ended().unwrap();
+}
+
+/// An open that failed is no reason for what fails after one that did not.
+#[test]
+fn what_failed_before_an_open_that_succeeded_is_not_to_blame() {
+    let (_directory, target) = place();
+    std::fs::create_dir(data_of(&target)).unwrap();
+    let server = Server::of(&target);
+    let mut http = server.dial();
+    assert_eq!(http.open(4 * BLOCK, false).status, 500);
+    std::fs::remove_dir(data_of(&target)).unwrap();
+    assert_eq!(http.open(4 * BLOCK, false).text(), "false");
+    assert_eq!(http.write(0, BLOCK, b"").status, 400);
+    assert_eq!(http.close("").status, 500);
+    assert!(matches!(server.failed(), Error::GivenUp { .. }));
+}

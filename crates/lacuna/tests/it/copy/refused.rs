@@ -259,6 +259,20 @@ fn the_mark_of_an_image_that_is_gone_does_not_stay_beside_a_new_one() {
     copied(&target, &other, &CopyOptions::default());
 }
 
+/// Somebody else made an image of that name meanwhile, and another session is writing to it.
+#[test]
+fn a_commit_that_is_refused_leaves_the_mark_of_another_session() {
+    let Some((mount, _)) = source() else { return };
+    let target = mount.path().join("target");
+    let new = lacuna::Target::open(&target, &lacuna::TargetOptions::default()).unwrap();
+    Pattern::whole(vec![Block::Data(5); 4]).write(&target);
+    let other = lacuna::Target::open(&target, &lacuna::TargetOptions::default()).unwrap();
+    other.write_at(&[1; 4096], 0).unwrap();
+    let error = new.commit().unwrap_err();
+    assert_eq!(error.io_kind(), Some(std::io::ErrorKind::AlreadyExists));
+    assert!(mark_of(&target).exists());
+}
+
 /// The checksum cannot go, so the image is not touched, nor marked.
 #[test]
 fn a_target_that_could_not_be_prepared_is_not_marked() {
