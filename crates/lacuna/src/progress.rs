@@ -24,6 +24,8 @@ pub struct Progress {
     pub sent_bytes: Counter,
     /// Written to the target.
     pub written_bytes: Counter,
+    /// Shared with the target instead of written.
+    pub reflinked_bytes: Counter,
 }
 
 /// A number that many threads add to.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lacuna::batch::BATCH_BYTES;
 use lacuna::checksum_file::ChecksumFile;
-use lacuna::{BLOCK, BufPool, Cancel, Counter, IoMode, KindBytes, Progress, Source};
+use lacuna::{BLOCK, BufPool, Cancel, Counter, ImageOptions, IoMode, KindBytes, Progress, Source};
 use lacuna_wire::v1::{self, Interval, Request};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -102,7 +102,10 @@ pub fn sync(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<SyncStats> {
-    let source = Arc::new(Source::open(source, options.io)?);
+    let source = Arc::new(Source::open(
+        source,
+        &ImageOptions { io: options.io, ..ImageOptions::default() },
+    )?);
     let size = source.image().size();
     if options.target_io == IoMode::Direct && !size.is_multiple_of(BLOCK) {
         return Err(Error::UnalignedSize(size));

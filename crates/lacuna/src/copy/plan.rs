@@ -49,7 +49,7 @@ pub struct CopyPlan {
 /// What would be wrong with either image, as far as that shows without writing.
 pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
     Target::check(target)?;
-    let source = Source::open(source, options.io)?;
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
     source.refuse_same(target)?;
     source.refuse_same(&checksum_file::path_of(target))?;
     let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
@@ -80,7 +80,7 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
 ///
 /// What is wrong with the source.
 pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let source = Source::open(source, options.io)?;
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
     let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
     plan.count_new(&source, LayoutOrigin::SeekHole)?;
     Ok(plan)
