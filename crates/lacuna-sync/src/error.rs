@@ -62,6 +62,12 @@ pub enum Error {
         /// What was wrong with it.
         source: lacuna_wire::Error,
     },
+    /// The peer answered with something that is no HTTP.
+    #[error("{peer} does not speak Longhorn's ssync protocol: its answer is no HTTP")]
+    NotHttp {
+        /// Host and port.
+        peer: String,
+    },
     /// The peer speaks HTTP, but does not know what `open` is.
     #[error(
         "{peer} does not speak Longhorn's ssync protocol: it answered open with status {status}"
@@ -78,6 +84,37 @@ pub enum Error {
         /// What did not arrive.
         missing: String,
         /// Where what did arrive is kept.
+        kept: String,
+    },
+    /// The client ended the session and said that it had failed.
+    #[error("the client gave up; {kept}")]
+    GivenUp {
+        /// Where what did arrive is kept.
+        kept: String,
+    },
+    /// All arrived, and could not be made to last.
+    #[error("the image could not be completed; {kept}")]
+    Uncommitted {
+        /// Where what did arrive is kept.
+        kept: String,
+        /// Why.
+        source: lacuna::Error,
+    },
+    /// Something failed here, and so the client gave up.
+    #[error("the sync failed; {kept}")]
+    Failed {
+        /// Where what did arrive is kept.
+        kept: String,
+        /// What failed first.
+        source: Box<Self>,
+    },
+    /// The client closed what it had not opened, and there is no image.
+    #[error("the client closed the session without opening the image: nothing was received")]
+    NothingReceived,
+    /// The caller asked to stop.
+    #[error("cancelled; {kept}")]
+    Cancelled {
+        /// Where what had arrived is kept.
         kept: String,
     },
     /// What arrived is not what the client says it sent.
@@ -118,7 +155,8 @@ impl Error {
     /// What the person who reads the error can do.
     pub fn remedy(&self) -> Option<String> {
         let text = match self {
-            Self::Image(error) => return error.remedy(),
+            Self::Image(error) | Self::Uncommitted { source: error, .. } => return error.remedy(),
+            Self::Failed { source, .. } => return source.remedy(),
             Self::Connect { .. } => {
                 "check host and port, and the server is running (lacuna serve --once FILE)"
             }
@@ -130,8 +168,14 @@ impl Error {
                 "free some space on the server and run the same command again"
             }
             Self::Refused { status: 409, .. } => "start a new server: it serves one sync",
-            Self::Answer { .. } | Self::Stranger { .. } => "check host and port",
-            Self::Incomplete { .. } | Self::Idle { .. } => "run the server and the sync again",
+            Self::Answer { .. } | Self::Stranger { .. } | Self::NotHttp { .. } => {
+                "check host and port"
+            }
+            Self::Incomplete { .. }
+            | Self::GivenUp { .. }
+            | Self::Idle { .. }
+            | Self::NothingReceived
+            | Self::Cancelled { .. } => "run the server and the sync again",
             Self::Mismatch { .. } => {
                 "hash the source again, or remove its .checksum file, and sync again"
             }
@@ -143,6 +187,6 @@ impl Error {
 
     /// Whether the caller asked to stop, which is no fault.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Image(lacuna::Error::Cancelled))
+        matches!(self, Self::Image(lacuna::Error::Cancelled) | Self::Cancelled { .. })
     }
 }

@@ -8,6 +8,7 @@ mod ledger;
 mod opened;
 mod sender;
 mod server;
+mod session;
 mod store;
 
 pub use client::{SyncOptions, SyncStats, sync};

@@ -68,15 +68,17 @@ fn write_new(
     failpoint::pass("beside.sync").and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// Removes `path` so that it stays removed; fine when there is none.
+/// Removes `path` so that it stays removed; fine when there is none, though whoever removed it may
+/// not have made that last.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     // What an interrupted replacement left is worth nothing, and in nobody's way if it stays.
     let _ = std::fs::remove_file(hidden(path, ".lacuna-draft"));
     let removed = failpoint::pass("beside.remove").and_then(|()| std::fs::remove_file(path));
     match removed {
-        Ok(()) => sync_directory(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("remove", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
+        _ => sync_directory(path),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checksum_file;
 use crate::error::{Error, Result};
-use crate::extent::KindBytes;
+use crate::extent::{BLOCK, KindBytes, Range};
 use crate::layout::Pair;
 use crate::open::{ImageOptions, IoMode};
 use crate::progress::{Cancel, Progress};
@@ -17,6 +17,9 @@ use crate::source::Source;
 use crate::target::{Permissions, Target, TargetOptions};
 use crate::transfer::{Transfer, TransferOptions};
 pub use plan::{CopyPlan, plan, plan_remote};
+
+/// What is given up of a new target on a full disk, so that the record of the rest fits.
+const ROOM: u64 = 1 << 20;
 
 /// How to copy.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +94,17 @@ pub enum Kept {
     },
     /// An existing target, neither old nor new, and marked unfinished; the same copy completes it.
     HalfWritten(PathBuf),
+    /// A parent that has a part of its child's ranges, and is marked unfinished. The chain reads as
+    /// before; the same fold completes it.
+    HalfFolded {
+        /// The parent.
+        parent: PathBuf,
+        /// Whether the child has given up what the parent has by now.
+        freed: bool,
+    },
+    /// A parent that has lost a part of what its child hides, and is marked unfinished. The chain
+    /// reads as before; the same prune completes it.
+    HalfPruned(PathBuf),
     /// A device, neither old nor new, which nothing marks; the same copy completes it.
     HalfWrittenDevice(PathBuf),
 }
@@ -156,9 +170,11 @@ pub fn copy(
         Ok(kinds) => kinds,
         Err(cause) => return Err(session.stop(cause)),
     };
-    let image = target.commit()?;
+    if let Err(cause) = target.commit() {
+        return Err(session.stop(cause));
+    }
     source.image().drop_cache();
-    image.drop_cache();
+    target.image().drop_cache();
     let size_bytes = source.image().size();
     Ok(CopyStats {
         size_bytes,
@@ -168,7 +184,7 @@ pub fn copy(
         written_bytes: progress.written_bytes.get(),
         reflinked_bytes: progress.reflinked_bytes.get(),
         resumed_bytes,
-        rest_bytes: image.size() - size_bytes,
+        rest_bytes: target.image().size() - size_bytes,
     })
 }
 
@@ -183,7 +199,11 @@ struct Session<'a> {
 impl Session<'_> {
     /// Makes the target equal and durable, all but the commit. Returns the source's kinds.
     fn run(&self) -> Result<KindBytes> {
-        let (origin, pairs) = compared(self.source.image(), self.target.image())?;
+        let (origin, pairs) = compared(
+            self.source.image(),
+            self.target.image(),
+            Range::to(self.source.image().size()),
+        )?;
         let mut kinds = KindBytes::default();
         let count = |pair: &Result<Pair>| {
             if let Ok(pair) = pair {
@@ -211,10 +231,17 @@ impl Session<'_> {
     }
 
     fn keep_part(&self, cause: &Error) -> Kept {
+        if !self.target.image().path().exists() {
+            // It has its name already.
+            return Kept::Nothing;
+        }
         let mut done_bytes = self.transfer.reached();
         // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
         let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
             || self.source.image().is_device();
+        if cause.io_kind() == Some(std::io::ErrorKind::StorageFull) {
+            done_bytes = self.make_room(done_bytes);
+        }
         let kept = match useless {
             true => self.target.void_record().is_err(),
             false => self.target.checkpoint(self.source.stamp(), done_bytes).is_ok(),
@@ -223,5 +250,16 @@ impl Session<'_> {
             done_bytes = 0;
         }
         Kept::Part { path: self.target.image().path().to_owned(), done_bytes }
+    }
+
+    /// The record, too, takes space. The last of what is done makes room for it on a full disk; no
+    /// record may speak of that any more.
+    fn make_room(&self, done_bytes: u64) -> u64 {
+        let kept = done_bytes.saturating_sub(ROOM) & !(BLOCK - 1);
+        let rest = Range::to(self.target.image().size()).split_at(kept).1;
+        match self.target.void_record().and_then(|()| self.target.punch(rest)) {
+            Ok(()) => kept,
+            Err(_) => done_bytes,
+        }
     }
 }

@@ -22,6 +22,9 @@ use crate::stamp::{FileId, Stamp};
 /// From this length on, `Auto` reads and writes directly.
 const DIRECT_FROM: usize = 64 << 10;
 
+/// How often an image is looked at that changes between two looks.
+const SETTLE_TRIES: u32 = 4;
+
 /// An open image. All methods but [`truncate`](Self::truncate) may be called from many threads.
 pub struct Image {
     file: File,
@@ -73,7 +76,7 @@ impl Image {
             access: options.access,
             is_device,
             size,
-            unit: if fs.f_frsize.is_power_of_two() { fs.f_frsize.max(BLOCK) } else { BLOCK },
+            unit: allocation_unit(fs.f_frsize),
             mode: metadata.mode() & 0o7777,
             passed_cache: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
@@ -140,12 +143,21 @@ impl Image {
 
     /// The stamp, once the clock of the filesystem has moved on from it: a change that comes after
     /// this returns has another time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] when the image changes meanwhile, and goes on doing so.
     pub fn settled_stamp(&self) -> Result<Stamp> {
-        let stamp = self.stamp()?;
-        if !self.is_device {
-            std::thread::sleep(stamp.time_to_settle());
+        for _ in 0..SETTLE_TRIES {
+            let stamp = self.stamp()?;
+            if !self.is_device {
+                std::thread::sleep(stamp.time_to_settle());
+            }
+            if self.is_device || self.stamp()? == stamp {
+                return Ok(stamp);
+            }
         }
-        self.stamp()
+        Err(Error::Changed { path: self.path.clone() })
     }
 
     /// Fails when the image is no longer what it was at `before`. A device is always itself.
@@ -266,5 +278,14 @@ impl Image {
 
     fn error(&self, operation: &'static str, error: impl Into<io::Error>) -> Error {
         Error::io(operation, &self.path, error)
+    }
+}
+
+/// The unit of allocation of a filesystem that reports `fragment`. No filesystem has larger blocks
+/// than 64 KiB: what network filesystems report beyond that is the size of a transfer.
+fn allocation_unit(fragment: u64) -> u64 {
+    match fragment.is_power_of_two() && fragment <= 64 << 10 {
+        true => fragment.max(BLOCK),
+        false => BLOCK,
     }
 }

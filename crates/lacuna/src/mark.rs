@@ -22,7 +22,12 @@ pub(crate) fn refuse(path: &Path) -> Result<()> {
     let mark = of(&real);
     match std::fs::symlink_metadata(&mark) {
         Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A name that leaves no room for a mark never had one.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(Error::io("stat", &mark, error)),
     }
 }

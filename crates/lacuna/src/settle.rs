@@ -4,7 +4,7 @@
 //! around a small write into an unwritten extent), so the layout that counts is the one at the end.
 
 use crate::error::{Error, Result};
-use crate::extent::Kind;
+use crate::extent::{Kind, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
@@ -20,13 +20,13 @@ pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     }
 }
 
-/// Both layouts side by side in the target's unit of allocation, up to the source's size, the source's
-/// kinds as the target can hold them.
+/// Both layouts of `range` side by side in the target's unit of allocation.
 pub(crate) fn compared<'a>(
     source: &'a Image,
     target: &'a Image,
+    range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
-    let range = Some(crate::extent::Range::to(source.size()));
+    let range = Some(range);
     let unit = target.allocation_unit();
     let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
     let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
@@ -39,7 +39,7 @@ pub(crate) fn compared<'a>(
 /// before.
 pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result<()> {
     mend(target, cancel, || {
-        let (origin, pairs) = compared(source, target.image())?;
+        let (origin, pairs) = compared(source, target.image(), Range::to(source.size()))?;
         let held = move |pair: Pair| Pair { left: held_as(pair.left, origin), ..pair };
         Ok(pairs.map(move |pair| pair.map(held)))
     })

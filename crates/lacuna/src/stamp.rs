@@ -42,19 +42,22 @@ pub struct Stamp {
 
 impl Stamp {
     /// For how long a change could still get the same times: filesystems count in ticks of the
-    /// kernel, or in seconds where they store no fractions.
+    /// kernel, or in one or two seconds where they store no fractions.
     pub(crate) fn time_to_settle(&self) -> Duration {
-        let latest = self.mtime.max(self.ctime);
-        let granule = match latest.1 {
-            0 => Duration::from_millis(1050),
-            _ => Duration::from_millis(25),
+        let now = SystemTime::now();
+        let settle = |(seconds, nanoseconds): (i64, i64)| {
+            let granule = match nanoseconds {
+                0 => Duration::from_millis(2050),
+                _ => Duration::from_millis(25),
+            };
+            let seconds = u64::try_from(seconds).unwrap_or(0);
+            let changed = Duration::new(seconds, u32::try_from(nanoseconds).unwrap_or(0));
+            match now.duration_since(UNIX_EPOCH + changed) {
+                Ok(ago) => granule.saturating_sub(ago),
+                // In the future, by whatever clock: there is no waiting for that.
+                Err(_) => Duration::ZERO,
+            }
         };
-        let seconds = u64::try_from(latest.0).unwrap_or(0);
-        let changed = UNIX_EPOCH + Duration::new(seconds, u32::try_from(latest.1).unwrap_or(0));
-        match SystemTime::now().duration_since(changed) {
-            Ok(ago) => granule.saturating_sub(ago),
-            // In the future, by whatever clock: there is no waiting for that.
-            Err(_) => Duration::ZERO,
-        }
+        settle(self.mtime).max(settle(self.ctime))
     }
 }

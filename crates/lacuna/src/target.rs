@@ -297,12 +297,22 @@ impl Target {
         if let State::Existing { marking } = &self.state {
             let _one_at_a_time = marking.lock().unwrap_or_else(PoisonError::into_inner);
             if !self.written.load(Ordering::Acquire) {
-                beside::replace(&mark::of(&self.path), fill)?;
                 ChecksumFile::remove(&self.path)?;
+                self.make_mark(fill)?;
             }
         }
         self.written.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn make_mark(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let (mark, had_one) = (mark::of(&self.path), self.is_marked());
+        let marked = beside::replace(&mark, fill);
+        if marked.is_err() && !had_one {
+            // Nothing was written. A mark that stays all the same costs no more than a comparison.
+            let _ = beside::remove(&mark);
+        }
+        marked
     }
 
     /// Goes on under the mark that is there already.
@@ -313,22 +323,23 @@ impl Target {
     }
 
     /// Makes the image durable and whole: a new one gets its name, an existing one loses its mark.
-    /// Returns the image, still locked.
     ///
     /// # Errors
     ///
     /// The system's; among them `AlreadyExists` when somebody else made a file of this name
     /// meanwhile. The target is as unfinished then as it was before.
-    pub fn commit(self) -> Result<Image> {
+    pub fn commit(&self) -> Result<()> {
         self.image.sync()?;
         // Somebody may have moved another file to where this one was.
         self.image.check_name()?;
-        match self.state {
+        match &self.state {
             State::New { permissions, .. } => {
+                // Of an image that was here before, and is gone.
+                beside::remove(&mark::of(&self.path))?;
                 self.image.set_mode(match permissions {
                     // What the umask left when the file was created, less what was added then.
                     Permissions::Masked(mode) => self.image.mode() & mode,
-                    Permissions::Exact(mode) => mode,
+                    Permissions::Exact(mode) => *mode,
                 })?;
                 ChecksumFile::remove(&self.path)?;
                 appear(&data_of(&self.path), &self.path)?;
@@ -339,10 +350,22 @@ impl Target {
                 beside::remove(&mark::of(&self.path))?;
                 // Of a session that was interrupted when the image had just got its name.
                 PartialRecord::remove(&self.path)?;
+                self.tell_of_leftover();
             }
             State::Device => {}
         }
-        Ok(self.image)
+        Ok(())
+    }
+
+    /// A new image that never got its name, because somebody else made one of that name.
+    fn tell_of_leftover(&self) {
+        let data = data_of(&self.path);
+        if data.exists() {
+            tracing::warn!(
+                "{} is left of an earlier sync: remove it if nothing in it is wanted",
+                data.display()
+            );
+        }
     }
 }
 

@@ -94,6 +94,10 @@ impl<'a> Transfer<'a> {
             let mut builder = JobBuilder::new(&self.frontier, sender, self.clones);
             let mut add = |pair: Result<Pair>| {
                 let pair = pair?;
+                if pair.left.is_allocated() {
+                    let resumed = pair.range.split_at(self.options.resumed_bytes).0;
+                    self.progress.done_bytes.add(resumed.len());
+                }
                 self.check()?;
                 Ok(builder.add(pair, held_as(pair.left, origin)))
             };

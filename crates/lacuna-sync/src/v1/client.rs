@@ -3,6 +3,7 @@
 mod ending;
 mod walk;
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,12 +108,17 @@ pub fn sync(
         &ImageOptions { io: options.io, ..ImageOptions::default() },
     )?);
     let size = source.image().size();
+    if Interval::new(0, size.next_multiple_of(BLOCK)).is_none() {
+        let why = std::io::ErrorKind::FileTooLarge;
+        return Err(lacuna::Error::io("name all of", source.image().path(), why).into());
+    }
     if options.target_io == IoMode::Direct && !size.is_multiple_of(BLOCK) {
         return Err(Error::UnalignedSize(size));
     }
     progress.total_bytes.set(source.image().allocated_bytes()?.min(size));
     let peer = Peer {
         address: address.to_owned(),
+        session: format!("{:016x}", RandomState::new().hash_one(std::process::id())).into(),
         timeout: options.request_timeout,
         retries: options.retries,
         wire: Arc::new(Counter::default()),
@@ -162,6 +168,9 @@ impl Session {
             true => self.count_kinds().await.map(|stats| SyncStats { skipped, ..stats }),
             false => match self.open(&mut control).await {
                 Ok(existed) => self.send_all(&mut control, existed).await,
+                // Whoever else a server waits for, it is not for this client to send away; and what
+                // is no server is told nothing more.
+                Err(error) if is_for_others(&error) => return Err(error),
                 Err(error) => Err(error),
             },
         };
@@ -169,12 +178,7 @@ impl Session {
         match sent {
             Ok(stats) => self.close(control, recorded.as_ref(), !skipped).await.map(|()| stats),
             Err(failed) => {
-                // Whoever else a server waits for, it is not for this client to send away.
-                let is_other = matches!(
-                    failed,
-                    Error::Stranger { .. } | Error::Refused { request: "open", status: 409, .. }
-                );
-                if control.has_reached() && !is_other {
+                if control.has_reached() {
                     self.give_up().await;
                 }
                 Err(failed)
@@ -260,7 +264,8 @@ impl Session {
             && !existed
             && size > 0
         {
-            control.ask(&Request::SendHole(all), Bytes::new()).await?;
+            // Sent once only: a second one that comes late would punch what was written meanwhile.
+            control.ask_here(&Request::SendHole(all)).await?;
         }
         let (work, queue) = mpsc::channel(self.options.in_flight.max(1));
         let queue = Arc::new(Mutex::new(queue));
@@ -289,6 +294,15 @@ impl Session {
             Some(error) => Err(error),
             None => walked,
         }
+    }
+}
+
+/// Whether an answer to `open` shows that nothing was begun.
+fn is_for_others(error: &Error) -> bool {
+    match error {
+        Error::Stranger { .. } | Error::Answer { .. } | Error::NotHttp { .. } => true,
+        Error::Refused { status, .. } => matches!(status, 400 | 409 | 429 | 503),
+        _ => false,
     }
 }
 

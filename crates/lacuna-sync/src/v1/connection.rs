@@ -13,6 +13,7 @@ use lacuna::{Cancel, Counter};
 use lacuna_wire::v1::{self, Request};
 use tokio::net::TcpStream;
 
+use super::session;
 use crate::error::{Error, Result};
 use crate::runtime::POLL;
 use crate::traffic::Counted;
@@ -28,6 +29,8 @@ const WORDS: usize = 400;
 pub(super) struct Peer {
     /// `HOST:PORT`.
     pub(super) address: String,
+    /// What every request of one session says.
+    pub(super) session: Arc<str>,
     /// For one request, from sending to the end of the answer.
     pub(super) timeout: Duration,
     /// Further tries of a request that failed.
@@ -122,7 +125,8 @@ impl Connection {
                 Err(error) => error,
             };
             let is_final = matches!(error, Error::Refused { status: 300..=428 | 430..=499, .. })
-                || error.is_cancelled();
+                || error.is_cancelled()
+                || (self.stays && matches!(error, Error::Transport { .. }));
             if is_final || tries == 0 {
                 return Err(error);
             }
@@ -133,11 +137,13 @@ impl Connection {
         }
     }
 
-    /// Asks once, and only on the connection that is there: what has no meaning for any other
-    /// server than the one that answered last.
-    pub(super) async fn ask_last(&mut self, request: &Request) -> Result<()> {
+    /// The same, but only on the connection that is there, and not again without an answer: what has
+    /// no meaning for any other server than the one that answered last, or must not arrive twice.
+    pub(super) async fn ask_here(&mut self, request: &Request) -> Result<()> {
         self.stays = true;
-        self.ask_once(request, Bytes::new()).await.map(drop)
+        let answer = self.ask(request, Bytes::new()).await;
+        self.stays = false;
+        answer.map(drop)
     }
 
     async fn sleep(&self, pause: Duration) -> Result<()> {
@@ -180,6 +186,10 @@ impl Connection {
                 status,
                 message: printable(&body),
             }),
+            Err(source) if source.downcast_ref().is_some_and(hyper::Error::is_parse) => {
+                self.sender = None;
+                Err(Error::NotHttp { peer: peer.address })
+            }
             Err(source) => {
                 self.sender = None;
                 Err(Error::Transport { peer: peer.address, request: name(request), source })
@@ -207,6 +217,7 @@ impl Connection {
             .header(HOST, &self.peer.address)
             .header(USER_AGENT, concat!("lacuna/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, v1::JSON)
+            .header(session::HEADER, &*self.peer.session)
             .body(Full::new(body))?;
         let answer = sender.send_request(message).await?;
         let status = answer.status().as_u16();

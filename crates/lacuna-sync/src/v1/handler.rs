@@ -1,8 +1,8 @@
 //! From an HTTP request to an answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,9 +14,10 @@ use lacuna_wire::v1::{self, Interval, Refusal, Request, check_body};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, mpsc};
 
 use super::opened::Opened;
+use super::session::{self, Caller, Claim, Holder, Line};
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::runtime::blocking;
+use crate::runtime::{POLL, blocking};
 
 /// Bodies in memory at the same time: each is whole there before it is written.
 const BODIES: usize = 8;
@@ -30,13 +31,19 @@ const PATIENCE: u32 = 4;
 /// What a client may still send of a body that is refused, before the connection is cut.
 const DRAIN: u64 = 2 * v1::MAX_BODY as u64;
 
+/// How long a client may take to be seen to have gone, before another is refused.
+const DEPARTURE: Duration = Duration::from_secs(2);
+
 /// Answers the requests of one session.
 pub(super) struct Handler {
     store: Arc<Store>,
+    holder: Holder,
     stall: Duration,
     /// Held by every request but `close`, which so waits for the others.
     gate: Arc<RwLock<()>>,
     closing: AtomicBool,
+    /// What failed first on this side.
+    failure: Mutex<Option<Error>>,
     /// Takes how `close` ended.
     closed: mpsc::UnboundedSender<Result<()>>,
     bodies: Semaphore,
@@ -58,9 +65,11 @@ impl Handler {
     ) -> Self {
         Self {
             store,
+            holder: Holder::default(),
             stall,
             gate: Arc::default(),
             closing: AtomicBool::new(false),
+            failure: Mutex::default(),
             closed,
             bodies: Semaphore::new(BODIES),
             hashes: Semaphore::new(HASHES),
@@ -71,11 +80,14 @@ impl Handler {
     pub(super) async fn answer(
         self: Arc<Self>,
         request: HttpRequest<Incoming>,
+        line: Arc<Line>,
     ) -> Response<Full<Bytes>> {
+        let session = request.headers().get(session::HEADER);
+        let caller = Caller { line, session: session.map(|value| value.as_bytes().to_vec()) };
         let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
         let parsed = Request::parse(request.method().as_str(), &target);
         let answer = match parsed {
-            Ok(parsed) => self.dispatch(parsed, request.into_body()).await,
+            Ok(parsed) => self.dispatch(parsed, request.into_body(), &caller).await,
             Err(refusal) => Err(self.drain(request.into_body(), refusal).await),
         };
         if let Err(refusal) = &answer {
@@ -88,7 +100,12 @@ impl Handler {
         self: Arc<Self>,
         request: Request,
         body: Incoming,
+        caller: &Caller,
     ) -> Result<Answer, Refusal> {
+        let is_of_session = !matches!(request, Request::Open { .. } | Request::GetRecordedMetadata);
+        if is_of_session && let Err(error) = self.holder.admit(caller) {
+            return Err(self.drain(body, refuse(&error)).await);
+        }
         let gate = match &request {
             Request::Close { .. } => None,
             _ => match self.enter().await {
@@ -99,8 +116,12 @@ impl Handler {
         match request {
             Request::Close { method, checksum } => self.close(method, checksum).await,
             Request::Open { size, direct_io } => {
-                let existed = self.on_store(gate, move |store| store.open(size, direct_io)).await?;
-                Ok(Answer::Json(v1::encode_existed(existed).into()))
+                let claim = self.claim(caller).await?;
+                let opened = self.on_store(gate, move |store| store.open(size, direct_io)).await;
+                if opened.is_err() {
+                    self.holder.give_back(claim);
+                }
+                Ok(Answer::Json(v1::encode_existed(opened?).into()))
             }
             Request::GetRecordedMetadata => {
                 let metadata = self.on_store(gate, |store| Ok(store.recorded_metadata())).await?;
@@ -118,6 +139,17 @@ impl Handler {
                 self.on_store(gate, punch).await.map(|()| Answer::Empty)
             }
             Request::WriteData(interval) => self.write(gate, interval, body).await,
+        }
+    }
+
+    /// Gives the image to the caller, who may come a moment after another has gone.
+    async fn claim(&self, caller: &Caller) -> Result<Claim, Refusal> {
+        let begun = Instant::now();
+        loop {
+            match self.holder.claim(caller) {
+                Err(_) if begun.elapsed() < DEPARTURE => tokio::time::sleep(POLL).await,
+                claimed => return claimed.map_err(|error| refuse(&error)),
+            }
         }
     }
 
@@ -141,7 +173,28 @@ impl Handler {
             let _gate = gate;
             work(&store)
         };
-        blocking(work).await.map_err(|error| refuse(&error))
+        blocking(work).await.map_err(|error| {
+            let refusal = refuse(&error);
+            if !matches!(error, Error::State(_)) {
+                self.failure().get_or_insert(error);
+            }
+            refusal
+        })
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a session ended, and why, when what failed first is known here.
+    fn because(&self, ended: Error) -> Error {
+        match (ended, self.failure().take()) {
+            (Error::Incomplete { kept, .. } | Error::GivenUp { kept }, Some(first)) => {
+                Error::Failed { kept, source: Box::new(first) }
+            }
+            (Error::State(_), Some(first)) => first,
+            (ended, _) => ended,
+        }
     }
 
     async fn write(
@@ -156,7 +209,7 @@ impl Handler {
         };
         // A range without its bytes is how a client says that it gives up.
         if body.size_hint().exact() == Some(0) && !interval.within(opened.size()).is_empty() {
-            opened.fail(interval);
+            opened.give_up();
         }
         let ticket = opened.begin_write(interval);
         let _one = self.bodies.acquire().await;
@@ -243,7 +296,8 @@ impl Handler {
                 let _all = all;
                 store.close(&method, &checksum)
             })
-            .await;
+            .await
+            .map_err(|error| self.because(error));
             let answer = closed.as_ref().map(|()| Answer::Empty).map_err(refuse);
             if self.closed.send(closed).is_err() {
                 tracing::debug!("the server had ended before close was done");

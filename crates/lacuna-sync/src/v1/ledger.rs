@@ -52,6 +52,8 @@ pub(super) struct Ledger {
     limits: Limits,
     /// There were more ranges than are kept: nothing can be said any more.
     overflowed: bool,
+    /// The client said that it could not send all.
+    given_up: bool,
 }
 
 /// How much a ledger keeps.
@@ -93,6 +95,8 @@ pub(super) enum Verdict {
     Missing(Range),
     /// There were too many ranges to keep count.
     Overflowed,
+    /// The client said that not all of it would come.
+    GivenUp,
 }
 
 impl Ledger {
@@ -104,6 +108,7 @@ impl Ledger {
             requests: 0,
             limits,
             overflowed: false,
+            given_up: false,
         }
     }
 
@@ -112,6 +117,7 @@ impl Ledger {
     pub(super) fn restart(&mut self) {
         self.entries.clear();
         self.overflowed = false;
+        self.given_up = false;
         for active in &mut self.active {
             active.spoiled = true;
         }
@@ -123,9 +129,14 @@ impl Ledger {
     }
 
     /// Nothing can be said any more.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn overflow(&mut self) {
         self.entries.clear();
         self.overflowed = true;
+    }
+
+    /// The client will not send all: whatever still comes, the image is not complete.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     /// A request for `range` begins; it `writes` or only reads. Until [`finish`](Self::finish), it
@@ -156,9 +167,9 @@ impl Ledger {
             Outcome::Failed => self.fail(active.range),
             // Nothing was changed, so what came later counts.
             Outcome::Refused => self.refuse(&active),
-            Outcome::Done(_) if active.spoiled => self.fail(active.range),
             // A read that was crossed saw neither the old nor the new.
-            Outcome::Done(_) if active.crossed && !active.writes => {}
+            Outcome::Done(_) if (active.crossed || active.spoiled) && !active.writes => {}
+            Outcome::Done(_) if active.spoiled => self.fail(active.range),
             Outcome::Done(_) if active.crossed => self.enter(active.range, Content::Unknown),
             Outcome::Done(content) => self.enter(active.range, content),
         }
@@ -197,7 +208,7 @@ impl Ledger {
         let age = self.requests as u32;
         self.entries.insert(range.start(), Entry { end: range.end(), content, age });
         if self.entries.len() > self.limits.ranges {
-            self.give_up();
+            self.overflow();
         }
     }
 
@@ -239,6 +250,9 @@ impl Ledger {
 
     /// How the image stands, once nothing is under way.
     pub(super) fn verdict(&self) -> Verdict {
+        if self.given_up {
+            return Verdict::GivenUp;
+        }
         if self.overflowed {
             return Verdict::Overflowed;
         }

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use lacuna::checksum_file::{self, CRC64, ChecksumFile};
 use lacuna::digest::{Crc64, Hasher, hash_range};
 use lacuna::layout::{Layout, LayoutOptions};
-use lacuna::{BLOCK, BufPool, Cancel, Image, IoMode, Kind, Progress, Range, Target, TargetOptions};
+use lacuna::{BLOCK, BufPool, Cancel, IoMode, Kind, Progress, Range, Stamp, Target, TargetOptions};
 use lacuna_wire::v1::Interval;
 
 use super::holes;
@@ -104,10 +104,9 @@ impl Opened {
         Range::new(within.begin(), within.end()).unwrap_or(Range::to(0))
     }
 
-    /// The client says that it could not send `interval`.
-    pub(super) fn fail(&self, interval: Interval) {
-        let range = self.within(interval);
-        self.ledger().fail(range);
+    /// The client says that it could not send all.
+    pub(super) fn give_up(&self) {
+        self.ledger().give_up();
     }
 
     /// A request that writes `interval` begins.
@@ -123,7 +122,7 @@ impl Opened {
         if ledger.is_long() {
             let forgotten = ledger.combine();
             if let Err(error) = holes::mend(&self.target, &forgotten) {
-                ledger.give_up();
+                ledger.overflow();
                 return Err(error.into());
             }
         }
@@ -142,6 +141,8 @@ impl Opened {
         if range.is_empty() || self.has(range, Kind::Hole)? {
             return Ok(None);
         }
+        // What cannot be read may not be what was written.
+        ticket.outcome = Outcome::Failed;
         let (mut sha512, mut crc64) = (Hasher::sha512(), Crc64::default());
         let mut buf = self.shared.pieces.take();
         for piece in range.pieces(PIECE as u64) {
@@ -199,6 +200,26 @@ impl Opened {
 
     /// See [`Store::close`](super::store::Store::close).
     pub(super) fn finish(self, method: &str, checksum: &str, zone: &TimeZone) -> Result<()> {
+        let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
+        let committed = self.check(announced).and_then(|complete| match complete {
+            true => self.commit().map(Some),
+            false => Ok(None),
+        });
+        let stamp = committed.map(Option::flatten).map_err(|error| match error {
+            Error::Image(source) => Error::Uncommitted { kept: self.keep(), source },
+            error => error,
+        })?;
+        match (announced, stamp) {
+            (Some(checksum), Some(stamp)) if !self.target.image().is_device() => {
+                self.record(checksum, &stamp, zone)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the image is complete, and what was announced. False when nothing was asked of it and
+    /// it is as it was.
+    fn check(&self, announced: Option<&str>) -> Result<bool> {
         let (verdict, unused) = {
             let ledger = self.ledger();
             (ledger.verdict(), ledger.is_unused())
@@ -207,7 +228,8 @@ impl Opened {
         let crc = match verdict {
             Verdict::Complete(crc) => crc,
             // The client opened the image and asked nothing of it.
-            _ if unused && checksum.is_empty() && self.is_as_it_was() => return Ok(()),
+            _ if unused && announced.is_none() && self.is_as_it_was() => return Ok(false),
+            Verdict::GivenUp => return Err(Error::GivenUp { kept: self.keep() }),
             Verdict::Missing(range) => return incomplete(format!("bytes {range}")),
             Verdict::Overflowed => {
                 return incomplete("too many scattered ranges to account for".to_owned());
@@ -215,23 +237,27 @@ impl Opened {
         };
         let holes: Vec<_> = self.ledger().holes().collect();
         holes::mend(&self.target, &holes)?;
-        let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
-        if let Some(announced) = announced {
-            let found = match crc {
-                Some(crc) => crc,
-                None => self.crc_on_disk()?,
-            }
-            .to_string();
-            if found != announced {
+        let Some(announced) = announced else { return Ok(true) };
+        let found = match crc {
+            Some(crc) => crc,
+            None => self.crc_on_disk()?,
+        };
+        match found.to_string() {
+            found if found == announced => Ok(true),
+            found => {
                 let announced = announced.to_owned();
-                return Err(Error::Mismatch { found, announced, kept: self.keep() });
+                Err(Error::Mismatch { found, announced, kept: self.keep() })
             }
         }
-        let (path, image) = (self.target.path().to_owned(), self.target.commit()?);
-        match announced {
-            Some(checksum) if !image.is_device() => record(&path, &image, checksum, zone),
-            _ => Ok(()),
-        }
+    }
+
+    /// Returns the stamp that the image had right then; `None` when somebody else wrote meanwhile.
+    fn commit(&self) -> Result<Option<Stamp>> {
+        let image = self.target.image();
+        let before = image.stamp()?;
+        self.target.commit()?;
+        let stamp = image.stamp()?;
+        Ok(Some(stamp).filter(|now| (now.mtime, now.size) == (before.mtime, before.size)))
     }
 
     fn is_as_it_was(&self) -> bool {
@@ -246,23 +272,25 @@ impl Opened {
         let [Hasher::Crc64(crc)] = hashers else { return Ok(Crc64::default()) };
         Ok(crc)
     }
-}
 
-/// Writes the `.checksum` of an image that is durable.
-fn record(path: &Path, image: &Image, checksum: &str, zone: &TimeZone) -> Result<()> {
-    // A write that comes after this has another change time.
-    let stamp = image.settled_stamp()?;
-    let Some(change_time) = checksum_file::change_time(&stamp, zone) else {
-        return Ok(());
-    };
-    let file = ChecksumFile {
-        method: CRC64.to_owned(),
-        checksum: checksum.to_owned(),
-        change_time,
-        last_hashed_at: String::new(),
-        silently_corrupted: false,
-    };
-    Ok(file.write(path)?)
+    /// Writes the `.checksum` of an image that is durable, if it is still what it was at `stamp` once
+    /// a later change would show.
+    fn record(&self, checksum: &str, stamp: &Stamp, zone: &TimeZone) -> Result<()> {
+        let (path, image) = (self.target.path(), self.target.image());
+        let is_same = image.settled_stamp().is_ok_and(|settled| settled == *stamp);
+        let Some(change_time) = checksum_file::change_time(stamp, zone).filter(|_| is_same) else {
+            tracing::info!(path = %path.display(), "no checksum recorded");
+            return Ok(());
+        };
+        let file = ChecksumFile {
+            method: CRC64.to_owned(),
+            checksum: checksum.to_owned(),
+            change_time,
+            last_hashed_at: String::new(),
+            silently_corrupted: false,
+        };
+        Ok(file.write(path)?)
+    }
 }
 
 impl Ticket {

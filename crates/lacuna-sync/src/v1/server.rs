@@ -15,6 +15,7 @@ use lacuna::{Cancel, Counter, Progress};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::handler::Handler;
+use super::session::Line;
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::runtime;
@@ -96,9 +97,11 @@ pub fn serve(
             return Err(Error::Idle { after: options.idle, kept: store.abandon() });
         }
         Ended::Cancelled => {
-            tracing::warn!("{}", store.abandon());
-            return Err(lacuna::Error::Cancelled.into());
+            return Err(Error::Cancelled { kept: store.abandon() });
         }
+    }
+    if !path.exists() {
+        return Err(Error::NothingReceived);
     }
     progress.done_bytes.set(progress.total_bytes.get());
     Ok(ServeStats {
@@ -136,13 +139,13 @@ async fn run(
             reason = stop(&activity, options.idle, cancel) => break reason,
         };
         let Some((place, stream)) = accepted else { continue };
-        let (handler, activity, place) = (handler.clone(), activity.clone(), Arc::new(place));
+        let (handler, activity, line) = (handler.clone(), activity.clone(), Line::new(place));
         let service = service_fn(move |request| {
-            let (handler, held) = (handler.clone(), (activity.begin(), place.clone()));
+            let (handler, busy, line) = (handler.clone(), activity.begin(), line.clone());
             // A task of its own begins at once and goes on when the client hangs up.
             tokio::spawn(async move {
-                let answer = handler.answer(request).await;
-                drop(held);
+                let answer = handler.answer(request, line).await;
+                drop(busy);
                 answer
             })
         });

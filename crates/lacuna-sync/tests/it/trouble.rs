@@ -3,6 +3,7 @@
 mod connecting;
 mod disks;
 mod gone;
+mod others;
 mod retries;
 mod strangers;
 mod time_outs;

@@ -8,7 +8,7 @@ use super::CopyOptions;
 use crate::beside::directory_of;
 use crate::checksum_file;
 use crate::error::{Error, Result};
-use crate::extent::{Kind, KindBytes};
+use crate::extent::{Kind, KindBytes, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin};
 use crate::open::ImageOptions;
@@ -56,7 +56,7 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
     if target.exists() {
         let target = Image::open(target, &ImageOptions::default())?;
         target.refuse_smaller(source.image().size())?;
-        let (origin, pairs) = compared(source.image(), &target)?;
+        let (origin, pairs) = compared(source.image(), &target, Range::to(source.image().size()))?;
         for pair in pairs {
             let pair = pair?;
             plan.count(pair.left, held_as(pair.left, origin), pair.right, pair.range.len());

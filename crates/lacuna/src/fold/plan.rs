@@ -86,8 +86,8 @@ impl FoldPlan {
         let layout = rounded(Layout::new(child, &options)?, unit);
         for pair in pairs(layout, rounded(shared(parent)?, unit)) {
             let pair = pair?;
-            let copied = pair.left == Kind::Data
-                && !(clones && pair.range.len() >= reflink::SHORTEST);
+            let copied =
+                pair.left == Kind::Data && !(clones && pair.range.len() >= reflink::SHORTEST);
             if copied && pair.right == Kind::Data {
                 self.needed_bytes += pair.range.len();
             }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,7 @@ use crate::settle::compared;
 use crate::source::Source;
 use crate::target::Target;
 
-const WORDS: &str =
-    "A lacuna fold was writing the image beside this file and has not finished. The chain is whole.\n\
+const WORDS: &str = "A lacuna fold was writing the image beside this file and has not finished. The chain is whole.\n\
     Repeat the fold: it completes the image.\n";
 
 /// The form of the record; another one is not understood.

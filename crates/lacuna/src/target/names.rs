@@ -34,6 +34,9 @@ pub(super) fn refuse_foreign(data: &Path) -> Result<()> {
 }
 
 pub(super) fn check_name(path: &Path) -> Result<()> {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Error::NotAnImage { path: path.to_owned(), what: "named as a directory" });
+    }
     match path.file_name() {
         Some(name) if name.len() <= NAME_LIMIT => Ok(()),
         Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),

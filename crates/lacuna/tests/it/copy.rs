@@ -8,7 +8,7 @@ mod refused;
 
 use std::path::{Path, PathBuf};
 
-use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::copy::{CopyOptions, CopyStats, Stopped, copy};
 use lacuna::{Cancel, Progress, checksum_file};
 
 use crate::patiently;
@@ -27,9 +27,14 @@ fn copied(source: &Path, target: &Path, options: &CopyOptions) -> CopyStats {
 }
 
 #[track_caller]
-fn refused(source: &Path, target: &Path) -> lacuna::Error {
+fn stopped(source: &Path, target: &Path) -> Stopped {
     let options = CopyOptions::default();
-    copy(source, target, &options, &Progress::default(), &Cancel::default()).unwrap_err().cause
+    copy(source, target, &options, &Progress::default(), &Cancel::default()).unwrap_err()
+}
+
+#[track_caller]
+fn refused(source: &Path, target: &Path) -> lacuna::Error {
+    stopped(source, target).cause
 }
 
 /// The mark beside a target that is being written in place.

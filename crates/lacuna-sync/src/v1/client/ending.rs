@@ -32,7 +32,7 @@ impl Session {
         control.set_peer(peer);
         let close = Request::Close { method, checksum };
         match is_open {
-            true => control.ask_last(&close).await,
+            true => control.ask_here(&close).await,
             false => control.ask(&close, Bytes::new()).await.map(drop),
         }
     }

@@ -66,7 +66,8 @@ fn a_body_ends_where_the_image_does_and_nowhere_else() {
     let mut http = server.dial();
     let bytes = &disk().bytes()[..5000];
     assert_eq!(http.open(5000, false).text(), "false");
-    for (begin, end, length) in misfits(5000) {
+    // Nothing at all would be the word for giving up.
+    for (begin, end, length) in misfits(5000).into_iter().filter(|misfit| misfit.2 > 0) {
         assert_eq!(http.write(begin, end, &vec![7; length]).status, 400, "{begin}..{end}");
     }
     assert_eq!(data_of(&target).metadata().unwrap().len(), 5000);

@@ -228,8 +228,10 @@ fn an_open_that_was_refused_is_no_success() {
     let server = Server::of(&target);
     let mut http = server.dial();
     assert_eq!(http.open(SIZE, true).status, 500);
-    assert_eq!(http.close("").status, 409);
-    server.failed();
+    let answer = http.close("");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("in use by another process"), "{}", answer.text());
+    assert!(matches!(server.failed(), lacuna_sync::Error::Image(lacuna::Error::Busy { .. })));
     drop(held);
     assert!(bytes_of(&target) == old_disk().bytes());
 }

@@ -130,7 +130,7 @@ fn a_server_of_ours_does_not_take_the_image_of_a_source_that_changed_for_complet
         });
         let failed = sync(&source, &relay.address, &options()).unwrap_err();
         assert!(is_change(&failed), "{failed:?}");
-        assert!(matches!(server.failed(), Error::Incomplete { .. }));
+        assert!(matches!(server.failed(), Error::GivenUp { .. }));
         assert!(!checksum_of(&target).exists());
         let left = Beside { data: !existing, unfinished: existing, others: vec![] };
         assert_eq!(Beside::of(&target), left);

@@ -63,7 +63,7 @@ fn a_sync_that_is_cancelled_in_the_middle_says_so_and_leaves_the_target_unfinish
         });
         let begun = Instant::now();
         assert_cancelled(sync(&source, &relay.address, &options(), &cancel), begun);
-        assert!(matches!(server.failed(), Error::Incomplete { .. }));
+        assert!(matches!(server.failed(), Error::GivenUp { .. }));
         let left = Beside { data: !existing, unfinished: existing, others: vec![] };
         assert_eq!(Beside::of(&target), left);
         assert_next_session_completes(&target);

@@ -79,7 +79,7 @@ fn a_connection_that_is_cut_fails_the_session_on_both_sides() {
         let error = sync(&source, &relay.address, &one_by_one()).unwrap_err();
         assert!(matches!(error, Error::Transport { .. }), "{error:?}");
         let error = server.failed();
-        assert!(matches!(error, Error::Incomplete { .. }), "{error:?}");
+        assert!(matches!(error, Error::GivenUp { .. }), "{error:?}");
         assert_eq!(Beside::of(&target), left(existing));
         assert_next_session_completes(&source, &target);
     }

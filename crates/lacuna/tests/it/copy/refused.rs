@@ -226,3 +226,73 @@ fn a_device_that_is_not_there_is_not_made_up_as_a_file() {
     assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotFound), "{error:?}");
     assert!(!target.exists());
 }
+
+#[test]
+fn a_name_that_ends_in_a_slash_is_no_name_for_an_image() {
+    let Some((mount, source)) = source() else { return };
+    for name in ["new/", "new//"] {
+        let target = mount.path().join(name);
+        let error = refused(&source, &target);
+        assert!(matches!(error, Error::NotAnImage { .. }), "{error:?}");
+        assert!(error.remedy().unwrap().contains("inside it"));
+        assert!(matches!(lacuna::Target::check(&target), Err(Error::NotAnImage { .. })));
+    }
+    assert!(!names(mount.path()).iter().any(|name| name.starts_with('.')));
+}
+
+/// No mark fits beside it, so nobody can have made one.
+#[test]
+fn a_source_may_have_the_longest_of_names() {
+    let Some((mount, source)) = source() else { return };
+    let long = mount.path().join("a".repeat(255));
+    std::fs::rename(&source, &long).unwrap();
+    copied(&long, &mount.path().join("target"), &CopyOptions::default());
+}
+
+#[test]
+fn the_mark_of_an_image_that_is_gone_does_not_stay_beside_a_new_one() {
+    let Some((mount, source)) = source() else { return };
+    let (target, other) = (mount.path().join("target"), mount.path().join("other"));
+    std::fs::write(mark_of(&target), "").unwrap();
+    copied(&source, &target, &CopyOptions::default());
+    assert!(!mark_of(&target).exists());
+    copied(&target, &other, &CopyOptions::default());
+}
+
+/// The checksum cannot go, so the image is not touched, nor marked.
+#[test]
+fn a_target_that_could_not_be_prepared_is_not_marked() {
+    let Some((mount, source)) = source() else { return };
+    let target = mount.path().join("target");
+    Pattern::whole(vec![Block::Data(5); 4]).write(&target);
+    std::fs::create_dir(lacuna::checksum_file::path_of(&target)).unwrap();
+    let stopped = super::stopped(&source, &target);
+    assert_eq!(stopped.kept, lacuna::copy::Kept::Nothing);
+    assert!(!mark_of(&target).exists());
+    assert_eq!(Content::of(&target).bytes, Pattern::whole(vec![Block::Data(5); 4]).bytes());
+}
+
+/// The disk fills up; there is no room even for the record of what has arrived.
+#[test]
+fn a_copy_that_filled_the_disk_goes_on_once_there_is_room() {
+    for fs in [Fs::Ext4, Fs::Tmpfs] {
+        let Some(from) = Mount::new(Fs::Ext4) else { return };
+        let options = lacuna_testing::mount::MountOptions { size_mib: 40, ..Default::default() };
+        let Some(mount) = Mount::with(fs, &options) else { continue };
+        let (source, target) = (from.path().join("source"), mount.path().join("target"));
+        Pattern::whole((0..6144).map(|block| Block::Data(1 + (block % 250) as u8)).collect())
+            .write(&source);
+        let ballast = mount.path().join("ballast");
+        std::fs::write(&ballast, vec![1; 24 << 20]).unwrap();
+        let stopped = super::stopped(&source, &target);
+        assert_eq!(stopped.cause.io_kind(), Some(std::io::ErrorKind::StorageFull), "{fs}");
+        let lacuna::copy::Kept::Part { done_bytes, .. } = stopped.kept else {
+            panic!("{fs}: {:?}", stopped.kept)
+        };
+        assert!(done_bytes > 0, "{fs}: {:?}", stopped.cause);
+        std::fs::remove_file(&ballast).unwrap();
+        let stats = copied(&source, &target, &CopyOptions::default());
+        assert_eq!(stats.resumed_bytes, done_bytes, "{fs}");
+        Content::of(&target).assert_is(&Content::of(&source), fs);
+    }
+}
