@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
 # Shows lacuna at work: makes a sparse image, syncs it to a server on loopback, changes a part of it,
-# syncs again, and compares. Needs a Rust toolchain and 300 MiB in $TMPDIR; leaves nothing behind.
+# syncs again, and compares. Needs a Rust toolchain and 300 MiB in $TMPDIR; leaves nothing behind but
+# what cargo builds, in target/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if ! type -P cargo >/dev/null; then
+    echo "scripts/demo.sh: cargo is not installed or not in PATH: see https://rustup.rs" >&2
+    exit 1
+fi
 
 cargo build --release --locked --quiet -p lacuna-cli
 lacuna=${CARGO_TARGET_DIR:-target}/release/lacuna
@@ -15,7 +21,7 @@ cleanup() {
 trap cleanup EXIT
 
 say() { printf '\n== %s\n' "$*"; }
-run() { printf '$ %s\n' "$(printf '%s ' "$@" | sed "s#$lacuna#lacuna#g; s#$work/##g")"; "$@" | sed "s#$work/##g"; }
+run() { printf '$ %s\n' "$*" | sed "s#$lacuna#lacuna#g; s#$work/##g"; "$@" | sed "s#$work/##g"; }
 
 # Starts a server for $1 and puts its address into $address.
 receive() {

@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 
-/// Map, move and compare sparse disk images.
+/// Map and sync sparse disk images.
 ///
-/// Holes stay holes, unwritten space stays unwritten, and what a command reports as done survives a
-/// power cut. Exit status: 0 done, 1 failed, 2 wrong usage.
+/// Holes stay holes, unwritten space stays unwritten where the target can hold it, and what a command
+/// reports as done survives a power cut. Exit status: 0 done, 1 failed, 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "lacuna", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -16,6 +17,19 @@ pub(crate) struct Args {
     pub(crate) output: OutputArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Reads a command line, whose first word is the name of the command.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+    let args = Args::try_parse_from(words)?;
+    // clap looks for conflicts on each side of the subcommand by itself.
+    match args.output.quiet && args.output.verbose > 0 {
+        true => Err(Args::command().error(
+            ErrorKind::ArgumentConflict,
+            "the argument '--quiet' cannot be used with '--verbose...'",
+        )),
+        false => Ok(args),
+    }
 }
 
 /// What to say, and how.
@@ -61,10 +75,13 @@ const TO_SERVER: &str = "When DST is a server";
 ///
 /// DST is a path on this machine, or ssync://HOST[:PORT] for a server that speaks Longhorn's ssync
 /// protocol: `lacuna serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no
-/// encryption and no password. Over it, unwritten space arrives as data that is zero.
+/// encryption and no password. Over it, unwritten space arrives as data that is zero, and of ranges of
+/// up to 1 MiB those that differ are sent whole.
 ///
-/// Only what differs is written. A new target appears under its name when it is complete and durable;
-/// an interrupted sync goes on where it stopped when the same command is run again.
+/// On this machine only what differs is written. A new target appears under its name when it is
+/// complete and durable, here and behind `lacuna serve`; Longhorn's daemon writes in place. A sync to
+/// a path that was interrupted goes on where it stopped when the same command is run again. To a
+/// server, start that again first: then the same command compares and goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lacuna sync disk.img backup/disk.img\n  \
@@ -77,10 +94,11 @@ pub(crate) struct SyncArgs {
     /// What is to become equal: a file, a block device, or ssync://HOST[:PORT]
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
-    /// Only tell what would be done, from the layouts; write and send nothing
+    /// Only tell what would be done, from the layouts; write and send nothing. A server is not asked:
+    /// it is taken to have nothing yet
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Use direct I/O, or fail
+    /// Use direct I/O, or fail; to a server, the size of SRC must be a multiple of 4096
     #[arg(long, conflicts_with = "buffered")]
     pub(crate) direct: bool,
     /// Use the page cache
@@ -90,7 +108,7 @@ pub(crate) struct SyncArgs {
     /// [default: 2 on this machine, 32 to a server]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: Option<u16>,
-    /// Do not go on where an interrupted sync stopped: begin again
+    /// Trust nothing of what an interrupted sync left: compare all of it
     #[arg(long, help_heading = TO_PATH)]
     pub(crate) no_resume: bool,
     /// Permission bits of a new target, in octal [default: those of SRC, less the umask]
@@ -123,8 +141,13 @@ pub(crate) struct ServeArgs {
     /// Listen beyond this machine, though nothing protects the connection
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Exit when no request came for so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    /// Exit when no request came for so many seconds, at least 1
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(crate) idle_timeout: u32,
 }
 
@@ -157,7 +180,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Args::command().debug_assert();
     }
 

@@ -1,11 +1,12 @@
 //! From an error to what a person reads and a shell sees.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use lacuna::copy::{Kept, Stopped};
+use lacuna::copy::Stopped;
 
-use crate::output::Output;
-use crate::units;
+use crate::hint::Words;
+use crate::output::{self, Output, Unwritten};
 
 /// A mistake on the command line that only shows when it is carried out.
 #[derive(Debug)]
@@ -19,50 +20,80 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// An operation that a signal stopped; the error that ended it lies under this.
+#[derive(Debug)]
+pub(crate) struct Interrupted {
+    /// As a noun: `sync of a.img to b.img`.
+    pub(crate) operation: String,
+    pub(crate) remedy: &'static str,
+    /// Where what had arrived is.
+    pub(crate) kept: Option<String>,
+}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} was stopped by a signal", self.operation)?;
+        self.kept.iter().try_for_each(|kept| write!(f, "; {kept}"))
+    }
+}
+
+/// Names `operation` before an error that says no more than that somebody asked to stop.
+pub(crate) fn unless_stopped(
+    error: anyhow::Error,
+    operation: String,
+    remedy: &'static str,
+) -> anyhow::Error {
+    let local = error.downcast_ref::<lacuna::Error>();
+    let local = local.or(error.downcast_ref::<Stopped>().map(|stopped| &stopped.cause));
+    let session = error.downcast_ref::<lacuna_sync::Error>();
+    let is_cancelled = matches!(local, Some(lacuna::Error::Cancelled))
+        || session.is_some_and(lacuna_sync::Error::is_cancelled);
+    let kept = match session {
+        Some(lacuna_sync::Error::Cancelled { kept }) => Some(kept.clone()),
+        _ => None,
+    };
+    if is_cancelled { error.context(Interrupted { operation, remedy, kept }) } else { error }
+}
+
+/// Names `image` where an error speaks of its size alone.
+pub(crate) fn of_session(error: lacuna_sync::Error, image: &Path) -> anyhow::Error {
+    match error {
+        lacuna_sync::Error::UnalignedSize(_) => {
+            anyhow::Error::from(error).context(image.display().to_string())
+        }
+        error => error.into(),
+    }
+}
+
 /// Reports an error, if there is one: 0 done, 1 failed, 2 wrong usage.
-pub(crate) fn exit_code(command: &str, output: &Output, result: anyhow::Result<()>) -> ExitCode {
+pub(crate) fn exit_code(words: &Words, output: &Output, result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    if is_broken_pipe(&error) {
+    if error.downcast_ref::<Unwritten>().is_some_and(Unwritten::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    let line = lacuna::describe(error.as_ref());
-    let remedy = remedy(&error);
-    output.failed(command, &line, remedy.as_deref());
+    let line = match error.downcast_ref::<Interrupted>() {
+        Some(interrupted) => interrupted.to_string(),
+        None => lacuna::describe(error.as_ref()),
+    };
+    output.failed(words.command, &line, words.remedy(&error).as_deref());
     ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { 1 })
 }
 
-/// Whoever read our output has gone, which is their right.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<std::io::Error>();
-    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// What to do about it, and what it left.
-fn remedy(error: &anyhow::Error) -> Option<String> {
-    if let Some(stopped) = error.downcast_ref::<Stopped>() {
-        let parts = stopped.cause.remedy().into_iter().chain(kept(&stopped.kept));
-        return Some(parts.collect::<Vec<_>>().join("; "));
+/// Ends a command whose line was no good, or which was asked for help.
+pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody wants to read it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    let local = error.downcast_ref::<lacuna::Error>().and_then(lacuna::Error::remedy);
-    local
-        .or_else(|| error.downcast_ref::<lacuna_sync::Error>().and_then(lacuna_sync::Error::remedy))
-}
-
-fn kept(kept: &Kept) -> Option<String> {
-    Some(match kept {
-        Kept::Nothing | Kept::Part { done_bytes: 0, .. } => return None,
-        Kept::Part { path, done_bytes } => format!(
-            "the first {} are kept in {}, and the same command goes on behind them",
-            units::bytes(*done_bytes),
-            path.display()
-        ),
-        Kept::HalfWritten(path) => format!(
-            "{} is half old and half new, and marked unfinished: the same command completes it",
-            path.display()
-        ),
-        Kept::HalfWrittenDevice(path) => format!(
-            "{} is half old and half new: do not use it before the same command has completed it",
-            path.display()
-        ),
-    })
+    let text = error.render().to_string();
+    output::say(text.trim_end().lines());
+    if json {
+        let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let what = one_line(what.strip_prefix("error: ").unwrap_or(what));
+        let rest = one_line(rest);
+        output::print_failure(&what, Some(&rest).filter(|rest| !rest.is_empty()).map(|r| &**r));
+    }
+    ExitCode::from(2)
 }

@@ -1,6 +1,6 @@
 //! `lacuna map`: show the layout of an image.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 
 use lacuna::{
     Extent, Image, ImageOptions, IoMode, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin,
@@ -8,7 +8,7 @@ use lacuna::{
 use serde::Serialize;
 
 use crate::args::MapArgs;
-use crate::output::Output;
+use crate::output::{Output, Unwritten, is_capable, printable};
 use crate::strip::Strip;
 use crate::units;
 
@@ -56,25 +56,35 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
         true => Box::new(io::sink()),
         false => Box::new(BufWriter::new(io::stdout().lock())),
     };
-    match (output.json, args.extents) {
-        (true, true) => json_with_extents(&mut layout, &mut totals, &mut out)?,
-        (false, true) => list(&mut layout, &mut totals, &mut out)?,
-        (json, false) => {
-            let mut strip = Strip::new(image.size(), width());
-            for extent in layout {
-                let extent = extent?;
-                totals.count(&extent);
-                strip.add(&extent);
-            }
-            if json {
-                serde_json::to_writer(&mut out, &totals).map_err(io::Error::from)?;
-                writeln!(out)?;
-            } else {
-                totals.print(&strip, &mut out)?;
-            }
-        }
+    let strip = Strip::new(image.size(), width());
+    let shown = match (output.json, args.extents) {
+        (true, true) => json_with_extents(&mut layout, &mut totals, &mut out),
+        (false, true) => list(&mut layout, &mut totals, &mut out),
+        (json, false) => picture(&mut layout, &mut totals, strip, json, &mut out),
+    };
+    // What is no error of the image is one of the output.
+    shown.and_then(|()| Ok(out.flush()?)).map_err(|error| match error.downcast::<io::Error>() {
+        Ok(error) => Unwritten::from(error).into(),
+        Err(error) => error,
+    })
+}
+
+fn picture(
+    layout: &mut Layout<'_>,
+    totals: &mut Totals,
+    mut strip: Strip,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    for extent in layout {
+        let extent = extent?;
+        totals.count(&extent);
+        strip.add(&extent);
     }
-    Ok(out.flush()?)
+    match json {
+        true => Ok(writeln!(out, "{}", serde_json::to_string(totals)?)?),
+        false => Ok(totals.print(&strip, out)?),
+    }
 }
 
 /// One object with the extents first: there may be more of them than fit in memory, and the totals
@@ -118,13 +128,9 @@ fn list(layout: &mut Layout<'_>, totals: &mut Totals, out: &mut impl Write) -> a
 
 impl Totals {
     fn print(&self, strip: &Strip, out: &mut impl Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{}: {} ({} bytes)",
-            self.image,
-            units::bytes(self.size_bytes),
-            self.size_bytes
-        )?;
+        let (size, noun) = (self.size_bytes, if self.size_bytes == 1 { "byte" } else { "bytes" });
+        let image = printable(&self.image);
+        writeln!(out, "{image}: {} ({size} {noun})", units::bytes(size))?;
         for (kind, bytes, extents) in [
             (Kind::Data, self.kinds.data_bytes, self.data_extents),
             (Kind::Zero, self.kinds.zero_bytes, self.zero_extents),
@@ -142,16 +148,11 @@ impl Totals {
             }
             LayoutOrigin::Device => writeln!(out, "  a block device: everything is data")?,
         }
-        if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) {
-            writeln!(out, "{}", strip.coloured())?;
-            writeln!(
-                out,
-                "\x1b[32m█\x1b[0m data  \x1b[32m▒\x1b[0m some data  \x1b[33m█\x1b[0m zero  \x1b[90m░\x1b[0m hole"
-            )
-        } else {
-            writeln!(out, "{}", strip.plain())?;
-            writeln!(out, "# data  + some data  0 zero  . hole")
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        for line in strip.lines(is_capable(&io::stdout()) && !no_colour) {
+            writeln!(out, "{line}")?;
         }
+        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Progress of a running operation on standard error.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -11,9 +10,10 @@ use lacuna::Progress;
 use serde::Serialize;
 
 use crate::args::ProgressStyle;
+use crate::output::{is_capable, say};
 use crate::units;
 
-/// Shows nothing for what is over sooner.
+/// Shows nothing for what is over sooner; a program is told of the start and of the end all the same.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Between two lines where there is no terminal.
@@ -28,23 +28,29 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Begins to show `progress` in the given style.
-    pub(crate) fn start(progress: &Arc<Progress>, style: ProgressStyle) -> Self {
+    /// Begins to show `progress` in the given style. As long as nothing moves, `peer` is waited for.
+    pub(crate) fn start(
+        progress: &Arc<Progress>,
+        style: ProgressStyle,
+        peer: Option<&str>,
+    ) -> Self {
         if style == ProgressStyle::None {
             return Self { thread: None };
         }
         let progress = progress.clone();
+        let waiting = peer.map(|peer| format!("waiting for {peer}"));
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
-            let mut face = Face::new(style);
             let begun = Instant::now();
+            let mut face = Face::begin(style, &progress);
             while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                 // A server has nothing to show before somebody comes.
                 if begun.elapsed() >= SHOW_AFTER && progress.total_bytes.get() > 0 {
-                    face.show(&progress, begun.elapsed());
+                    let waiting = waiting.as_deref().filter(|_| is_untouched(&progress));
+                    face.show(&progress, begun.elapsed(), waiting);
                 }
             }
-            face.clear();
+            face.end(&progress, begun.elapsed());
         });
         Self { thread: Some((stop, thread)) }
     }
@@ -58,6 +64,12 @@ impl Drop for Meter {
             let _ = thread.join();
         }
     }
+}
+
+fn is_untouched(progress: &Progress) -> bool {
+    [&progress.read_bytes, &progress.compared_bytes, &progress.sent_bytes]
+        .iter()
+        .all(|counter| counter.get() == 0)
 }
 
 enum Face {
@@ -78,58 +90,69 @@ struct Snapshot {
 }
 
 impl Face {
-    fn new(style: ProgressStyle) -> Self {
+    fn begin(style: ProgressStyle, progress: &Progress) -> Self {
         if style == ProgressStyle::Json {
+            say_json(progress, Duration::ZERO);
             return Self::Json;
         }
-        if !std::io::stderr().is_terminal() {
+        if !is_capable(&std::io::stderr()) {
             return Self::Lines { last: None };
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let template = "{wide_bar} {percent:>3} %  {binary_bytes_per_sec}  {eta} left";
-        if let Ok(style) = BarStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self::Bar(bar)
+        Self::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()))
     }
 
-    fn show(&mut self, progress: &Progress, elapsed: Duration) {
+    fn show(&mut self, progress: &Progress, elapsed: Duration, waiting: Option<&str>) {
         let done = progress.done_bytes.get();
         let total = progress.total_bytes.get().max(done);
         match self {
             Self::Bar(bar) => {
+                let template = match waiting {
+                    Some(_) => "{msg}",
+                    None => "{wide_bar} {percent:>3} %  {binary_bytes_per_sec}  {eta} left",
+                };
+                if let Ok(style) = BarStyle::with_template(template) {
+                    bar.set_style(style);
+                }
+                bar.set_message(waiting.unwrap_or_default().to_owned());
                 bar.set_length(total);
                 bar.set_position(done);
             }
             Self::Lines { last } => {
-                if last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
-                    *last = Some(Instant::now());
-                    let rate = (done as f64 / elapsed.as_secs_f64()) as u64;
-                    let (share, done) = (units::percent(done, total), units::bytes(done));
-                    let (total, rate) = (units::bytes(total), units::bytes(rate));
-                    eprintln!("{share}: {done} of {total}, {rate}/s");
+                if last.is_some_and(|last| last.elapsed() < LINE_EVERY) {
+                    return;
                 }
+                *last = Some(Instant::now());
+                let rate = units::bytes((done as f64 / elapsed.as_secs_f64()) as u64);
+                let share = units::percent(done, total);
+                let (done, total) = (units::bytes(done), units::bytes(total));
+                let line = format!("{share}: {done} of {total}, {rate}/s");
+                say([waiting.unwrap_or(&line)]);
             }
-            Self::Json => {
-                let snapshot = Snapshot {
-                    done_bytes: done,
-                    total_bytes: total,
-                    read_bytes: progress.read_bytes.get(),
-                    compared_bytes: progress.compared_bytes.get(),
-                    sent_bytes: progress.sent_bytes.get(),
-                    written_bytes: progress.written_bytes.get(),
-                    elapsed_seconds: elapsed.as_secs_f64(),
-                };
-                if let Ok(line) = serde_json::to_string(&snapshot) {
-                    eprintln!("{line}");
-                }
-            }
+            Self::Json => say_json(progress, elapsed),
         }
     }
 
-    fn clear(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
+    fn end(&self, progress: &Progress, elapsed: Duration) {
+        match self {
+            Self::Bar(bar) => bar.finish_and_clear(),
+            Self::Lines { .. } => {}
+            Self::Json => say_json(progress, elapsed),
         }
+    }
+}
+
+fn say_json(progress: &Progress, elapsed: Duration) {
+    let done_bytes = progress.done_bytes.get();
+    let snapshot = Snapshot {
+        done_bytes,
+        total_bytes: progress.total_bytes.get().max(done_bytes),
+        read_bytes: progress.read_bytes.get(),
+        compared_bytes: progress.compared_bytes.get(),
+        sent_bytes: progress.sent_bytes.get(),
+        written_bytes: progress.written_bytes.get(),
+        elapsed_seconds: elapsed.as_secs_f64(),
+    };
+    if let Ok(line) = serde_json::to_string(&snapshot) {
+        say([line.as_str()]);
     }
 }

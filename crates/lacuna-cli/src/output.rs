@@ -1,5 +1,7 @@
-//! Where words go: reports to standard output, everything else to standard error.
+//! Where words go: reports to standard output, everything else to standard error. A stream that takes
+//! nothing never ends the process; of standard output it is an error.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -25,8 +27,8 @@ impl Output {
         };
         let logging = tracing_subscriber::fmt()
             .with_max_level(level)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
+            .with_writer(|| Log)
+            .with_ansi(false)
             .with_target(false)
             .without_time();
         // Where there is a logger already, it will do.
@@ -35,37 +37,139 @@ impl Output {
         Self { json: args.json, quiet: args.quiet, progress }
     }
 
-    /// Prints a report: `json` as one object, or what `text` writes. Nothing but JSON when quiet.
+    /// Prints a report: `json` as one object, or `lines`. Nothing but JSON when quiet.
     pub(crate) fn report(
         &self,
         json: &impl Serialize,
-        text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> anyhow::Result<()> {
-        let mut stdout = io::stdout().lock();
-        if self.json {
-            serde_json::to_writer(&mut stdout, json).map_err(io::Error::from)?;
-            writeln!(stdout)?;
-        } else if !self.quiet {
-            text(&mut stdout)?;
-        }
-        Ok(stdout.flush()?)
+        lines: impl FnOnce() -> Vec<String>,
+    ) -> Result<(), Unwritten> {
+        let text = match (self.json, self.quiet) {
+            (true, _) => serde_json::to_string(json).map_err(io::Error::from)? + "\n",
+            (false, true) => return Ok(()),
+            (false, false) => joined(lines().iter().map(String::as_str)),
+        };
+        Ok(print(&text)?)
     }
 
     /// Says something on standard error, unless quiet.
     pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            say([line]);
         }
     }
 
     /// Says that the command failed, and what to do.
     pub(crate) fn failed(&self, command: &str, error: &str, remedy: Option<&str>) {
-        eprintln!("{command}: {error}");
-        if let Some(remedy) = remedy {
-            eprintln!("  what to do: {remedy}");
-        }
+        let first = format!("{command}: {error}");
+        let second = remedy.map(|remedy| format!("  what to do: {remedy}"));
+        say([first.as_str()].into_iter().chain(second.as_deref()));
         if self.json {
-            println!("{}", serde_json::json!({ "error": error, "remedy": remedy }));
+            print_failure(error, remedy);
         }
+    }
+}
+
+/// Prints the object of a command that failed.
+pub(crate) fn print_failure(error: &str, remedy: Option<&str>) {
+    let object = serde_json::json!({ "error": error, "remedy": remedy });
+    // The command has failed already, and says so on standard error.
+    let _ = print(&format!("{object}\n"));
+}
+
+/// Writes `text` to standard output, at once.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes lines for people to standard error, at once: others may be writing there too.
+pub(crate) fn say<'a>(lines: impl IntoIterator<Item = &'a str>) {
+    // There is nowhere left to complain.
+    let _ = io::stderr().write_all(joined(lines).as_bytes());
+}
+
+fn joined<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
+    lines.into_iter().map(|line| printable(line) + "\n").collect()
+}
+
+/// `line` with its control characters escaped: names of files may have any, and a terminal obeys them.
+pub(crate) fn printable(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    for letter in line.chars() {
+        match letter.is_control() && letter != '\t' {
+            true => text.extend(letter.escape_default()),
+            false => text.push(letter),
+        }
+    }
+    text
+}
+
+/// Whether `stream` is a terminal that knows more than lines.
+pub(crate) fn is_capable(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_some_and(|name| name != "dumb")
+}
+
+/// Lines of the log.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        say([String::from_utf8_lossy(bytes).trim_end_matches('\n')]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard output did not take a report.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    source: io::Error,
+    /// What was done all the same.
+    done: Option<String>,
+}
+
+impl Unwritten {
+    /// Says what was done all the same.
+    pub(crate) fn but(self, done: String) -> Self {
+        Self { done: Some(done), ..self }
+    }
+
+    /// Whoever read our output has gone, which is their right.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.source.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(source: io::Error) -> Self {
+        Self { source, done: None }
+    }
+}
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write to standard output: {}", lacuna::system_words(&self.source))?;
+        match &self.done {
+            Some(done) => write!(f, "; {done}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Unwritten {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(printable("a\n\x1b[2Jb\u{9b}.img"), "a\\n\\u{1b}[2Jb\\u{9b}.img");
+        assert_eq!(printable("größe\t\u{fffd}"), "größe\t\u{fffd}");
+        assert_eq!(joined(["a\nb", "c"]), "a\\nb\nc\n");
     }
 }

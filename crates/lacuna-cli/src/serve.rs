@@ -4,20 +4,24 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use lacuna::{Progress, Target};
 use lacuna_sync::v1::{ServeOptions, ServeStats, listen, local_address, serve};
 use serde::Serialize;
 
 use crate::args::ServeArgs;
-use crate::failure::Usage;
+use crate::failure::{Usage, unless_stopped};
 use crate::meter::Meter;
 use crate::output::Output;
-use crate::{sync, units};
+use crate::{signals, units};
+
+/// How a server that was stopped, and its client, go on.
+pub(crate) const BOTH_AGAIN: &str =
+    "start the server again, then the sync: it compares and goes on";
 
 #[derive(Serialize)]
 struct Report {
     image: String,
+    address: String,
     protocol: &'static str,
     written_bytes: u64,
     compared_bytes: u64,
@@ -39,6 +43,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
     }
     Target::check(&args.once)?;
     let listener = listen(&addresses)?;
+    let address = local_address(&listener)?.to_string();
     let options = ServeOptions {
         zone: local_zone(),
         idle: Duration::from_secs(args.idle_timeout.into()),
@@ -48,23 +53,24 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
     let stats = run_server(args, listener, &options, output)?;
     let report = Report {
         image: args.once.display().to_string(),
+        address,
         protocol: "v1",
         written_bytes: stats.written_bytes,
         compared_bytes: stats.compared_bytes,
         wire_bytes: stats.wire_bytes,
         elapsed_seconds: begun.elapsed().as_secs_f64(),
     };
-    output.report(&report, |out| {
-        writeln!(
-            out,
+    let printed = output.report(&report, || {
+        vec![format!(
             "{}: {} written, {} compared, {} on the wire, {}",
             report.image,
             units::bytes(report.written_bytes),
             units::bytes(report.compared_bytes),
             units::bytes(report.wire_bytes),
             units::seconds(report.elapsed_seconds),
-        )
-    })
+        )]
+    });
+    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.image)))?)
 }
 
 fn run_server(
@@ -73,11 +79,16 @@ fn run_server(
     options: &ServeOptions,
     output: &Output,
 ) -> anyhow::Result<ServeStats> {
-    let cancel = sync::cancel_on_signals().context("cannot handle signals")?;
+    let cancel = signals::cancel(output)?;
     let progress = Arc::new(Progress::default());
     output.note(&format!("listening on {}", local_address(&listener)?));
-    let _meter = Meter::start(&progress, output.progress);
-    Ok(serve(&args.once, listener, options, &progress, &cancel)?)
+    let meter = Meter::start(&progress, output.progress, None);
+    let served = serve(&args.once, listener, options, &progress, &cancel);
+    drop(meter);
+    served.map_err(|error| {
+        let operation = format!("receiving {}", args.once.display());
+        unless_stopped(error.into(), operation, BOTH_AGAIN)
+    })
 }
 
 /// The zone of this process, as Go would choose it: what is not known is UTC.

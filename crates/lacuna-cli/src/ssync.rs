@@ -7,16 +7,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use lacuna::{IoMode, Progress, Target};
 use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
 
 use crate::args::{OutputArgs, ProgressStyle};
-use crate::failure;
+use crate::failure::{self, of_session, unless_stopped};
 use crate::go_flags::{self, Flag, Parsed, Stop, Value};
-use crate::output::Output;
-use crate::serve::local_zone;
-use crate::sync::cancel_on_signals;
+use crate::hint::SSYNC;
+use crate::output::{Output, say};
+use crate::serve::{BOTH_AGAIN, local_zone};
+use crate::signals;
+use crate::sync::SERVER_AGAIN;
 
 /// Further tries of a request with `-httpRetry`.
 const RETRIES: u32 = 5;
@@ -40,12 +41,11 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let parsed = match go_flags::parse(&flags(), words) {
         Ok(parsed) => parsed,
         Err(Stop::Help) => {
-            print_usage();
+            say(usage().lines());
             return ExitCode::SUCCESS;
         }
         Err(Stop::Wrong(why)) => {
-            eprintln!("{why}");
-            print_usage();
+            say([why.as_str()].into_iter().chain(usage().lines()));
             return ExitCode::from(2);
         }
     };
@@ -58,13 +58,13 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let result = match parsed.words.first() {
         None => Err(anyhow::anyhow!("file path not provided: ssync [flags] FILE")),
         Some(file) if parsed.bool("daemon") => receive(Path::new(file), &parsed, &output),
-        Some(file) => send(Path::new(file), &parsed),
+        Some(file) => send(Path::new(file), &parsed, &output),
     };
-    failure::exit_code("ssync", &output, result)
+    failure::exit_code(&SSYNC, &output, result)
 }
 
-fn print_usage() {
-    eprint!("{}", go_flags::usage("ssync", &flags()));
+fn usage() -> String {
+    go_flags::usage("ssync", &flags())
 }
 
 fn port(parsed: &Parsed) -> anyhow::Result<u16> {
@@ -75,14 +75,17 @@ fn port(parsed: &Parsed) -> anyhow::Result<u16> {
 fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
     Target::check(file)?;
     let listener = listen_everywhere(port(parsed)?)?;
+    let cancel = signals::cancel(output)?;
     output.note(&format!("listening on {}", v1::local_address(&listener)?));
     output.note(
         "all interfaces, without encryption or password: whoever reaches the port may write the file",
     );
-    let cancel = cancel_on_signals().context("cannot handle signals")?;
     let options = ServeOptions { zone: local_zone(), ..ServeOptions::default() };
-    v1::serve(file, listener, &options, &Arc::new(Progress::default()), &cancel)?;
-    Ok(())
+    let served = v1::serve(file, listener, &options, &Arc::new(Progress::default()), &cancel);
+    served.map(drop).map_err(|error| {
+        let operation = format!("receiving {}", file.display());
+        unless_stopped(error.into(), operation, BOTH_AGAIN)
+    })
 }
 
 /// All addresses of both families, or of IPv4 where there is no other.
@@ -97,7 +100,7 @@ fn listen_everywhere(port: u16) -> anyhow::Result<TcpListener> {
     }
 }
 
-fn send(file: &Path, parsed: &Parsed) -> anyhow::Result<()> {
+fn send(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
     let host = match parsed.text("host") {
         "" => "localhost",
         host => host,
@@ -123,8 +126,12 @@ fn send(file: &Path, parsed: &Parsed) -> anyhow::Result<()> {
         ..SyncOptions::default()
     };
     let address = format!("{host}:{}", port(parsed)?);
-    let cancel = cancel_on_signals().context("cannot handle signals")?;
-    let stats = v1::sync(file, &address, &options, &Arc::new(Progress::default()), &cancel)?;
+    let cancel = signals::cancel(output)?;
+    let synced = v1::sync(file, &address, &options, &Arc::new(Progress::default()), &cancel);
+    let stats = synced.map_err(|error| {
+        let operation = format!("sync of {} to {address}", file.display());
+        unless_stopped(of_session(error, file), operation, SERVER_AGAIN)
+    })?;
     tracing::info!(
         sent_bytes = stats.sent_bytes,
         compared_bytes = stats.compared_bytes,

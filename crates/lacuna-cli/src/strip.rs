@@ -44,39 +44,40 @@ impl Strip {
         }
     }
 
-    /// The strip in characters: `#` data, `+` some data, `0` zero, `.` hole.
-    pub(crate) fn plain(&self) -> String {
-        self.cells.iter().map(plain).collect()
-    }
-
-    /// The strip in coloured blocks for a terminal: the fuller, the more data; green is data, yellow
-    /// zero.
-    pub(crate) fn coloured(&self) -> String {
-        let mut line = String::new();
-        for cell in &self.cells {
-            line.push_str(coloured(cell));
-        }
-        line + "\x1b[0m"
+    /// The strip, and what its marks mean; in colours for a terminal.
+    pub(crate) fn lines(&self, coloured: bool) -> [String; 2] {
+        let shown = |mark: &Mark| match coloured {
+            true => mark.coloured.to_owned(),
+            false => mark.plain.to_string(),
+        };
+        let end = if coloured { PLAIN_AGAIN } else { "" };
+        let strip: String = self.cells.iter().map(|cell| shown(mark(cell))).collect();
+        let legend = [&DATA, &SOME_DATA, &ZERO, &HOLE]
+            .map(|mark| format!("{}{end} {}", shown(mark), mark.meaning));
+        [strip + end, legend.join("  ")]
     }
 }
 
-fn plain(cell: &KindBytes) -> char {
+/// What a cell looks like.
+struct Mark {
+    plain: char,
+    coloured: &'static str,
+    meaning: &'static str,
+}
+
+const DATA: Mark = Mark { plain: '#', coloured: "\x1b[32m█", meaning: "data" };
+const SOME_DATA: Mark = Mark { plain: '+', coloured: "\x1b[32m▒", meaning: "some data" };
+const ZERO: Mark = Mark { plain: '0', coloured: "\x1b[33m█", meaning: "zero" };
+const HOLE: Mark = Mark { plain: '.', coloured: "\x1b[90m░", meaning: "hole" };
+
+const PLAIN_AGAIN: &str = "\x1b[0m";
+
+fn mark(cell: &KindBytes) -> &'static Mark {
     match (cell.data_bytes, cell.zero_bytes, cell.hole_bytes) {
-        (1.., 0, 0) => '#',
-        (1.., _, _) => '+',
-        (0, 1.., _) => '0',
-        _ => '.',
-    }
-}
-
-fn coloured(cell: &KindBytes) -> &'static str {
-    let all = cell.allocated_bytes() + cell.hole_bytes;
-    match (cell.data_bytes, cell.zero_bytes) {
-        (0, 0) => "\x1b[90m░",
-        (0, _) => "\x1b[33m█",
-        (data, _) if data == all => "\x1b[32m█",
-        (data, _) if data >= all / 2 => "\x1b[32m▓",
-        _ => "\x1b[32m▒",
+        (1.., 0, 0) => &DATA,
+        (1.., _, _) => &SOME_DATA,
+        (0, 1.., _) => &ZERO,
+        _ => &HOLE,
     }
 }
 
@@ -93,7 +94,11 @@ mod tests {
             strip.add(&Extent { range: Range::new(at, *end).unwrap(), kind: *kind });
             at = *end;
         }
-        strip.plain()
+        let [marks, legend] = strip.lines(true);
+        for mark in marks.split("\x1b[").filter(|mark| !mark.is_empty() && *mark != "0m") {
+            assert!(legend.contains(mark), "{mark} is not in {legend}");
+        }
+        strip.lines(false)[0].clone()
     }
 
     #[test]

@@ -151,23 +151,38 @@ pub enum Error {
     },
 }
 
+/// In the words of a server that refuses a [mismatch](Error::Mismatch).
+const ANNOUNCED: &str = "the client announced";
+
+const HASH_AGAIN: &str = "hash the source again, or remove its .checksum file, and sync again";
+
 impl Error {
     /// What the person who reads the error can do.
     pub fn remedy(&self) -> Option<String> {
         let text = match self {
             Self::Image(error) | Self::Uncommitted { source: error, .. } => return error.remedy(),
             Self::Failed { source, .. } => return source.remedy(),
-            Self::Connect { .. } => {
-                "check host and port, and the server is running (lacuna serve --once FILE)"
-            }
-            Self::Listen { .. } => "choose another port, or stop what uses this one",
+            Self::Connect { .. } => "check host and port, and that the server is running",
+            Self::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrNotAvailable => "name an address of this machine",
+                io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
+                _ => "choose another port, or stop what uses this one",
+            },
             Self::Transport { .. } => {
-                "check the server is still running, and that it is one; then run the same command again"
+                "check that the server is still running, and that it is one; \
+                 then run the same command again"
             }
             Self::Refused { message, .. } if message.contains("no space left") => {
                 "free some space on the server and run the same command again"
             }
+            Self::Refused { status: 409, message, .. } if message.contains("another client") => {
+                "wait for the other client to end, or use another server"
+            }
             Self::Refused { status: 409, .. } => "start a new server: it serves one sync",
+            Self::Refused { message, .. } if message.contains(ANNOUNCED) => HASH_AGAIN,
+            Self::Refused { .. } => {
+                "mend this on the server, start it again, and run the same command again"
+            }
             Self::Answer { .. } | Self::Stranger { .. } | Self::NotHttp { .. } => {
                 "check host and port"
             }
@@ -176,9 +191,7 @@ impl Error {
             | Self::Idle { .. }
             | Self::NothingReceived
             | Self::Cancelled { .. } => "run the server and the sync again",
-            Self::Mismatch { .. } => {
-                "hash the source again, or remove its .checksum file, and sync again"
-            }
+            Self::Mismatch { .. } => HASH_AGAIN,
             Self::UnalignedSize(_) => "use buffered I/O",
             _ => return None,
         };

@@ -229,7 +229,7 @@ impl Error {
     /// What the person who reads the error can do.
     pub fn remedy(&self) -> Option<String> {
         let text = match self {
-            Self::Io { .. } => return self.io_kind().and_then(io_remedy).map(str::to_owned),
+            Self::Io { source, .. } => return io_remedy(source).map(str::to_owned),
             Self::NotAnImage { what, .. } if what.contains("directory") => {
                 "name the image file inside it"
             }
@@ -303,8 +303,12 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     line
 }
 
-fn io_remedy(kind: io::ErrorKind) -> Option<&'static str> {
-    Some(match kind {
+fn io_remedy(error: &io::Error) -> Option<&'static str> {
+    // Its kind has no stable name.
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP) {
+        return Some("mend or remove the symbolic link");
+    }
+    Some(match error.kind() {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "check the permissions, or run as a user who has them",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -313,6 +317,12 @@ fn io_remedy(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::ReadOnlyFilesystem => "mount the filesystem for writing",
         io::ErrorKind::FileTooLarge => "choose a filesystem that holds files of this size",
         io::ErrorKind::ResourceBusy => "unmount the device, or stop what uses it",
+        io::ErrorKind::NotADirectory => "check the path: a part of it is a file",
+        io::ErrorKind::InvalidFilename => "choose a shorter name",
+        io::ErrorKind::AlreadyExists => {
+            "move the file of this name away and run the same command again"
+        }
+        io::ErrorKind::Unsupported => "choose a filesystem that can do this: ext4, XFS or btrfs",
         _ => return None,
     })
 }

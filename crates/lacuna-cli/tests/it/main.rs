@@ -2,6 +2,8 @@
 
 mod common;
 mod map;
+mod remedies;
 mod serve;
 mod ssync;
+mod streams;
 mod sync;

@@ -19,6 +19,15 @@ fn map_shows_totals_a_strip_and_a_legend() {
 }
 
 #[test]
+fn one_byte_is_one_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("one.img");
+    std::fs::write(&image, "1").unwrap();
+    let (out, _) = expect(&lacuna().arg("map").arg(&image).output().unwrap(), 0);
+    assert!(out.contains(": 1 B (1 byte)\n"), "{out}");
+}
+
+#[test]
 fn extents_are_listed_for_people_and_programs() {
     let Some(mount) = Mount::new(Fs::Xfs) else { return };
     let image = mount.path().join("disk.img");

@@ -64,7 +64,11 @@ fn a_server_stops_on_sigterm() {
     server.signal(Signal::TERM);
     let (status, _, err) = server.wait();
     assert_eq!(status.code(), Some(1));
-    assert!(err.contains("cancelled"), "{err}");
+    assert!(
+        err.contains(&format!("receiving {} was stopped by a signal", file.display())),
+        "{err}"
+    );
+    assert!(err.contains("start the server again"), "{err}");
     assert!(names(directory.path()).is_empty());
 }
 
@@ -120,10 +124,12 @@ fn a_server_reports_what_it_received_as_json() {
     let server = Server::start(
         lacuna().args(["serve", "--json", "--listen", "127.0.0.1:0", "--once"]).arg(&target),
     );
+    let address = server.address.clone();
     expect(&lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap(), 0);
     let (_, out, _) = server.wait();
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["protocol"], "v1");
+    assert_eq!(report["address"], address);
     assert!(report["written_bytes"].as_u64() > Some(0));
     assert!(report["wire_bytes"].as_u64() > report["written_bytes"].as_u64());
 }

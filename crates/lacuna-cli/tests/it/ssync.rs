@@ -31,7 +31,8 @@ fn an_odd_size_needs_buffered_io() {
     let (server, port) = daemon(&target, &["-verbose"]);
     let output = ssync().args(["-port", &port]).arg(&source).output().unwrap();
     let (_, err) = expect(&output, 1);
-    assert!(err.contains(&format!("invalid file size {size} for directIO")), "{err}");
+    let words = format!("{}: invalid file size {size} for directIO", source.display());
+    assert!(err.contains(&words) && err.contains("add -directIO=false"), "{err}");
     let output = ssync().args(["-directIO=false", "-port", &port]).arg(&source).output().unwrap();
     expect(&output, 0);
     assert!(server.wait().0.success());

@@ -104,6 +104,8 @@ fn a_dry_run_writes_nothing_and_asks_nobody() {
         lacuna().args(["sync", "--dry-run"]).arg(&source).arg("ssync://127.0.0.1:1").output();
     let (out, _) = expect(&output.unwrap(), 0);
     assert!(out.contains("nothing done"), "{out}");
+    assert!(out.contains("to a server that has nothing yet (it was not asked)"), "{out}");
+    assert!(!out.contains("compare"), "{out}");
     assert_eq!(names(directory.path()), ["a.img"]);
 }
 
@@ -128,8 +130,8 @@ fn mistakes_on_the_command_line_are_status_2() {
         (vec!["sync", "a.img"], "required"),
         (vec!["sync", "a.img", "host:b.img"], "./host:b.img"),
         (vec!["sync", "ssync://host", "b.img"], "only be the target"),
-        (vec!["sync", "--chmod", "600", "a.img", "ssync://host"], "means nothing"),
-        (vec!["sync", "--retries", "3", "a.img", "b.img"], "means nothing"),
+        (vec!["sync", "--chmod", "600", "a.img", "ssync://host"], "for targets on this machine"),
+        (vec!["sync", "--no-fast", "a.img", "b.img"], "it is for ssync:// targets"),
         (vec!["sync", "a.img", "lacuna://host/b.img"], "not spoken yet"),
         (vec!["sync", "--direct", "--buffered", "a", "b"], "cannot be used with"),
         (vec!["sync", "--chmod", "9", "a", "b"], "octal"),
@@ -279,10 +281,18 @@ fn a_sync_that_is_told_to_stop_keeps_what_it_has_done() {
     let (source, target, output) = interrupted(directory.path(), Signal::TERM);
     let (_, err) = expect(&output, 1);
     assert!(err.contains("are kept in") && err.contains(".b.img.lacuna-data"), "{err}");
+    let words = format!("{} to {} was stopped by a signal", source.display(), target.display());
+    assert!(err.contains(&words) && err.contains("stopping; again to stop at once\n"), "{err}");
     assert!(!target.exists());
+    let mut dry_run = lacuna();
+    dry_run.args(["sync", "--json", "--dry-run"]).args([&source, &target]);
+    let plan = json(&expect(&dry_run.output().unwrap(), 0).0);
+    let resumed_bytes = plan["resumed_bytes"].as_u64().unwrap();
+    assert!(resumed_bytes >= 8 << 20, "{plan}");
+    assert_eq!(plan["read_bytes"].as_u64(), Some((400 << 20) - resumed_bytes));
     let again = lacuna().args(["sync", "--json"]).args([&source, &target]).output().unwrap();
     let report = json(&expect(&again, 0).0);
-    assert!(report["resumed_bytes"].as_u64() >= Some(8 << 20), "{report}");
+    assert_eq!(report["resumed_bytes"], resumed_bytes, "{report}");
     assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
 }
 
@@ -363,7 +373,10 @@ fn an_interrupted_sync_stops_at_once_and_says_how_to_go_on() {
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(output.status.code(), Some(1));
     let err = text(&output.stderr);
-    assert!(err.contains("cancelled") && err.contains("same command again"), "{err}");
+    let words = format!("sync of {} to {url} was stopped by a signal", source.display());
+    assert!(err.contains(&words), "{err}");
+    let remedy = "start the server again, then run the same command: it compares and goes on";
+    assert!(err.contains(remedy), "{err}");
 }
 
 #[test]
@@ -374,6 +387,11 @@ fn a_device_is_synced_and_its_rest_left_alone() {
     let pattern = aligned();
     pattern.write(&source);
     std::fs::write(device.path(), vec![9; 1 << 20]).unwrap();
+    let mut dry_run = lacuna();
+    dry_run.args(["sync", "--dry-run"]).arg(&source).arg(device.path());
+    let (out, _) = expect(&dry_run.output().unwrap(), 0);
+    assert!(out.contains("would leave the last 612 KiB of the target alone"), "{out}");
+    assert!(!out.contains("free"), "{out}");
     let output = lacuna().args(["sync", "--json"]).arg(&source).arg(device.path()).output();
     let report = json(&expect(&output.unwrap(), 0).0);
     assert_eq!(report["rest_bytes"], (1 << 20) - pattern.size);

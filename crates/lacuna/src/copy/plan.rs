@@ -5,13 +5,14 @@ use std::path::Path;
 use rustix::fs::statvfs;
 
 use super::CopyOptions;
-use crate::beside::directory_of;
+use crate::beside::{directory_of, hidden};
 use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{Kind, KindBytes, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin};
 use crate::open::ImageOptions;
+use crate::partial::PartialRecord;
 use crate::settle::{compared, held_as};
 use crate::source::Source;
 use crate::target::Target;
@@ -34,9 +35,14 @@ pub struct CopyPlan {
     pub cleared_bytes: u64,
     /// Space that the target takes more than now.
     pub needed_bytes: u64,
+    /// At the start of the image, to be taken over from an interrupted copy.
+    pub resumed_bytes: u64,
     /// Space that is free for it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
+    /// What a target device has behind the source's size, to be left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest_bytes: Option<u64>,
     /// Whether the target exists, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_exists: Option<bool>,
@@ -52,25 +58,45 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
     let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
     source.refuse_same(target)?;
     source.refuse_same(&checksum_file::path_of(target))?;
-    let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
+    let size_bytes = source.image().size();
+    let mut plan = CopyPlan { size_bytes, ..CopyPlan::default() };
+    plan.target_exists = Some(target.exists());
+    let data = hidden(target, ".lacuna-data");
     if target.exists() {
-        let target = Image::open(target, &ImageOptions::default())?;
-        target.refuse_smaller(source.image().size())?;
-        let (origin, pairs) = compared(source.image(), &target, Range::to(source.image().size()))?;
-        for pair in pairs {
-            let pair = pair?;
-            plan.count(pair.left, held_as(pair.left, origin), pair.right, pair.range.len());
+        let image = Image::open(target, &ImageOptions::default())?;
+        image.refuse_smaller(size_bytes)?;
+        plan.rest_bytes = image.is_device().then(|| image.size() - size_bytes);
+        plan.count_pairs(&source, &image)?;
+    } else if data.exists() {
+        let image = Image::open(&data, &ImageOptions::default())?;
+        if options.resume {
+            plan.resumed_bytes = resumable(&source, &image, target)?;
         }
-        plan.target_exists = Some(true);
+        plan.count_pairs(&source, &image)?;
     } else {
         plan.count_new(&source, LayoutOrigin::Fiemap)?;
-        plan.target_exists = Some(false);
     }
-    let directory = directory_of(target);
+    // Of a device, the filesystem that its node is on says nothing.
+    if plan.rest_bytes.is_none() {
+        plan.free_bytes = Some(free_bytes(directory_of(target))?);
+    }
+    Ok(plan)
+}
+
+/// How much of `source` the part that an interrupted copy left has for certain.
+fn resumable(source: &Source, part: &Image, target: &Path) -> Result<u64> {
+    let stamp = part.stamp()?;
+    let record = PartialRecord::read(target)?;
+    let record = record.filter(|record| {
+        record.is_for(stamp.id, source.stamp()) && stamp.size == source.stamp().size
+    });
+    Ok(record.map_or(0, |record| record.done_bytes))
+}
+
+fn free_bytes(directory: &Path) -> Result<u64> {
     let space = statvfs(directory)
         .map_err(|error| Error::io("stat the filesystem of", directory, error))?;
-    plan.free_bytes = Some(space.f_bavail.saturating_mul(space.f_frsize));
-    Ok(plan)
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 /// What sending `source` to a target that knows `Data` and `Hole` only, and has nothing yet, would
@@ -87,18 +113,29 @@ pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
 }
 
 impl CopyPlan {
-    /// Counts all of `source` for a new target whose layout comes from `origin`.
-    fn count_new(&mut self, source: &Source, origin: LayoutOrigin) -> Result<()> {
-        for extent in Layout::new(source.image(), &LayoutOptions::default())? {
-            let extent = extent?;
-            let wanted = held_as(extent.kind, origin);
-            self.count(extent.kind, wanted, Kind::Hole, extent.range.len());
+    /// Counts what is to be done with content that is there, or with a part of it.
+    fn count_pairs(&mut self, source: &Source, target: &Image) -> Result<()> {
+        let (origin, pairs) = compared(source.image(), target, Range::to(self.size_bytes))?;
+        for pair in pairs {
+            let pair = pair?;
+            self.kinds.add(pair.left, pair.range.len());
+            let bytes = pair.range.split_at(self.resumed_bytes).1.len();
+            self.count(held_as(pair.left, origin), pair.right, bytes);
         }
         Ok(())
     }
 
-    fn count(&mut self, kind: Kind, wanted: Kind, have: Kind, bytes: u64) {
-        self.kinds.add(kind, bytes);
+    /// Counts all of `source` for a new target whose layout comes from `origin`.
+    fn count_new(&mut self, source: &Source, origin: LayoutOrigin) -> Result<()> {
+        for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+            let extent = extent?;
+            self.kinds.add(extent.kind, extent.range.len());
+            self.count(held_as(extent.kind, origin), Kind::Hole, extent.range.len());
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, wanted: Kind, have: Kind, bytes: u64) {
         match (wanted, have) {
             (Kind::Data, have) => {
                 self.read_bytes += bytes;

@@ -1,0 +1,155 @@
+//! What to do about an error, in the words of the command that ran: the libraries know no flags.
+
+use lacuna::copy::{Kept, Stopped};
+use lacuna_sync::Error;
+
+use crate::failure::Interrupted;
+use crate::output::Unwritten;
+use crate::units;
+
+/// The words of a command.
+pub(crate) struct Words {
+    /// Its name.
+    pub(crate) command: &'static str,
+    /// How to do without direct I/O.
+    buffered: &'static str,
+    /// How to do without `.checksum` files.
+    no_fast: &'static str,
+    /// How a server is started.
+    serve: &'static str,
+}
+
+pub(crate) const LACUNA: Words = Words {
+    command: "lacuna",
+    buffered: "leave out --direct",
+    no_fast: "--no-fast",
+    serve: "lacuna serve --once FILE",
+};
+
+pub(crate) const SSYNC: Words = Words {
+    command: "ssync",
+    buffered: "add -directIO=false",
+    no_fast: "-fastSync=false",
+    serve: "ssync -daemon FILE",
+};
+
+impl Words {
+    /// What to do about `error`, and what it left.
+    pub(crate) fn remedy(&self, error: &anyhow::Error) -> Option<String> {
+        let stopped = error.downcast_ref::<Stopped>();
+        let first = if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+            Some(interrupted.remedy.to_owned())
+        } else if error.downcast_ref::<Unwritten>().is_some() {
+            Some("send the output to where it can be written".to_owned())
+        } else if let Some(stopped) = stopped {
+            self.of_image(&stopped.cause)
+        } else if let Some(error) = error.downcast_ref::<lacuna::Error>() {
+            self.of_image(error)
+        } else {
+            error.downcast_ref::<Error>().and_then(|error| self.of_session(error))
+        };
+        let left = stopped.and_then(|stopped| kept(&stopped.kept));
+        let parts: Vec<_> = first.into_iter().chain(left).collect();
+        Some(parts.join("; ")).filter(|remedy| !remedy.is_empty())
+    }
+
+    fn of_image(&self, error: &lacuna::Error) -> Option<String> {
+        match error {
+            lacuna::Error::NotDirect { .. } => Some(self.buffered.to_owned()),
+            _ => error.remedy(),
+        }
+    }
+
+    fn of_session(&self, error: &Error) -> Option<String> {
+        let remedy = error.remedy();
+        match error {
+            Error::Image(error) => self.of_image(error),
+            Error::UnalignedSize(_) => Some(self.buffered.to_owned()),
+            Error::Refused { request: "open", message, .. } if speaks_of_direct(message) => Some(
+                format!("{}, start the server again, and run the command again", self.buffered),
+            ),
+            Error::Refused { message, .. } if message.contains("the client announced") => {
+                Some(format!(
+                    "hash the source again, or remove its .checksum file, or add {}; \
+                     then start the server again, and run the command again",
+                    self.no_fast
+                ))
+            }
+            Error::Connect { .. } => remedy.map(|remedy| format!("{remedy} ({})", self.serve)),
+            _ => remedy,
+        }
+    }
+}
+
+/// In the words of lacuna's server, and of the original's.
+fn speaks_of_direct(message: &str) -> bool {
+    message.contains("direct I/O is not possible") || message.contains("for directIO")
+}
+
+fn kept(kept: &Kept) -> Option<String> {
+    Some(match kept {
+        Kept::Nothing => return None,
+        Kept::Part { path, done_bytes: 0 } => format!(
+            "{} holds nothing that can be relied on: the same command begins again in it, or remove it",
+            path.display()
+        ),
+        Kept::Part { path, done_bytes } => format!(
+            "the first {} are kept in {}, and the same command goes on behind them",
+            units::bytes(*done_bytes),
+            path.display()
+        ),
+        Kept::HalfWritten(path) => format!(
+            "{} is half old and half new, and marked unfinished: the same command completes it",
+            path.display()
+        ),
+        Kept::HalfFolded { parent, freed: false } => format!(
+            "{} is marked unfinished; the chain reads as before, and the same command completes the fold",
+            parent.display()
+        ),
+        Kept::HalfFolded { parent, freed: true } => format!(
+            "{} is marked unfinished, and the child has given up a part of what it had: it is no longer \
+             a layer on its own. Over this parent the chain reads as before, and the same command \
+             completes the fold",
+            parent.display()
+        ),
+        Kept::HalfPruned(parent) => format!(
+            "{} is marked unfinished; the chain reads as before, and the same command completes the prune",
+            parent.display()
+        ),
+        Kept::HalfWrittenDevice(path) => format!(
+            "{} is half old and half new: do not use it before the same command has completed it",
+            path.display()
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_names_the_flag_of_the_command_that_ran() {
+        let error = || anyhow::Error::from(Error::UnalignedSize(1));
+        assert_eq!(LACUNA.remedy(&error()).unwrap(), "leave out --direct");
+        assert_eq!(SSYNC.remedy(&error()).unwrap(), "add -directIO=false");
+    }
+
+    #[test]
+    fn why_an_address_cannot_be_listened_on_decides_what_to_do() {
+        for (kind, remedy) in [
+            (std::io::ErrorKind::AddrInUse, "choose another port, or stop what uses this one"),
+            (std::io::ErrorKind::AddrNotAvailable, "name an address of this machine"),
+            (std::io::ErrorKind::PermissionDenied, "choose a port from 1024 on"),
+        ] {
+            let error = Error::Listen { address: "a:1".to_owned(), source: kind.into() };
+            assert_eq!(LACUNA.remedy(&error.into()).unwrap(), remedy);
+        }
+    }
+
+    #[test]
+    fn without_advice_there_is_no_remedy() {
+        let cause = lacuna::Error::io("read", "a".as_ref(), std::io::Error::other("odd"));
+        let stopped = anyhow::Error::from(Stopped { cause, kept: Kept::Nothing });
+        assert_eq!(LACUNA.remedy(&stopped), None);
+    }
+}
