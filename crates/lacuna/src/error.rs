@@ -241,23 +241,22 @@ impl Error {
                 "stop what writes to it, or sync a snapshot of it, and run again"
             }
             Self::NotDirect { .. } => "use buffered I/O",
-            Self::NotReflinked { .. } => {
-                "copy instead (--reflink auto), or use two files on one XFS or btrfs"
-            }
+            Self::NotReflinked { .. } => "use two files on one XFS or btrfs, or copy",
             Self::NoLayout { .. } => "move the layers to ext4, XFS or btrfs",
             Self::LargeBlocks { .. } => "move the layers to a filesystem with blocks of 4096 bytes",
             Self::LargerParent { .. } => "name the child first, and then its parent",
             Self::NotItsParent { .. } | Self::SharedParent { .. } => {
-                "check the chain; if the .meta files are wrong, --force-layer overrides them"
+                "check the chain; if the .meta files are wrong, they can be overridden"
             }
             Self::IsLayer { .. } => {
-                "leave it: its zeros hide its parent; if it stands alone, use --force-layer"
+                "leave it: its zeros hide its parent; if it stands alone, that can be overridden"
             }
-            Self::NoSpace { .. } => "free some space, or fold with --free",
+            Self::NoSpace { .. } => "free some space",
             Self::OpenForWriting { .. } => "stop what has it open (fuser -v FILE), and run again",
             Self::Unfinished { mark, .. } => {
                 return Some(format!(
-                    "repeat the sync that was interrupted; if the image is good all the same, remove {}",
+                    "repeat what was interrupted, as {} tells; if the image is good all the same, \
+                     remove that file",
                     mark.display()
                 ));
             }

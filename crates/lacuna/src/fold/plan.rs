@@ -34,18 +34,28 @@ pub struct FoldPlan {
     pub zero_range_bytes: u64,
     /// Space that the fold takes, at its height.
     pub needed_bytes: u64,
-    /// Space that is free for it.
-    pub free_bytes: u64,
+    /// Space that is free for it; not known of a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
 }
 
 impl FoldPlan {
     /// For two images that fit together.
     pub(super) fn of(child: &Image, parent: &Image, options: &FoldOptions) -> Result<Self> {
         let clones = options.reflink != Reflink::Never && reflink::is_possible(child, parent);
+        if options.reflink == Reflink::Always && !clones {
+            return Err(Error::NotReflinked {
+                source_path: child.path().to_owned(),
+                target: parent.path().to_owned(),
+            });
+        }
         let mut plan = Self {
             size_bytes: child.size(),
             grown_bytes: child.size().saturating_sub(parent.size()),
-            free_bytes: free_bytes(parent)?,
+            free_bytes: match parent.is_device() {
+                true => None,
+                false => Some(free_bytes(parent)?),
+            },
             ..Self::default()
         };
         let rewrites = rewrites(parent)?;
@@ -95,15 +105,20 @@ impl FoldPlan {
         Ok(())
     }
 
+    /// Whether there is room for it, as far as that is known.
+    pub fn fits(&self) -> bool {
+        self.free_bytes.is_none_or(|free| self.needed_bytes <= free)
+    }
+
     /// Fails when it cannot fit.
     pub(super) fn check_space(&self, parent: &Image) -> Result<()> {
-        match self.needed_bytes > self.free_bytes && !parent.is_device() {
-            true => Err(Error::NoSpace {
+        match self.free_bytes.filter(|_| !self.fits()) {
+            Some(free) => Err(Error::NoSpace {
                 path: parent.path().to_owned(),
                 needed: self.needed_bytes,
-                free: self.free_bytes,
+                free,
             }),
-            false => Ok(()),
+            None => Ok(()),
         }
     }
 }
