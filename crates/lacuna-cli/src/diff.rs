@@ -93,7 +93,7 @@ fn in_json(
     out: &mut impl Write,
     finished: impl FnOnce(DiffStats) -> Report,
 ) -> anyhow::Result<Outcome> {
-    let mut list = List::new("ranges", out, output);
+    let mut list = List::new("differences", out, output);
     let stats = compare(args, output, |line| list.add(line))?;
     let report = finished(stats);
     let outcome = report.outcome();

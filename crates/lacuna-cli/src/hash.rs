@@ -121,17 +121,13 @@ fn print_receipt(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resul
     let receipted = receipted.map_err(|error| stopped(error, image))?;
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = LayoutReport { image, method: "receipt", receipted, elapsed_seconds };
-    output.note(match report.receipted.layout_from {
-        LayoutOrigin::Fiemap => {
-            "layout from FIEMAP, all three kinds: to be compared with receipts of which that is said"
-        }
-        LayoutOrigin::SeekHole => {
-            "layout from SEEK_HOLE, data and holes: to be compared with receipts of which that is said"
-        }
-        LayoutOrigin::Device => {
-            "a block device, all of it data: to be compared with receipts of which that is said"
-        }
-    });
+    let layout_from = match report.receipted.layout_from {
+        LayoutOrigin::Fiemap => "FIEMAP (data, zero and hole)",
+        LayoutOrigin::SeekHole => "SEEK_HOLE (data and hole)",
+        LayoutOrigin::Device => "a block device (data alone)",
+    };
+    output
+        .note(&format!("layout from {layout_from}: compare only with receipts that say the same"));
     Ok(output.report(&report, || vec![line(&report.receipted.digest, image)])?)
 }
 

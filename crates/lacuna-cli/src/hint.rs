@@ -73,7 +73,7 @@ impl Words {
             lacuna::Error::NotDirect { .. } => Some(self.buffered.to_owned()),
             lacuna::Error::NotReflinked { .. } => {
                 let remedy = error.remedy()?;
-                Some(format!("{remedy}: --reflink auto copies"))
+                Some(format!("{remedy}: --reflink auto"))
             }
             lacuna::Error::NotItsParent { .. }
             | lacuna::Error::SharedParent { .. }
