@@ -108,7 +108,7 @@ fn print_digest(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result
     let report = Report { image, hashed, checksum_file, elapsed_seconds };
     let printed = output.report(&report, || vec![line(&report.hashed.digest, image)]);
     let Some(written) = &report.checksum_file else { return Ok(printed?) };
-    output.note(&format!("{written} is written"));
+    output.remark(&format!("{written} is written"));
     Ok(printed.map_err(|unwritten| unwritten.but(format!("{written} is written")))?)
 }
 
@@ -126,8 +126,9 @@ fn print_receipt(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resul
         LayoutOrigin::SeekHole => "SEEK_HOLE (data and hole)",
         LayoutOrigin::Device => "a block device (data alone)",
     };
-    output
-        .note(&format!("layout from {layout_from}: compare only with receipts that say the same"));
+    output.remark(&format!(
+        "layout from {layout_from}: compare only with receipts that say the same"
+    ));
     Ok(output.report(&report, || vec![line(&report.receipted.digest, image)])?)
 }
 

@@ -54,6 +54,13 @@ impl Output {
         Ok(print(&text)?)
     }
 
+    /// Says on standard error what an object says by itself.
+    pub(crate) fn remark(&self, line: &str) {
+        if !self.json {
+            self.note(line);
+        }
+    }
+
     /// Says something on standard error, unless quiet.
     pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
