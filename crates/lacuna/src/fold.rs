@@ -94,8 +94,8 @@ fn layer_options(options: &FoldOptions) -> LayerOptions {
 ///
 /// # Errors
 ///
-/// Whatever can be wrong with either image, [`Error::NoSpace`](crate::Error::NoSpace) before anything
-/// is written, and [`Error::Cancelled`](crate::Error::Cancelled).
+/// Whatever can be wrong with either image, [`Error::NoSpace`] before anything
+/// is written, and [`Error::Cancelled`].
 pub fn apply(
     child: &Path,
     parent: &Path,
