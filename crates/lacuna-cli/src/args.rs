@@ -1,15 +1,25 @@
 //! The command line of `lacuna`.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+mod image;
+mod layer;
+mod transfer;
 
+use std::ffi::OsString;
+
+use clap::builder::RangedI64ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
+use lacuna::{IoMode, Reflink};
 
-/// Map and sync sparse disk images.
+pub(crate) use image::{DiffArgs, DigArgs, HashArgs, HashMethod, MapArgs};
+pub(crate) use layer::{FoldArgs, PruneArgs};
+pub(crate) use transfer::{ServeArgs, SyncArgs};
+
+/// Map, sync, compare, fold and prune sparse disk images and snapshot layers.
 ///
 /// Holes stay holes, unwritten space stays unwritten where the target can hold it, and what a command
-/// reports as done survives a power cut. Exit status: 0 done, 1 failed, 2 wrong usage.
+/// reports as done survives a power cut. Exit status: 0 done, 1 failed, 2 wrong usage; of `diff` and
+/// `hash --check` 0 the same or sound, 1 different or unsound, 2 trouble.
 #[derive(Debug, Parser)]
 #[command(name = "lacuna", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -66,112 +76,74 @@ pub(crate) enum Command {
     Sync(SyncArgs),
     Serve(ServeArgs),
     Map(MapArgs),
+    Fold(FoldArgs),
+    Prune(PruneArgs),
+    Diff(DiffArgs),
+    Dig(DigArgs),
+    Hash(HashArgs),
 }
 
-const TO_PATH: &str = "When DST is a path";
-const TO_SERVER: &str = "When DST is a server";
-
-/// Make DST equal to SRC: content, holes and unwritten space.
-///
-/// DST is a path on this machine, or ssync://HOST[:PORT] for a server that speaks Longhorn's ssync
-/// protocol: `lacuna serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no
-/// encryption and no password. Over it, unwritten space arrives as data that is zero, and of ranges of
-/// up to 1 MiB those that differ are sent whole.
-///
-/// On this machine only what differs is written. A new target appears under its name when it is
-/// complete and durable, here and behind `lacuna serve`; Longhorn's daemon writes in place. A sync to
-/// a path that was interrupted goes on where it stopped when the same command is run again. To a
-/// server, start that again first: then the same command compares and goes on.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    lacuna sync disk.img backup/disk.img\n  \
-    lacuna sync disk.img ssync://node2:5000\n  \
-    lacuna sync --dry-run disk.img /dev/sdx")]
-pub(crate) struct SyncArgs {
-    /// The image to read: a file or a block device
-    #[arg(value_name = "SRC")]
-    pub(crate) source: OsString,
-    /// What is to become equal: a file, a block device, or ssync://HOST[:PORT]
-    #[arg(value_name = "DST")]
-    pub(crate) target: OsString,
-    /// Only tell what would be done, from the layouts; write and send nothing. A server is not asked:
-    /// it is taken to have nothing yet
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Use direct I/O, or fail; to a server, the size of SRC must be a multiple of 4096
+/// Through the page cache or not.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct IoArgs {
+    /// Use direct I/O, or fail
     #[arg(long, conflicts_with = "buffered")]
-    pub(crate) direct: bool,
+    direct: bool,
     /// Use the page cache
     #[arg(long)]
-    pub(crate) buffered: bool,
-    /// Ranges copied, or requests in flight, at the same time
-    /// [default: 2 on this machine, 32 to a server]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) jobs: Option<u16>,
-    /// Trust nothing of what an interrupted sync left: compare all of it
-    #[arg(long, help_heading = TO_PATH)]
-    pub(crate) no_resume: bool,
-    /// Permission bits of a new target, in octal [default: those of SRC, less the umask]
-    #[arg(long, value_name = "MODE", value_parser = octal, help_heading = TO_PATH)]
-    pub(crate) chmod: Option<u32>,
-    /// For how many seconds to try to reach the server [default: 10]
-    #[arg(long, value_name = "SECONDS", help_heading = TO_SERVER)]
-    pub(crate) connect_timeout: Option<u32>,
-    /// How often to repeat a request that failed, with growing pauses [default: 0]
-    #[arg(long, value_name = "N", help_heading = TO_SERVER)]
-    pub(crate) retries: Option<u32>,
-    /// Compare even when both sides have equal, fresh .checksum files
-    #[arg(long, help_heading = TO_SERVER)]
-    pub(crate) no_fast: bool,
+    buffered: bool,
 }
 
-/// Receive one image from a client that speaks Longhorn's ssync protocol, then exit.
-///
-/// The client is `lacuna sync SRC ssync://HOST:PORT` or Longhorn's own `ssync -host HOST SRC`. The
-/// protocol has no encryption and no password: whoever reaches the port may write FILE.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  lacuna serve --once disk.img --listen 127.0.0.1:5000")]
-pub(crate) struct ServeArgs {
-    /// The image to receive; created when it does not exist
-    #[arg(long, value_name = "FILE")]
-    pub(crate) once: PathBuf,
-    /// Where to listen; port 0 takes a free one and says which
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
-    pub(crate) listen: String,
-    /// Listen beyond this machine, though nothing protects the connection
-    #[arg(long)]
-    pub(crate) insecure: bool,
-    /// Exit when no request came for so many seconds, at least 1
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 300,
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub(crate) idle_timeout: u32,
-}
-
-/// Show the layout of an image: what is data, zero or hole.
-///
-/// data is allocated and written, zero is allocated and was never written, hole is not allocated. Both
-/// of the latter read as zeros; in a snapshot layer a hole lets the parent show and zero hides it.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lacuna map disk.img\n  lacuna map --extents disk.img\n  \
-    lacuna map --json --extents disk.img")]
-pub(crate) struct MapArgs {
-    /// The image: a file or a block device
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: PathBuf,
-    /// List every extent
-    #[arg(long)]
-    pub(crate) extents: bool,
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err("permission bits are octal, like 640".to_owned()),
+impl IoArgs {
+    pub(crate) fn mode(self) -> IoMode {
+        match (self.direct, self.buffered) {
+            (true, _) => IoMode::Direct,
+            (_, true) => IoMode::Buffered,
+            _ => IoMode::Auto,
+        }
     }
+}
+
+/// How an image on this machine is worked through.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct WorkArgs {
+    #[command(flatten)]
+    pub(crate) io: IoArgs,
+    /// Ranges worked on at the same time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = jobs())]
+    jobs: u16,
+}
+
+impl WorkArgs {
+    pub(crate) fn threads(self) -> usize {
+        self.jobs.into()
+    }
+}
+
+/// Whether space is shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReflinkChoice {
+    /// Share space where the filesystem can, copy elsewhere
+    #[default]
+    Auto,
+    /// Fail where the filesystem cannot
+    Always,
+    /// Copy
+    Never,
+}
+
+impl From<ReflinkChoice> for Reflink {
+    fn from(choice: ReflinkChoice) -> Self {
+        match choice {
+            ReflinkChoice::Auto => Self::Auto,
+            ReflinkChoice::Always => Self::Always,
+            ReflinkChoice::Never => Self::Never,
+        }
+    }
+}
+
+fn jobs() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=64)
 }
 
 #[cfg(test)]
@@ -181,12 +153,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn modes_are_octal() {
-        assert_eq!(octal("640"), Ok(0o640));
-        assert!(octal("8").is_err());
-        assert!(octal("17777").is_err());
     }
 }

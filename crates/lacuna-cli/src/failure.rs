@@ -8,6 +8,15 @@ use lacuna::copy::Stopped;
 use crate::hint::Words;
 use crate::output::{self, Output, Unwritten};
 
+/// How a command ended that did what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done; the same, or sound, where that was the question.
+    Good,
+    /// Different, or unsound.
+    Bad,
+}
+
 /// A mistake on the command line that only shows when it is carried out.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
@@ -65,9 +74,19 @@ pub(crate) fn of_session(error: lacuna_sync::Error, image: &Path) -> anyhow::Err
     }
 }
 
-/// Reports an error, if there is one: 0 done, 1 failed, 2 wrong usage.
-pub(crate) fn exit_code(words: &Words, output: &Output, result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+/// Reports an error, if there is one: 0 done, 1 failed, 2 wrong usage. Of a command that answers a
+/// question, `trouble` is the status when there is no answer.
+pub(crate) fn exit_code(
+    words: &Words,
+    output: &Output,
+    result: anyhow::Result<Outcome>,
+    trouble: u8,
+) -> ExitCode {
+    let error = match result {
+        Ok(Outcome::Good) => return ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => return ExitCode::FAILURE,
+        Err(error) => error,
+    };
     if error.downcast_ref::<Unwritten>().is_some_and(Unwritten::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
@@ -76,7 +95,7 @@ pub(crate) fn exit_code(words: &Words, output: &Output, result: anyhow::Result<(
         None => lacuna::describe(error.as_ref()),
     };
     output.failed(words.command, &line, words.remedy(&error).as_deref());
-    ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { 1 })
+    ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { trouble })
 }
 
 /// Ends a command whose line was no good, or which was asked for help.
@@ -93,7 +112,11 @@ pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let what = one_line(what.strip_prefix("error: ").unwrap_or(what));
         let rest = one_line(rest);
-        output::print_failure(&what, Some(&rest).filter(|rest| !rest.is_empty()).map(|r| &**r));
+        output::print_failure(
+            false,
+            &what,
+            Some(&rest).filter(|rest| !rest.is_empty()).map(|r| &**r),
+        );
     }
     ExitCode::from(2)
 }

@@ -17,6 +17,10 @@ pub(crate) struct Words {
     no_fast: &'static str,
     /// How a server is started.
     serve: &'static str,
+    /// How a layer is taken for what it is not said to be.
+    force_layer: &'static str,
+    /// How a fold gets by with little space.
+    free: &'static str,
 }
 
 pub(crate) const LACUNA: Words = Words {
@@ -24,6 +28,8 @@ pub(crate) const LACUNA: Words = Words {
     buffered: "leave out --direct",
     no_fast: "--no-fast",
     serve: "lacuna serve --once FILE",
+    force_layer: "--force-layer",
+    free: "--free",
 };
 
 pub(crate) const SSYNC: Words = Words {
@@ -31,6 +37,15 @@ pub(crate) const SSYNC: Words = Words {
     buffered: "add -directIO=false",
     no_fast: "-fastSync=false",
     serve: "ssync -daemon FILE",
+    ..SFOLD
+};
+
+/// What it has no flag for, `lacuna` has.
+pub(crate) const SFOLD: Words = Words {
+    command: "sfold",
+    force_layer: "lacuna fold --force-layer",
+    free: "lacuna fold --free",
+    ..LACUNA
 };
 
 impl Words {
@@ -56,6 +71,18 @@ impl Words {
     fn of_image(&self, error: &lacuna::Error) -> Option<String> {
         match error {
             lacuna::Error::NotDirect { .. } => Some(self.buffered.to_owned()),
+            lacuna::Error::NotReflinked { .. } => {
+                let remedy = error.remedy()?;
+                Some(format!("{remedy}: --reflink auto"))
+            }
+            lacuna::Error::NotItsParent { .. }
+            | lacuna::Error::SharedParent { .. }
+            | lacuna::Error::IsLayer { .. } => {
+                Some(format!("{}: {}", error.remedy()?, self.force_layer))
+            }
+            lacuna::Error::NoSpace { .. } => {
+                Some(format!("{}; {} needs no more than 1 MiB", error.remedy()?, self.free))
+            }
             _ => error.remedy(),
         }
     }
@@ -105,6 +132,20 @@ fn kept(kept: &Kept) -> Option<String> {
         Kept::HalfWritten(path) => format!(
             "{} is half old and half new, and marked unfinished: the same command completes it",
             path.display()
+        ),
+        Kept::HalfFolded { parent, freed: false } => format!(
+            "{} is marked unfinished; the chain reads as before, and the same command completes the fold",
+            parent.display()
+        ),
+        Kept::HalfFolded { parent, freed: true } => format!(
+            "{} is marked unfinished, and the child has given up a part of what it had: it is no longer \
+             a layer on its own. Over this parent the chain reads as before, and the same command \
+             completes the fold",
+            parent.display()
+        ),
+        Kept::HalfPruned(parent) => format!(
+            "{} is marked unfinished; the chain reads as before, and the same command completes the prune",
+            parent.display()
         ),
         Kept::HalfWrittenDevice(path) => format!(
             "{} is half old and half new: do not use it before the same command has completed it",

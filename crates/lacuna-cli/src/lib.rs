@@ -1,19 +1,26 @@
-//! The commands `lacuna` and `ssync`: what was typed becomes calls of the libraries, and what they
+//! The commands `lacuna`, `ssync` and `sfold`: what was typed becomes calls of the libraries, and what they
 //! return becomes a report.
 
 // Their macros panic when nobody takes the words.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod diff;
+mod dig;
 mod endpoint;
 mod failure;
+mod fold;
 mod go_flags;
+mod hash;
 mod hint;
+mod list;
 mod map;
 mod meter;
 mod output;
+mod prune;
 mod report;
 mod serve;
+mod sfold;
 mod signals;
 mod ssync;
 mod strip;
@@ -23,6 +30,7 @@ mod units;
 use std::process::ExitCode;
 
 use args::Command;
+use failure::Outcome;
 use output::Output;
 
 /// Runs `lacuna` with the arguments of the process.
@@ -35,15 +43,26 @@ pub fn lacuna_main() -> ExitCode {
         }
     };
     let output = Output::new(&args.output);
-    let result = match args.command {
-        Command::Sync(sync) => sync::run(&sync, &output),
-        Command::Serve(serve) => serve::run(&serve, &output),
-        Command::Map(map) => map::run(&map, &output),
+    let done = |()| Outcome::Good;
+    let (result, trouble) = match args.command {
+        Command::Sync(sync) => (sync::run(&sync, &output).map(done), 1),
+        Command::Serve(serve) => (serve::run(&serve, &output).map(done), 1),
+        Command::Map(map) => (map::run(&map, &output).map(done), 1),
+        Command::Fold(fold) => (fold::run(&fold, &output).map(done), 1),
+        Command::Prune(prune) => (prune::run(&prune, &output).map(done), 1),
+        Command::Diff(diff) => (diff::run(&diff, &output), 2),
+        Command::Dig(dig) => (dig::run(&dig, &output).map(done), 1),
+        Command::Hash(hash) => (hash::run(&hash, &output), if hash.check { 2 } else { 1 }),
     };
-    failure::exit_code(&hint::LACUNA, &output, result)
+    failure::exit_code(&hint::LACUNA, &output, result, trouble)
 }
 
 /// Runs `ssync` with the arguments of the process.
 pub fn ssync_main() -> ExitCode {
     ssync::main(std::env::args_os().skip(1))
+}
+
+/// Runs `sfold` with the arguments of the process.
+pub fn sfold_main() -> ExitCode {
+    sfold::main(std::env::args_os().skip(1))
 }

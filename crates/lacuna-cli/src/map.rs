@@ -8,6 +8,7 @@ use lacuna::{
 use serde::Serialize;
 
 use crate::args::MapArgs;
+use crate::list::List;
 use crate::output::{Output, Unwritten, is_capable, printable};
 use crate::strip::Strip;
 use crate::units;
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
     };
     let strip = Strip::new(image.size(), width());
     let shown = match (output.json, args.extents) {
-        (true, true) => json_with_extents(&mut layout, &mut totals, &mut out),
+        (true, true) => json_with_extents(&mut layout, &mut totals, output, &mut out),
         (false, true) => list(&mut layout, &mut totals, &mut out),
         (json, false) => picture(&mut layout, &mut totals, strip, json, &mut out),
     };
@@ -87,11 +88,11 @@ fn picture(
     }
 }
 
-/// One object with the extents first: there may be more of them than fit in memory, and the totals
-/// are only known after them.
+/// One object with the extents first: the totals are only known after them.
 fn json_with_extents(
     layout: &mut Layout<'_>,
     totals: &mut Totals,
+    output: &Output,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     #[derive(Serialize)]
@@ -100,20 +101,14 @@ fn json_with_extents(
         length_bytes: u64,
         kind: Kind,
     }
-    write!(out, "{{\"extents\":[")?;
-    let mut separator = "";
+    let mut list = List::new("extents", out, output);
     for extent in layout {
         let extent = extent?;
         totals.count(&extent);
-        write!(out, "{separator}")?;
-        separator = ",";
         let (start_bytes, length_bytes) = (extent.range.start(), extent.range.len());
-        let line = Line { start_bytes, length_bytes, kind: extent.kind };
-        serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
+        list.add(&Line { start_bytes, length_bytes, kind: extent.kind })?;
     }
-    let totals = serde_json::to_string(totals)?;
-    let totals = totals.strip_prefix('{').unwrap_or(&totals);
-    Ok(writeln!(out, "],{totals}")?)
+    Ok(list.end(totals)?)
 }
 
 fn list(layout: &mut Layout<'_>, totals: &mut Totals, out: &mut impl Write) -> anyhow::Result<()> {

@@ -6,12 +6,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
-use lacuna::Progress;
+use lacuna::{Cancel, Progress};
 use serde::Serialize;
 
 use crate::args::ProgressStyle;
-use crate::output::{is_capable, say};
-use crate::units;
+use crate::output::{Output, is_capable, say};
+use crate::{signals, units};
 
 /// Shows nothing for what is over sooner; a program is told of the start and of the end all the same.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
@@ -21,6 +21,19 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two looks at the counters.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Does `work` on this machine: its progress is shown, and signals ask it to stop.
+pub(crate) fn attended<T>(
+    output: &Output,
+    work: impl FnOnce(&Progress, &Cancel) -> T,
+) -> anyhow::Result<T> {
+    let cancel = signals::cancel(output)?;
+    let progress = Arc::new(Progress::default());
+    let meter = Meter::start(&progress, output.progress, None);
+    let done = work(&progress, &cancel);
+    drop(meter);
+    Ok(done)
+}
 
 /// Shows progress until it is dropped.
 pub(crate) struct Meter {
@@ -86,6 +99,7 @@ struct Snapshot {
     compared_bytes: u64,
     sent_bytes: u64,
     written_bytes: u64,
+    reflinked_bytes: u64,
     elapsed_seconds: f64,
 }
 
@@ -150,6 +164,7 @@ fn say_json(progress: &Progress, elapsed: Duration) {
         compared_bytes: progress.compared_bytes.get(),
         sent_bytes: progress.sent_bytes.get(),
         written_bytes: progress.written_bytes.get(),
+        reflinked_bytes: progress.reflinked_bytes.get(),
         elapsed_seconds: elapsed.as_secs_f64(),
     };
     if let Ok(line) = serde_json::to_string(&snapshot) {

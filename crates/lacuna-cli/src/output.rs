@@ -1,6 +1,7 @@
 //! Where words go: reports to standard output, everything else to standard error. A stream that takes
 //! nothing never ends the process; of standard output it is an error.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
@@ -12,6 +13,8 @@ use crate::args::{OutputArgs, ProgressStyle};
 /// How this run of a command speaks.
 pub(crate) struct Output {
     pub(crate) json: bool,
+    /// Whether an object with a list in it was begun on standard output.
+    pub(crate) in_list: Cell<bool>,
     pub(crate) quiet: bool,
     pub(crate) progress: ProgressStyle,
 }
@@ -34,7 +37,7 @@ impl Output {
         // Where there is a logger already, it will do.
         let _ = logging.try_init();
         let progress = if args.quiet { ProgressStyle::None } else { args.progress };
-        Self { json: args.json, quiet: args.quiet, progress }
+        Self { json: args.json, in_list: Cell::new(false), quiet: args.quiet, progress }
     }
 
     /// Prints a report: `json` as one object, or `lines`. Nothing but JSON when quiet.
@@ -51,6 +54,13 @@ impl Output {
         Ok(print(&text)?)
     }
 
+    /// Says on standard error what an object says by itself.
+    pub(crate) fn remark(&self, line: &str) {
+        if !self.json {
+            self.note(line);
+        }
+    }
+
     /// Says something on standard error, unless quiet.
     pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
@@ -64,16 +74,20 @@ impl Output {
         let second = remedy.map(|remedy| format!("  what to do: {remedy}"));
         say([first.as_str()].into_iter().chain(second.as_deref()));
         if self.json {
-            print_failure(error, remedy);
+            print_failure(self.in_list.get(), error, remedy);
         }
     }
 }
 
-/// Prints the object of a command that failed.
-pub(crate) fn print_failure(error: &str, remedy: Option<&str>) {
-    let object = serde_json::json!({ "error": error, "remedy": remedy });
+/// Prints the object of a command that failed, or the rest of it when its list was begun.
+pub(crate) fn print_failure(in_list: bool, error: &str, remedy: Option<&str>) {
+    let object = serde_json::json!({ "error": error, "remedy": remedy }).to_string();
+    let text = match object.strip_prefix('{').filter(|_| in_list) {
+        Some(rest) => format!("],{rest}\n"),
+        None => object + "\n",
+    };
     // The command has failed already, and says so on standard error.
-    let _ = print(&format!("{object}\n"));
+    let _ = print(&text);
 }
 
 /// Writes `text` to standard output, at once.

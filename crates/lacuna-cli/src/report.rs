@@ -20,6 +20,7 @@ pub(crate) struct Report {
     pub(crate) sent_bytes: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) written_bytes: u64,
+    pub(crate) reflinked_bytes: u64,
     pub(crate) resumed_bytes: u64,
     pub(crate) rest_bytes: u64,
     pub(crate) skipped: bool,
@@ -49,6 +50,10 @@ impl Report {
         let kinds = sizes(self.size_bytes, &self.kinds);
         let (read, compared) = (bytes(self.read_bytes), bytes(self.compared_bytes));
         let done = match self.protocol {
+            "local" if self.reflinked_bytes > 0 => {
+                let (written, reflinked) = (self.written_bytes, self.reflinked_bytes);
+                format!("written {}, reflinked {}", bytes(written), bytes(reflinked))
+            }
             "local" => format!("written {}", bytes(self.written_bytes)),
             _ => {
                 format!("sent {} ({} on the wire)", bytes(self.sent_bytes), bytes(self.wire_bytes))
@@ -102,7 +107,8 @@ impl DryRun {
     }
 }
 
-fn sizes(size: u64, kinds: &KindBytes) -> String {
+/// A size, and what of it has which kind.
+pub(crate) fn sizes(size: u64, kinds: &KindBytes) -> String {
     format!(
         "{} ({} data, {} zero, {} hole)",
         bytes(size),

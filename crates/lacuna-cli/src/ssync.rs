@@ -11,7 +11,7 @@ use lacuna::{IoMode, Progress, Target};
 use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
 
 use crate::args::{OutputArgs, ProgressStyle};
-use crate::failure::{self, of_session, unless_stopped};
+use crate::failure::{self, Outcome, of_session, unless_stopped};
 use crate::go_flags::{self, Flag, Parsed, Stop, Value};
 use crate::hint::SSYNC;
 use crate::output::{Output, say};
@@ -60,7 +60,7 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         Some(file) if parsed.bool("daemon") => receive(Path::new(file), &parsed, &output),
         Some(file) => send(Path::new(file), &parsed, &output),
     };
-    failure::exit_code(&SSYNC, &output, result)
+    failure::exit_code(&SSYNC, &output, result.map(|()| Outcome::Good), 1)
 }
 
 fn usage() -> String {

@@ -4,19 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lacuna::Progress;
 use lacuna::copy::{self, CopyOptions};
-use lacuna::{IoMode, Progress};
 use lacuna_sync::v1::{self, SyncOptions};
 
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
 use crate::failure::{Usage, of_session, unless_stopped};
-use crate::meter::Meter;
+use crate::meter::{Meter, attended};
 use crate::output::Output;
 use crate::report::{DryRun, Report};
 use crate::signals;
 
-const PATH_AGAIN: &str = "run the same command again to go on";
+/// How a command on this machine goes on.
+pub(crate) const PATH_AGAIN: &str = "run the same command again to go on";
 
 /// How a sync to a server goes on: it ended with the session.
 pub(crate) const SERVER_AGAIN: &str =
@@ -65,7 +66,12 @@ fn refuse_strangers(args: &SyncArgs, target: &Endpoint) -> Result<(), Usage> {
             "ssync:// targets",
         ),
         Endpoint::Ssync(_) => (
-            [("--no-resume", args.no_resume), ("--chmod", args.chmod.is_some())].to_vec(),
+            [
+                ("--no-resume", args.no_resume),
+                ("--chmod", args.chmod.is_some()),
+                ("--reflink", args.reflink.is_some()),
+            ]
+            .to_vec(),
             "a server",
             "targets on this machine",
         ),
@@ -84,12 +90,9 @@ fn to_path(
     target: &Path,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let cancel = signals::cancel(output)?;
-    let progress = Arc::new(Progress::default());
-    let meter = Meter::start(&progress, output.progress, None);
-    let copied = copy::copy(source, target, &copy_options(args), &progress, &cancel);
-    drop(meter);
-    let stats = copied?;
+    let stats = attended(output, |progress, cancel| {
+        copy::copy(source, target, &copy_options(args), progress, cancel)
+    })??;
     Ok(Report {
         protocol: "local",
         size_bytes: stats.size_bytes,
@@ -97,6 +100,7 @@ fn to_path(
         read_bytes: stats.read_bytes,
         compared_bytes: stats.compared_bytes,
         written_bytes: stats.written_bytes,
+        reflinked_bytes: stats.reflinked_bytes,
         resumed_bytes: stats.resumed_bytes,
         rest_bytes: stats.rest_bytes,
         ..Report::default()
@@ -113,8 +117,8 @@ fn to_server(
     let progress = Arc::new(Progress::default());
     let defaults = SyncOptions::default();
     let options = SyncOptions {
-        io: io_mode(args),
-        target_io: io_mode(args),
+        io: args.io.mode(),
+        target_io: args.io.mode(),
         connect_timeout: args
             .connect_timeout
             .map_or(defaults.connect_timeout, |seconds| Duration::from_secs(seconds.into())),
@@ -160,17 +164,10 @@ fn dry_run(
 fn copy_options(args: &SyncArgs) -> CopyOptions {
     let defaults = CopyOptions::default();
     CopyOptions {
-        io: io_mode(args),
+        io: args.io.mode(),
         threads: args.jobs.map_or(defaults.threads, usize::from),
         mode: args.chmod,
         resume: !args.no_resume,
-    }
-}
-
-fn io_mode(args: &SyncArgs) -> IoMode {
-    match (args.direct, args.buffered) {
-        (true, _) => IoMode::Direct,
-        (_, true) => IoMode::Buffered,
-        _ => IoMode::Auto,
+        reflink: args.reflink.unwrap_or_default().into(),
     }
 }

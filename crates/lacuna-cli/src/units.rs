@@ -33,6 +33,11 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A number of things, one or many.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Part of a whole, in percent; of nothing, 0.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };

@@ -44,6 +44,11 @@ impl<T: Ranged> Batch<T> {
         &self.0
     }
 
+    /// The same, without the batch.
+    pub(crate) fn into_ranges(self) -> Vec<T> {
+        self.0
+    }
+
     /// Where the first range starts.
     pub fn start(&self) -> u64 {
         self.0.first().map_or(0, |first| first.range().start())

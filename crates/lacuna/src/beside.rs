@@ -1,7 +1,7 @@
 //! Small files beside an image: read with a limit, replaced and removed so that it lasts.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -34,32 +34,38 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Replaces `path` by a file with `bytes`: at every instant the old or the new one is there, and the
-/// new one lasts once this returns.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Replaces `path` by a file that holds what `fill` writes: at every instant the old or the new one is
+/// there, and the new one lasts once this returns.
+pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let draft = hidden(path, ".lacuna-draft");
-    let written = write_new(&draft, bytes).and_then(|()| {
-        failpoint::pass("beside.rename")?;
-        std::fs::rename(&draft, path)
+    let failed = |error| Error::io("write", path, error);
+    let written = write_new(&draft, fill, failed).and_then(|()| {
+        failpoint::pass("beside.rename")
+            .and_then(|()| std::fs::rename(&draft, path))
+            .map_err(failed)
     });
     if let Err(error) = written {
         // The draft is worth nothing; what matters is why it could not be written.
         let _ = std::fs::remove_file(&draft);
-        return Err(Error::io("write", path, error));
+        return Err(error);
     }
     sync_directory(path)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    failpoint::pass("beside.write")?;
+fn write_new(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    failed: impl Fn(io::Error) -> Error + Copy,
+) -> Result<()> {
+    failpoint::pass("beside.write").map_err(failed)?;
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    failpoint::pass("beside.sync")?;
-    file.sync_all()
+    let mut file = BufWriter::new(File::create_new(path).map_err(failed)?);
+    fill(&mut file)?;
+    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    failpoint::pass("beside.sync").and_then(|()| file.sync_all()).map_err(failed)
 }
 
 /// Removes `path` so that it stays removed; fine when there is none, though whoever removed it may

@@ -79,7 +79,9 @@ impl ChecksumFile {
         let mut text = serde_json::to_vec(self)
             .map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
         text.push(b'\n');
-        beside::replace(&path, &text)
+        beside::replace(&path, |out| {
+            out.write_all(&text).map_err(|error| Error::io("write", &path, error))
+        })
     }
 
     /// Removes the one beside `image`, durably; whoever writes an image does so first.

@@ -1,28 +1,22 @@
 //! Making one image on this machine equal to another: content and kinds.
 
-mod frontier;
-mod jobs;
 mod plan;
-mod worker;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
 
 use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, KindBytes, Range};
 use crate::layout::Pair;
-use crate::open::IoMode;
+use crate::open::{ImageOptions, IoMode};
 use crate::progress::{Cancel, Progress};
-use crate::settle::{compared, held_as, settle};
+use crate::reflink::Reflink;
+use crate::settle::{compared, settle};
 use crate::source::Source;
 use crate::target::{Permissions, Target, TargetOptions};
-use frontier::{Checkpoint, Frontier};
-use jobs::{Job, JobBuilder};
+use crate::transfer::{Transfer, TransferOptions};
 pub use plan::{CopyPlan, plan, plan_remote};
-use worker::Worker;
 
 /// What is given up of a new target on a full disk, so that the record of the rest fits.
 const ROOM: u64 = 1 << 20;
@@ -34,6 +28,8 @@ pub struct CopyOptions {
     pub io: IoMode,
     /// Ranges that are copied at the same time.
     pub threads: usize,
+    /// Whether data that the target lacks shares the source's space.
+    pub reflink: Reflink,
     /// Permission bits of a new target, whatever the umask; those of the source, less the umask, when
     /// `None`.
     pub mode: Option<u32>,
@@ -43,7 +39,13 @@ pub struct CopyOptions {
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { io: IoMode::default(), threads: 2, mode: None, resume: true }
+        Self {
+            io: IoMode::default(),
+            threads: 2,
+            reflink: Reflink::default(),
+            mode: None,
+            resume: true,
+        }
     }
 }
 
@@ -61,6 +63,8 @@ pub struct CopyStats {
     pub compared_bytes: u64,
     /// Written to the target.
     pub written_bytes: u64,
+    /// Shared with the target instead of written.
+    pub reflinked_bytes: u64,
     /// At the start of the image, taken over from an interrupted copy.
     pub resumed_bytes: u64,
     /// What a target device has behind the source's size, left alone.
@@ -92,6 +96,17 @@ pub enum Kept {
     Named(PathBuf),
     /// An existing target, neither old nor new, and marked unfinished; the same copy completes it.
     HalfWritten(PathBuf),
+    /// A parent that has a part of its child's ranges, and is marked unfinished. The chain reads as
+    /// before; the same fold completes it.
+    HalfFolded {
+        /// The parent.
+        parent: PathBuf,
+        /// Whether the child has given up what the parent has by now.
+        freed: bool,
+    },
+    /// A parent that has lost a part of what its child hides, and is marked unfinished. The chain
+    /// reads as before; the same prune completes it.
+    HalfPruned(PathBuf),
     /// A device, neither old nor new, which nothing marks; the same copy completes it.
     HalfWrittenDevice(PathBuf),
 }
@@ -128,7 +143,7 @@ pub fn copy(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<CopyStats, Stopped> {
-    let source = Source::open(source, options.io)?;
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
     let permissions = match options.mode {
         Some(mode) => Permissions::Exact(mode),
         None => Permissions::Masked(source.image().mode() & 0o777),
@@ -147,19 +162,13 @@ pub fn copy(
     } else {
         tracing::info!(resumed_bytes, "going on where an interrupted copy stopped");
     }
-    let frontier = Frontier::new(resumed_bytes);
     let resized = target.resize(source.image().size());
-    let session = Session {
-        source: &source,
-        target: &target,
-        frontier: &frontier,
-        resumed_bytes,
-        checkpoint: Mutex::new(Checkpoint::default()),
-        failure: Mutex::new(None),
-        progress,
-        cancel,
-    };
-    let kinds = match resized.and_then(|()| session.run(options.threads.max(1))) {
+    let (threads, reflink) = (options.threads.max(1), options.reflink);
+    let transfer = TransferOptions { threads, reflink, resumed_bytes };
+    let transfer = Transfer::new(&source, &target, transfer, progress, cancel);
+    let session = Session { source: &source, target: &target, transfer: &transfer, cancel };
+    let ready = resized.and_then(|()| transfer.check_reflink());
+    let kinds = match ready.and_then(|()| session.run()) {
         Ok(kinds) => kinds,
         Err(cause) => return Err(session.stop(cause)),
     };
@@ -175,94 +184,39 @@ pub fn copy(
         read_bytes: progress.read_bytes.get(),
         compared_bytes: progress.compared_bytes.get(),
         written_bytes: progress.written_bytes.get(),
+        reflinked_bytes: progress.reflinked_bytes.get(),
         resumed_bytes,
         rest_bytes: target.image().size() - size_bytes,
     })
 }
 
-/// What the threads of one copy share.
+/// One copy.
 struct Session<'a> {
     source: &'a Source,
     target: &'a Target,
-    frontier: &'a Frontier,
-    resumed_bytes: u64,
-    checkpoint: Mutex<Checkpoint>,
-    failure: Mutex<Option<Error>>,
-    progress: &'a Progress,
+    transfer: &'a Transfer<'a>,
     cancel: &'a Cancel,
 }
 
 impl Session<'_> {
     /// Makes the target equal and durable, all but the commit. Returns the source's kinds.
-    fn run(&self, threads: usize) -> Result<KindBytes> {
-        let kinds = self.transfer(threads)?;
+    fn run(&self) -> Result<KindBytes> {
+        let (origin, pairs) = compared(
+            self.source.image(),
+            self.target.image(),
+            Range::to(self.source.image().size()),
+        )?;
+        let mut kinds = KindBytes::default();
+        let count = |pair: &Result<Pair>| {
+            if let Ok(pair) = pair {
+                kinds.add(pair.left, pair.range.len());
+            }
+        };
+        self.transfer.run(origin, pairs.inspect(count))?;
         self.target.image().sync()?;
         settle(self.source.image(), self.target, self.cancel)?;
         self.source.check()?;
         Ok(kinds)
-    }
-
-    /// Copies what differs from where the frontier stands, and counts the source's kinds.
-    fn transfer(&self, threads: usize) -> Result<KindBytes> {
-        let (origin, pairs) = compared(self.source.image(), self.target.image())?;
-        let (sender, receiver) = sync_channel(threads);
-        let receiver = Mutex::new(receiver);
-        let mut kinds = KindBytes::default();
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| self.work(Worker::new(self, origin), &receiver));
-            }
-            let mut builder = JobBuilder::new(self.frontier, sender);
-            let mut add = |pair: Result<Pair>| {
-                let pair = pair?;
-                kinds.add(pair.left, pair.range.len());
-                let resumed = pair.range.split_at(self.resumed_bytes).0;
-                if pair.left.is_allocated() {
-                    self.progress.done_bytes.add(resumed.len());
-                }
-                self.check()?;
-                Ok(builder.add(pair, held_as(pair.left, origin)))
-            };
-            for pair in pairs {
-                match add(pair) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => return self.fail(error),
-                }
-            }
-            builder.finish();
-        });
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(error) => Err(error),
-            None => Ok(kinds),
-        }
-    }
-
-    /// Takes jobs until there are none. After a failure they are only taken off the queue, so that
-    /// the walk does not block.
-    fn work(&self, mut worker: Worker<'_>, jobs: &Mutex<Receiver<Job>>) {
-        loop {
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(job) = job else { return };
-            match self.check().and_then(|()| worker.run(&job)) {
-                Ok(()) => self.frontier.finished(&job),
-                Err(error) => self.fail(error),
-            }
-        }
-    }
-
-    /// Whether to go on. The error of a failed thread stays with it; here it is `Cancelled`.
-    fn check(&self) -> Result<()> {
-        self.cancel.check()?;
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            true => Err(Error::Cancelled),
-            false => Ok(()),
-        }
-    }
-
-    /// Keeps the first error.
-    fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     /// Saves what can be saved for the next try.
@@ -282,7 +236,7 @@ impl Session<'_> {
         if !self.target.image().path().exists() {
             return Kept::Named(self.target.path().to_owned());
         }
-        let mut done_bytes = self.frontier.reached();
+        let mut done_bytes = self.transfer.reached();
         // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
         let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
             || self.source.image().is_device();

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::extent::{Kind, Range};
+use crate::layout::LayoutOrigin;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -66,6 +67,90 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// Space was to be shared, and cannot be.
+    #[error("{} cannot share space with {}", target.display(), source_path.display())]
+    NotReflinked {
+        /// The source.
+        source_path: PathBuf,
+        /// The target.
+        target: PathBuf,
+    },
+    /// Another process may change the image at any time.
+    #[error("{} is open for writing in another process", path.display())]
+    OpenForWriting {
+        /// The image.
+        path: PathBuf,
+    },
+    /// What is allocated of a layer cannot be known.
+    #[error("{} does not show what is allocated: {}", path.display(), why_no_layout(*origin))]
+    NoLayout {
+        /// The image.
+        path: PathBuf,
+        /// What there is instead of FIEMAP.
+        origin: LayoutOrigin,
+    },
+    /// A layer's filesystem cannot allocate a single block.
+    #[error("{} lies on a filesystem that allocates {unit} bytes at a time", path.display())]
+    LargeBlocks {
+        /// The image.
+        path: PathBuf,
+        /// Its unit in bytes.
+        unit: u64,
+    },
+    /// A parent is larger than its child.
+    #[error(
+        "the parent {} has {parent_size} bytes, more than the {child_size} of its child {}",
+        parent.display(), child.display()
+    )]
+    LargerParent {
+        /// The parent.
+        parent: PathBuf,
+        /// In bytes.
+        parent_size: u64,
+        /// The child.
+        child: PathBuf,
+        /// In bytes.
+        child_size: u64,
+    },
+    /// The chain says that a layer stands on another parent.
+    #[error(
+        "{} is not the parent of {}: its .meta file names {}",
+        parent.display(), child.display(), recorded.as_deref().unwrap_or("none")
+    )]
+    NotItsParent {
+        /// The layer.
+        child: PathBuf,
+        /// What was named as its parent.
+        parent: PathBuf,
+        /// What the chain names, if anything.
+        recorded: Option<String>,
+    },
+    /// Another layer stands on the same parent.
+    #[error("{} is the parent of another layer too, says {}", parent.display(), other.display())]
+    SharedParent {
+        /// The parent.
+        parent: PathBuf,
+        /// The `.meta` file of the other layer.
+        other: PathBuf,
+    },
+    /// An image is a layer of a chain.
+    #[error("{} is a layer of a snapshot chain, says {}", path.display(), evidence.display())]
+    IsLayer {
+        /// The image.
+        path: PathBuf,
+        /// The name or the `.meta` file that tells.
+        evidence: PathBuf,
+    },
+    /// What is to be written does not fit.
+    #[error("{} needs {needed} more bytes on its filesystem, {free} are free", path.display())]
+    NoSpace {
+        /// The image.
+        path: PathBuf,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
     },
     /// An earlier session left the image half-written.
     #[error("{} is unfinished: a session that was writing it was interrupted", path.display())]
@@ -156,9 +241,22 @@ impl Error {
                 "stop what writes to it, or sync a snapshot of it, and run again"
             }
             Self::NotDirect { .. } => "use buffered I/O",
+            Self::NotReflinked { .. } => "use two files on one XFS or btrfs, or copy",
+            Self::NoLayout { .. } => "move the layers to ext4, XFS or btrfs",
+            Self::LargeBlocks { .. } => "move the layers to a filesystem with blocks of 4096 bytes",
+            Self::LargerParent { .. } => "name the child first, and then its parent",
+            Self::NotItsParent { .. } | Self::SharedParent { .. } => {
+                "check the chain; if the .meta files are wrong, they can be overridden"
+            }
+            Self::IsLayer { .. } => {
+                "leave it: its zeros hide its parent; if it stands alone, that can be overridden"
+            }
+            Self::NoSpace { .. } => "free some space",
+            Self::OpenForWriting { .. } => "stop what has it open (fuser -v FILE), and run again",
             Self::Unfinished { mark, .. } => {
                 return Some(format!(
-                    "repeat the sync that was interrupted; if the image is good all the same, remove {}",
+                    "repeat what was interrupted, as {} tells; if the image is good all the same, \
+                     remove that file",
                     mark.display()
                 ));
             }
@@ -226,6 +324,13 @@ fn io_remedy(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::Unsupported => "choose a filesystem that can do this: ext4, XFS or btrfs",
         _ => return None,
     })
+}
+
+fn why_no_layout(origin: LayoutOrigin) -> &'static str {
+    match origin {
+        LayoutOrigin::Device => "it is a block device",
+        LayoutOrigin::SeekHole | LayoutOrigin::Fiemap => "its filesystem has no FIEMAP",
+    }
 }
 
 struct Place<'a> {

@@ -9,7 +9,9 @@ pub const BLOCK: u64 = 4096;
 pub const MAX_OFFSET: u64 = i64::MAX as u64;
 
 /// What stands behind a range of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Not allocated: reads as zeros, and in a layer lets the parent show.

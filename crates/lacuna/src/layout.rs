@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, Range};
-use crate::fiemap::{self, ExtentFlags, MapFlags};
+use crate::fiemap::{self, ExtentFlags, MapFlags, MappedExtent};
 use crate::image::Image;
 use crate::seek_hole;
 
@@ -86,6 +86,27 @@ impl Iterator for Layout<'_> {
     }
 }
 
+/// Gap-free like a layout: `Data` where `image` shares its space with another file, `Hole` elsewhere.
+/// Only for an image whose layout comes from FIEMAP.
+pub(crate) fn shared(image: &Image) -> Result<impl Iterator<Item = Result<Extent>>> {
+    let failed = |error| Error::io("map", image.path(), error);
+    let whole = Range::to(image.size());
+    let walk = fiemap::Walk::new(image.file(), whole, MapFlags::empty()).map_err(failed)?;
+    let shared = walk.filter(|mapped| match mapped {
+        Ok(mapped) => mapped.flags.contains(ExtentFlags::SHARED),
+        Err(_) => true,
+    });
+    let extents = shared.map(|mapped| extent_of(&mapped?));
+    Ok(GapFree::new(whole, extents).map(move |extent| extent.map_err(failed)))
+}
+
+fn extent_of(mapped: &MappedExtent) -> io::Result<Extent> {
+    let unwritten = mapped.flags.contains(ExtentFlags::UNWRITTEN);
+    let range = Range::with_length(mapped.logical, mapped.length)
+        .ok_or_else(|| io::Error::other("FIEMAP returned an extent that overflows"))?;
+    Ok(Extent { range, kind: if unwritten { Kind::Zero } else { Kind::Data } })
+}
+
 fn lacks_fiemap(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS))
@@ -103,13 +124,7 @@ impl Iterator for Raw<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Fiemap(walk) => walk.next().map(|mapped| {
-                let mapped = mapped?;
-                let unwritten = mapped.flags.contains(ExtentFlags::UNWRITTEN);
-                let range = Range::with_length(mapped.logical, mapped.length)
-                    .ok_or_else(|| io::Error::other("FIEMAP returned an extent that overflows"))?;
-                Ok(Extent { range, kind: if unwritten { Kind::Zero } else { Kind::Data } })
-            }),
+            Self::Fiemap(walk) => walk.next().map(|mapped| extent_of(&mapped?)),
             Self::SeekHole(walk) => {
                 walk.next().map(|range| range.map(|range| Extent { range, kind: Kind::Data }))
             }
@@ -255,6 +270,24 @@ impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for Rounded<I> {
             }
         }
     }
+}
+
+/// Cuts extents into pieces, each of at most as many bytes as `length` says for its kind.
+pub(crate) fn pieces<E>(
+    mut extents: impl Iterator<Item = Result<Extent, E>>,
+    length: impl Fn(Kind) -> u64,
+) -> impl Iterator<Item = Result<Extent, E>> {
+    let mut rest: Option<Extent> = None;
+    std::iter::from_fn(move || {
+        let extent = match rest.take().map(Ok).or_else(|| extents.next())? {
+            Ok(extent) => extent,
+            Err(error) => return Some(Err(error)),
+        };
+        let end = extent.range.start().saturating_add(length(extent.kind));
+        let (range, after) = extent.range.split_at(end);
+        rest = (!after.is_empty()).then_some(Extent { range: after, ..extent });
+        Some(Ok(Extent { range, ..extent }))
+    })
 }
 
 /// One range with the kinds that two layouts give it.

@@ -61,7 +61,9 @@ impl PartialRecord {
         let path = Self::path(target);
         let text = serde_json::to_vec(self)
             .map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
-        beside::replace(&path, &text)
+        beside::replace(&path, |out| {
+            out.write_all(&text).map_err(|error| Error::io("write", &path, error))
+        })
     }
 
     /// Removes the record beside `target`.

@@ -24,6 +24,28 @@ pub struct Progress {
     pub sent_bytes: Counter,
     /// Written to the target.
     pub written_bytes: Counter,
+    /// Shared with the target instead of written.
+    pub reflinked_bytes: Counter,
+    finished: AtomicBool,
+}
+
+impl Progress {
+    /// How far it is, from 0 to 100, which is only said of what is finished. Never less than before,
+    /// as long as the total stays.
+    pub fn percent(&self) -> u8 {
+        if self.finished.load(Ordering::Relaxed) {
+            return 100;
+        }
+        let (done, total) = (u128::from(self.done_bytes.get()), u128::from(self.total_bytes.get()));
+        match total {
+            0 => 0,
+            _ => (done * 100 / total).min(99) as u8,
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A number that many threads add to.

@@ -4,7 +4,7 @@
 //! around a small write into an unwritten extent), so the layout that counts is the one at the end.
 
 use crate::error::{Error, Result};
-use crate::extent::Kind;
+use crate::extent::{Kind, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
@@ -20,13 +20,13 @@ pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     }
 }
 
-/// Both layouts side by side in the target's unit of allocation, up to the source's size, the source's
-/// kinds as the target can hold them.
+/// Both layouts of `range` side by side in the target's unit of allocation.
 pub(crate) fn compared<'a>(
     source: &'a Image,
     target: &'a Image,
+    range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
-    let range = Some(crate::extent::Range::to(source.size()));
+    let range = Some(range);
     let unit = target.allocation_unit();
     let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
     let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
@@ -35,22 +35,40 @@ pub(crate) fn compared<'a>(
     Ok((origin, pairs))
 }
 
-/// Punches what the source does not have, makes unwritten what the source has unwritten, and fails
-/// when the kinds differ all the same. All content must be durable before.
+/// Whether the kinds of `source` are those of `target`; see [`mend`]. All content must be durable
+/// before.
 pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result<()> {
+    mend(target, cancel, || {
+        let (origin, pairs) = compared(source, target.image(), Range::to(source.size()))?;
+        let held = move |pair: Pair| Pair { left: held_as(pair.left, origin), ..pair };
+        Ok(pairs.map(move |pair| pair.map(held)))
+    })
+}
+
+/// In each of the `pairs`, `left` is wanted and `right` is what the target has: punches what should
+/// be a hole, makes unwritten what should be, and fails when the kinds differ all the same. The
+/// pairs are walked again after anything was mended. A device has no kinds to mend.
+///
+/// # Errors
+///
+/// [`Error::KindsDiffer`], or the system's.
+pub fn mend<I: Iterator<Item = Result<Pair>>>(
+    target: &Target,
+    cancel: &Cancel,
+    pairs: impl Fn() -> Result<I>,
+) -> Result<()> {
     if target.image().is_device() {
         return Ok(());
     }
     let mut mended = false;
-    let (origin, pairs) = compared(source, target.image())?;
-    for pair in pairs {
+    for pair in pairs()? {
         cancel.check()?;
         let pair = pair?;
-        match held_as(pair.left, origin) {
+        match pair.left {
             wanted if wanted == pair.right => continue,
             Kind::Hole => target.punch(pair.range)?,
             Kind::Zero => target.zero_range(pair.range)?,
-            Kind::Data => return Err(differs(target, &pair, Kind::Data)),
+            Kind::Data => return Err(differs(target, &pair)),
         }
         mended = true;
     }
@@ -58,23 +76,21 @@ pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result
         return Ok(());
     }
     target.image().sync()?;
-    let (origin, pairs) = compared(source, target.image())?;
-    for pair in pairs {
+    for pair in pairs()? {
         cancel.check()?;
         let pair = pair?;
-        let wanted = held_as(pair.left, origin);
-        if wanted != pair.right {
-            return Err(differs(target, &pair, wanted));
+        if pair.left != pair.right {
+            return Err(differs(target, &pair));
         }
     }
     Ok(())
 }
 
-fn differs(target: &Target, pair: &Pair, expected: Kind) -> Error {
+fn differs(target: &Target, pair: &Pair) -> Error {
     Error::KindsDiffer {
         path: target.path().to_owned(),
         range: pair.range,
-        expected,
+        expected: pair.left,
         found: pair.right,
     }
 }

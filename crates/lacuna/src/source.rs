@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::open::{ImageOptions, IoMode};
+use crate::mark;
+use crate::open::ImageOptions;
 use crate::stamp::{FileId, Stamp};
-use crate::target;
 
 /// How often a source is looked at while it is read.
 const WATCH: Duration = Duration::from_secs(2);
@@ -26,10 +26,10 @@ impl Source {
     /// # Errors
     ///
     /// Those of [`Image::open`] and [`Image::lock`], and [`Error::Unfinished`].
-    pub fn open(path: &Path, io: IoMode) -> Result<Self> {
-        let image = Image::open(path, &ImageOptions { io, ..ImageOptions::default() })?;
+    pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
+        let image = Image::open(path, options)?;
         image.lock()?;
-        target::refuse_unfinished(path)?;
+        mark::refuse(path)?;
         let stamp = image.settled_stamp()?;
         Ok(Self { image, stamp, looked: Mutex::new(Instant::now()) })
     }
@@ -51,6 +51,12 @@ impl Source {
     /// [`Error::Changed`].
     pub fn check(&self) -> Result<()> {
         self.image.check_unchanged(&self.stamp)
+    }
+
+    /// Takes the image as it is now for what it was: after a change of one's own.
+    pub(crate) fn restamp(&mut self) -> Result<()> {
+        self.stamp = self.image.settled_stamp()?;
+        Ok(())
     }
 
     /// The same, at most every two seconds: to be called often.

@@ -8,7 +8,7 @@
 
 mod names;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,11 +21,12 @@ use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
 use crate::extent::Range;
 use crate::image::Image;
+use crate::mark;
 use crate::open::{Access, ImageOptions, IoMode, Links};
 use crate::partial::PartialRecord;
+use crate::reflink;
 use crate::stamp::Stamp;
-pub(crate) use names::refuse_unfinished;
-use names::{appear, check_name, data_of, mark_of, refuse_device_names, refuse_foreign};
+use names::{appear, check_name, data_of, refuse_device_names, refuse_foreign};
 
 /// The permission bits that a new target gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,6 @@ enum State {
     Device,
 }
 
-const MARK: &[u8] =
-    b"A lacuna session was writing the image beside this file and has not finished.\n\
-    Repeat the session: it compares again and completes the image.\n";
-
 impl Target {
     /// Opens and locks the image at `path`, or the hidden file that will become it.
     ///
@@ -93,7 +90,7 @@ impl Target {
         };
         let image = open_image(&real, options.io, Links::Follow)?;
         check_name(path)?;
-        if image.is_device() || refuse_unfinished(&real).is_err() {
+        if image.is_device() || mark::refuse(&real).is_err() {
             image.forget_cache();
         }
         let state = match image.is_device() {
@@ -139,7 +136,7 @@ impl Target {
     /// When that cannot be seen.
     pub fn is_unfinished(path: &Path) -> Result<bool> {
         let left = match std::fs::canonicalize(path) {
-            Ok(real) => mark_of(&real),
+            Ok(real) => mark::of(&real),
             Err(error) if error.kind() == io::ErrorKind::NotFound => data_of(path),
             Err(error) => return Err(Error::io("resolve", path, error)),
         };
@@ -197,7 +194,7 @@ impl Target {
 
     /// Whether an interrupted session left an existing image marked, or this one has marked it.
     pub fn is_marked(&self) -> bool {
-        matches!(self.state, State::Existing { .. }) && refuse_unfinished(&self.path).is_err()
+        matches!(self.state, State::Existing { .. }) && mark::refuse(&self.path).is_err()
     }
 
     /// The image, for reading and mapping; writes go through the target.
@@ -272,6 +269,12 @@ impl Target {
         self.image.punch(range)
     }
 
+    /// Makes `range` share the space of the same range of `source`; false where that is refused.
+    pub(crate) fn clone_range(&self, source: &Image, range: Range) -> Result<bool> {
+        self.before_write()?;
+        reflink::clone(source, &self.image, range)
+    }
+
     /// See [`Image::zero_range`].
     pub fn zero_range(&self, range: Range) -> Result<()> {
         self.before_write()?;
@@ -280,6 +283,14 @@ impl Target {
 
     /// Marks an existing image unfinished and removes the `.checksum`, once, before the first write.
     fn before_write(&self) -> Result<()> {
+        self.mark(|out| {
+            let written = out.write_all(mark::SYNC.as_bytes());
+            written.map_err(|error| Error::io("write", &mark::of(&self.path), error))
+        })
+    }
+
+    /// The same with a mark of `fill`'s own, which must come before anything else is written.
+    pub(crate) fn mark(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         if self.written.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -287,21 +298,28 @@ impl Target {
             let _one_at_a_time = marking.lock().unwrap_or_else(PoisonError::into_inner);
             if !self.written.load(Ordering::Acquire) {
                 ChecksumFile::remove(&self.path)?;
-                self.make_mark()?;
+                self.make_mark(fill)?;
             }
         }
         self.written.store(true, Ordering::Release);
         Ok(())
     }
 
-    fn make_mark(&self) -> Result<()> {
-        let (mark, had_one) = (mark_of(&self.path), self.is_marked());
-        let marked = beside::replace(&mark, MARK);
+    fn make_mark(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let (mark, had_one) = (mark::of(&self.path), self.is_marked());
+        let marked = beside::replace(&mark, fill);
         if marked.is_err() && !had_one {
             // Nothing was written. A mark that stays all the same costs no more than a comparison.
             let _ = beside::remove(&mark);
         }
         marked
+    }
+
+    /// Goes on under the mark that is there already.
+    pub(crate) fn keep_mark(&self) -> Result<()> {
+        ChecksumFile::remove(&self.path)?;
+        self.written.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Makes the image durable and whole: a new one gets its name, an existing one loses its mark.
@@ -325,11 +343,11 @@ impl Target {
                 appear(&data_of(&self.path), &self.path)?;
                 beside::sync_directory(&self.path)?;
                 // Of an image that was here before, and is gone: nobody else can mark this one.
-                beside::remove(&mark_of(&self.path))?;
+                beside::remove(&mark::of(&self.path))?;
                 PartialRecord::remove(&self.path)?;
             }
             State::Existing { .. } => {
-                beside::remove(&mark_of(&self.path))?;
+                beside::remove(&mark::of(&self.path))?;
                 // Of a session that was interrupted when the image had just got its name.
                 PartialRecord::remove(&self.path)?;
                 self.tell_of_leftover();

@@ -3,14 +3,20 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use lacuna_testing::pattern::{Block, Pattern};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Wall-clock bound on what should take milliseconds.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn lacuna() -> Command {
     Command::new(assert_cmd::cargo::cargo_bin!("lacuna"))
+}
+
+pub(crate) fn sfold() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("sfold"))
 }
 
 pub(crate) fn ssync() -> Command {
@@ -42,6 +48,45 @@ pub(crate) fn expect(output: &Output, code: i32) -> (String, String) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "stdout: {out}\nstderr: {err}");
     (out, err)
+}
+
+pub(crate) fn keys(object: &serde_json::Value) -> Vec<&str> {
+    let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[track_caller]
+pub(crate) fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Sends `signal` to what `command` runs as soon as that handles it and has `begun`, which is asked
+/// with the number of the process; returns how it ended.
+pub(crate) fn interrupt(
+    command: &mut Command,
+    signal: Signal,
+    begun: impl Fn(u32) -> bool,
+) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawn");
+    let start = Instant::now();
+    let ready = |child: &Child| handles(child.id(), signal) && begun(child.id());
+    while !ready(&child) && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < PATIENCE, "nothing begins");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    if child.try_wait().unwrap().is_none() {
+        kill_process(Pid::from_child(&child), signal).unwrap();
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Whether the process has a handler for `signal`; for SIGKILL there is none to wait for.
+fn handles(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    signal == Signal::KILL || caught & (1 << (signal.as_raw() - 1)) != 0
 }
 
 /// Names in a directory, hidden ones included, sorted.

@@ -1,9 +1,17 @@
 //! The commands as a user runs them: real processes, real files, real sockets.
 
 mod common;
+mod diff;
+mod dig;
+mod fold;
+mod fold_stopped;
+mod hash;
+mod layers;
 mod map;
+mod prune;
 mod remedies;
 mod serve;
+mod sfold;
 mod ssync;
 mod streams;
 mod sync;

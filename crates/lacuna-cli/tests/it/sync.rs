@@ -11,16 +11,17 @@ use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern, kinds_of};
 use rustix::process::Signal;
 
-use crate::common::{PATIENCE, Server, aligned, expect, lacuna, names, sample, text};
+use crate::common::{PATIENCE, Server, aligned, expect, json, keys, lacuna, names, sample, text};
 
 /// The keys of the report, sorted.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "compared_bytes",
     "data_bytes",
     "elapsed_seconds",
     "hole_bytes",
     "protocol",
     "read_bytes",
+    "reflinked_bytes",
     "rest_bytes",
     "resumed_bytes",
     "sent_bytes",
@@ -32,16 +33,6 @@ const KEYS: [&str; 16] = [
     "written_bytes",
     "zero_bytes",
 ];
-
-fn keys(object: &serde_json::Value) -> Vec<&str> {
-    let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
-    keys.sort_unstable();
-    keys
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 #[test]
 fn a_local_sync_reproduces_content_and_kinds_and_reports_what_it_did() {
@@ -125,6 +116,40 @@ fn a_new_target_has_the_source_s_permissions_unless_told_otherwise() {
 }
 
 #[test]
+fn a_sync_shares_space_where_the_filesystem_can_unless_told_otherwise() {
+    let Some(xfs) = Mount::new(Fs::Xfs) else { return };
+    let Some(ext4) = Mount::new(Fs::Ext4) else { return };
+    let source = xfs.path().join("a.img");
+    sample().write(&source);
+    let run = 40 * 4096;
+    let synced = |more: &[&str], name: &str| {
+        let target = xfs.path().join(name);
+        let mut sync = lacuna();
+        sync.args(["sync", "--json"]).args(more).arg(&source).arg(&target);
+        let report = json(&expect(&sync.output().unwrap(), 0).0);
+        assert!(std::fs::read(&target).unwrap() == sample().bytes());
+        assert_eq!(kinds_of(&target), sample().kinds());
+        let bytes = |key: &str| report[key].as_u64().unwrap();
+        assert_eq!(bytes("written_bytes") + bytes("reflinked_bytes"), bytes("data_bytes"));
+        bytes("reflinked_bytes")
+    };
+    assert_eq!(synced(&[], "b.img"), run);
+    assert_eq!(synced(&["--reflink", "always"], "c.img"), run);
+    assert_eq!(synced(&["--reflink=never"], "d.img"), 0);
+    let output = lacuna().arg("sync").arg(&source).arg(xfs.path().join("e.img")).output();
+    let (out, _) = expect(&output.unwrap(), 0);
+    assert!(out.ends_with(", reflinked 160 KiB\n"), "{out}");
+
+    let far = ext4.path().join("b.img");
+    let mut sync = lacuna();
+    sync.args(["sync", "--reflink", "always"]).arg(&source).arg(&far);
+    let (_, err) = expect(&sync.output().unwrap(), 1);
+    assert!(err.contains("cannot share space") && err.contains("--reflink auto"), "{err}");
+    let (out, _) = expect(&lacuna().arg("sync").arg(&source).arg(&far).output().unwrap(), 0);
+    assert!(!out.contains("reflinked"), "{out}");
+}
+
+#[test]
 fn mistakes_on_the_command_line_are_status_2() {
     for (args, words) in [
         (vec!["sync", "a.img"], "required"),
@@ -132,6 +157,8 @@ fn mistakes_on_the_command_line_are_status_2() {
         (vec!["sync", "ssync://host", "b.img"], "only be the target"),
         (vec!["sync", "--chmod", "600", "a.img", "ssync://host"], "for targets on this machine"),
         (vec!["sync", "--no-fast", "a.img", "b.img"], "it is for ssync:// targets"),
+        (vec!["sync", "--reflink", "never", "a", "ssync://host"], "for targets on this machine"),
+        (vec!["sync", "--reflink", "maybe", "a", "b"], "possible values: auto, always, never"),
         (vec!["sync", "a.img", "lacuna://host/b.img"], "not spoken yet"),
         (vec!["sync", "--direct", "--buffered", "a", "b"], "cannot be used with"),
         (vec!["sync", "--chmod", "9", "a", "b"], "octal"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lacuna::batch::BATCH_BYTES;
 use lacuna::checksum_file::ChecksumFile;
-use lacuna::{BLOCK, BufPool, Cancel, Counter, IoMode, KindBytes, Progress, Source};
+use lacuna::{BLOCK, BufPool, Cancel, Counter, ImageOptions, IoMode, KindBytes, Progress, Source};
 use lacuna_wire::v1::{self, Interval, Request};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -103,7 +103,10 @@ pub fn sync(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<SyncStats> {
-    let source = Arc::new(Source::open(source, options.io)?);
+    let source = Arc::new(Source::open(
+        source,
+        &ImageOptions { io: options.io, ..ImageOptions::default() },
+    )?);
     let size = source.image().size();
     if Interval::new(0, size.next_multiple_of(BLOCK)).is_none() {
         let why = std::io::ErrorKind::FileTooLarge;

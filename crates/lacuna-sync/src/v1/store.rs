@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 use lacuna::checksum_file::{self, ChecksumFile};
-use lacuna::{Cancel, Image, IoMode, Progress, Source, Target};
+use lacuna::{Cancel, Image, ImageOptions, Progress, Source, Target};
 use lacuna_wire::v1::Refusal;
 
 use super::opened::{Opened, Shared};
@@ -103,12 +103,12 @@ impl Store {
             ));
         };
         // What an interrupted session left is to be finished, whatever vouches for it.
-        let whole = Source::open(&self.path, IoMode::Buffered);
+        let whole = Source::open(&self.path, &ImageOptions::default());
         if let Err(error @ lacuna::Error::Unfinished { .. }) = whole {
             return Err(failed(error));
         }
         drop(whole);
-        let image = Image::open(&self.path, &lacuna::ImageOptions::default()).map_err(failed)?;
+        let image = Image::open(&self.path, &ImageOptions::default()).map_err(failed)?;
         let stamp = image.stamp().map_err(failed)?;
         let recorded: Option<ChecksumFile> = serde_json::from_slice(&text).ok();
         let trusted =

@@ -8,7 +8,7 @@ use super::CopyOptions;
 use crate::beside::{directory_of, hidden};
 use crate::checksum_file;
 use crate::error::{Error, Result};
-use crate::extent::{Kind, KindBytes};
+use crate::extent::{Kind, KindBytes, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin};
 use crate::open::ImageOptions;
@@ -55,7 +55,7 @@ pub struct CopyPlan {
 /// What would be wrong with either image, as far as that shows without writing.
 pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
     Target::check(target)?;
-    let source = Source::open(source, options.io)?;
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
     source.refuse_same(target)?;
     source.refuse_same(&checksum_file::path_of(target))?;
     let size_bytes = source.image().size();
@@ -106,7 +106,7 @@ fn free_bytes(directory: &Path) -> Result<u64> {
 ///
 /// What is wrong with the source.
 pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let source = Source::open(source, options.io)?;
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
     let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
     plan.count_new(&source, LayoutOrigin::SeekHole)?;
     Ok(plan)
@@ -115,7 +115,7 @@ pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
 impl CopyPlan {
     /// Counts what is to be done with content that is there, or with a part of it.
     fn count_pairs(&mut self, source: &Source, target: &Image) -> Result<()> {
-        let (origin, pairs) = compared(source.image(), target)?;
+        let (origin, pairs) = compared(source.image(), target, Range::to(self.size_bytes))?;
         for pair in pairs {
             let pair = pair?;
             self.kinds.add(pair.left, pair.range.len());

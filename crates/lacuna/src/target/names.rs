@@ -1,6 +1,5 @@
 //! The names that a target and what stands beside it go by.
 
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -15,28 +14,8 @@ use crate::failpoint;
 /// our affixes, that of a record's draft).
 const NAME_LIMIT: usize = 255 - "...lacuna-unfinished.lacuna-draft".len();
 
-pub(super) fn mark_of(path: &Path) -> PathBuf {
-    beside::hidden(path, ".lacuna-unfinished")
-}
-
 pub(super) fn data_of(path: &Path) -> PathBuf {
     beside::hidden(path, ".lacuna-data")
-}
-
-/// Fails when an interrupted session left `path` marked.
-pub(crate) fn refuse_unfinished(path: &Path) -> Result<()> {
-    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
-    let mark = mark_of(&real);
-    match std::fs::symlink_metadata(&mark) {
-        Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
-        // A name that leaves no room for a mark never had one.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(Error::io("stat", &mark, error)),
-    }
 }
 
 /// A hidden file that is taken over must be one that a session of this user left: under one name

@@ -60,7 +60,7 @@ fn an_unfinished_image_is_no_source_and_a_copy_to_it_completes_it() {
         matches!(&error, Error::Unfinished { mark, .. } if *mark == mark_of(&target)),
         "{error:?}"
     );
-    assert!(error.remedy().unwrap().contains("repeat the sync"));
+    assert!(error.remedy().unwrap().contains("repeat what was interrupted"));
     assert!(!other.exists());
 
     copied(&source, &target, &CopyOptions::default());

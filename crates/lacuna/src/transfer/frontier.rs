@@ -1,10 +1,10 @@
-//! Up to where a copy is complete, though its ranges finish out of order.
+//! Up to where a transfer is complete, though its ranges finish out of order.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::{Job, Session};
+use super::{Job, Transfer};
 use crate::error::Result;
 use crate::failpoint;
 
@@ -71,7 +71,7 @@ impl Default for Checkpoint {
     }
 }
 
-impl Session<'_> {
+impl Transfer<'_> {
     /// Makes a checkpoint when one is due and no other thread is at it.
     pub(super) fn checkpoint_if_due(&self) -> Result<()> {
         let mut last = match self.checkpoint.try_lock() {

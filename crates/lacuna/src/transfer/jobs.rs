@@ -4,8 +4,9 @@ use std::sync::mpsc::SyncSender;
 
 use super::frontier::Frontier;
 use crate::batch::{BATCH_BYTES, Batch};
-use crate::extent::Kind;
+use crate::extent::{BLOCK, Kind};
 use crate::layout::Pair;
+use crate::reflink;
 
 /// Longest range that is punched or zeroed in one call, so that cancelling does not wait for long.
 const CLEAR: u64 = 1 << 30;
@@ -20,13 +21,15 @@ pub(super) struct JobBuilder<'a> {
     sender: SyncSender<Job>,
     /// All before this was done by an earlier session.
     resumed: u64,
+    /// Whether long runs are cloned.
+    clones: bool,
     job: Job,
 }
 
 impl<'a> JobBuilder<'a> {
     /// Leaves out what lies before the frontier.
-    pub(super) fn new(frontier: &'a Frontier, sender: SyncSender<Job>) -> Self {
-        Self { frontier, sender, resumed: frontier.reached(), job: Job::new() }
+    pub(super) fn new(frontier: &'a Frontier, sender: SyncSender<Job>, clones: bool) -> Self {
+        Self { frontier, sender, resumed: frontier.reached(), clones, job: Job::new() }
     }
 
     /// Takes the next pair; `wanted` is its left kind as the target can hold it. False when nobody
@@ -40,8 +43,27 @@ impl<'a> JobBuilder<'a> {
             }
             return true;
         }
+        let (clonable, rest) = match self.clones && is_clonable(&pair) {
+            true => range.split_at(range.end() & !(BLOCK - 1)),
+            false => range.split_at(range.start()),
+        };
+        self.clone(Pair { range: clonable, ..pair }) && self.pack(Pair { range: rest, ..pair })
+    }
+
+    /// Long runs go alone.
+    fn clone(&mut self, pair: Pair) -> bool {
+        pair.range.pieces(reflink::LONGEST).all(|range| {
+            let mut alone = Job::new();
+            let before = self.job.take();
+            // An empty batch has room.
+            drop(alone.push(Pair { range, ..pair }));
+            (before.ranges().is_empty() || self.hand_out(before)) && self.hand_out(alone)
+        })
+    }
+
+    fn pack(&mut self, pair: Pair) -> bool {
         let length = if pair.left == Kind::Data { BATCH_BYTES } else { CLEAR };
-        range.pieces(length).all(|range| match self.job.push(Pair { range, ..pair }) {
+        pair.range.pieces(length).all(|range| match self.job.push(Pair { range, ..pair }) {
             Some(full) => self.hand_out(full),
             None => true,
         })
@@ -61,12 +83,17 @@ impl<'a> JobBuilder<'a> {
     }
 }
 
+/// Whether `pair` is data that the target lacks, and long enough to be worth a clone.
+pub(super) fn is_clonable(pair: &Pair) -> bool {
+    pair.left == Kind::Data && pair.right != Kind::Data && pair.range.len() >= reflink::SHORTEST
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
-    use crate::extent::{BLOCK, Range};
+    use crate::extent::Range;
 
     fn range(start: u64, end: u64) -> Range {
         Range::new(start * BLOCK, end * BLOCK).unwrap()
@@ -87,7 +114,7 @@ mod tests {
     fn what_waits_to_be_handed_out_is_not_reached() {
         let frontier = Frontier::new(0);
         let (sender, jobs) = sync_channel(8);
-        let mut builder = JobBuilder::new(&frontier, sender);
+        let mut builder = JobBuilder::new(&frontier, sender, false);
         add(&mut builder, 0, 4, Kind::Hole);
         assert_eq!(frontier.reached(), 4 * BLOCK);
         add(&mut builder, 4, 6, Kind::Data);
@@ -107,7 +134,7 @@ mod tests {
     fn what_finishes_out_of_order_is_reached_in_order() {
         let frontier = Frontier::new(0);
         let (sender, jobs) = sync_channel(8);
-        let mut builder = JobBuilder::new(&frontier, sender);
+        let mut builder = JobBuilder::new(&frontier, sender, false);
         for start in [0, 100, 200] {
             add(&mut builder, start, start + 1, Kind::Data);
         }
@@ -125,7 +152,7 @@ mod tests {
     fn what_an_earlier_session_has_done_is_left_out() {
         let frontier = Frontier::new(5 * BLOCK);
         let (sender, jobs) = sync_channel(8);
-        let mut builder = JobBuilder::new(&frontier, sender);
+        let mut builder = JobBuilder::new(&frontier, sender, false);
         add(&mut builder, 0, 2, Kind::Data);
         add(&mut builder, 2, 8, Kind::Data);
         add(&mut builder, 8, 9, Kind::Zero);

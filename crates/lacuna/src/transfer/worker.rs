@@ -2,44 +2,57 @@
 
 use std::ops;
 
-use super::{Job, Session};
+use super::jobs::is_clonable;
+use super::{Job, Transfer};
 use crate::aligned_buf::AlignedBuf;
 use crate::batch::BATCH_BYTES;
 use crate::error::Result;
 use crate::extent::{BLOCK, Kind, Range};
 use crate::layout::LayoutOrigin;
 
-/// A thread of a copy, with its buffers.
+/// A thread of a transfer, with its buffers.
 pub(super) struct Worker<'a> {
-    session: &'a Session<'a>,
+    transfer: &'a Transfer<'a>,
     origin: LayoutOrigin,
     wanted: AlignedBuf,
     found: AlignedBuf,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(session: &'a Session<'a>, origin: LayoutOrigin) -> Self {
+    pub(super) fn new(transfer: &'a Transfer<'a>, origin: LayoutOrigin) -> Self {
         let buf = || AlignedBuf::new(BATCH_BYTES as usize);
-        Self { session, origin, wanted: buf(), found: buf() }
+        Self { transfer, origin, wanted: buf(), found: buf() }
     }
 
     /// Makes the target have what `job` wants.
     pub(super) fn run(&mut self, job: &Job) -> Result<()> {
-        let session = self.session;
+        match job.ranges() {
+            [pair] if self.transfer.clones && is_clonable(pair) => self.clone(pair.range)?,
+            _ => self.bring(job)?,
+        }
+        self.transfer.source.watch()?;
+        self.transfer.checkpoint_if_due()
+    }
+
+    fn bring(&mut self, job: &Job) -> Result<()> {
+        let transfer = self.transfer;
         let read = job.span(|pair| pair.left == Kind::Data);
-        session.source.image().read_at(part(&mut self.wanted, read, read), read.start())?;
+        transfer.source.image().read_at(part(&mut self.wanted, read, read), read.start())?;
         let compare = job.span(|pair| pair.left == Kind::Data && pair.right == Kind::Data);
-        session.target.image().read_at(part(&mut self.found, compare, compare), compare.start())?;
+        transfer
+            .target
+            .image()
+            .read_at(part(&mut self.found, compare, compare), compare.start())?;
         for pair in job.ranges().iter().filter(|pair| pair.left == Kind::Data) {
             let wanted = part(&mut self.wanted, read, pair.range);
-            session.progress.read_bytes.add(pair.range.len());
+            transfer.progress.read_bytes.add(pair.range.len());
             if pair.right == Kind::Data {
                 let found = part(&mut self.found, compare, pair.range);
-                session.write_changes(pair.range, wanted, found)?;
+                transfer.write_changes(pair.range, wanted, found)?;
             } else {
-                session.write(wanted, pair.range.start())?;
+                transfer.write(wanted, pair.range.start())?;
             }
-            session.progress.done_bytes.add(pair.range.len());
+            transfer.progress.done_bytes.add(pair.range.len());
         }
         // Clearing a device takes the buffer that the comparison has just used.
         for pair in job.ranges() {
@@ -47,14 +60,32 @@ impl<'a> Worker<'a> {
                 Kind::Data => {}
                 _ if self.origin == LayoutOrigin::Device => self.clear(pair.range)?,
                 Kind::Zero => {
-                    session.target.zero_range(pair.range)?;
-                    session.progress.done_bytes.add(pair.range.len());
+                    transfer.target.zero_range(pair.range)?;
+                    transfer.progress.done_bytes.add(pair.range.len());
                 }
-                Kind::Hole => session.target.punch(pair.range)?,
+                Kind::Hole => transfer.target.punch(pair.range)?,
             }
         }
-        session.source.watch()?;
-        session.checkpoint_if_due()
+        Ok(())
+    }
+
+    /// Shares the space of `range`, or copies it where that is refused after all.
+    fn clone(&mut self, range: Range) -> Result<()> {
+        let transfer = self.transfer;
+        if transfer.target.clone_range(transfer.source.image(), range)? {
+            transfer.progress.reflinked_bytes.add(range.len());
+            transfer.progress.done_bytes.add(range.len());
+            return Ok(());
+        }
+        for piece in range.pieces(BATCH_BYTES) {
+            transfer.check()?;
+            let wanted = part(&mut self.wanted, piece, piece);
+            transfer.source.image().read_at(wanted, piece.start())?;
+            transfer.progress.read_bytes.add(piece.len());
+            transfer.write(wanted, piece.start())?;
+            transfer.progress.done_bytes.add(piece.len());
+        }
+        Ok(())
     }
 }
 
@@ -84,23 +115,23 @@ fn runs(range: Range, differs: impl Fn(ops::Range<usize>) -> bool) -> Vec<ops::R
 impl Worker<'_> {
     /// Makes `range` of a device read as zeros, writing only where it does not.
     fn clear(&mut self, range: Range) -> Result<()> {
-        let session = self.session;
+        let transfer = self.transfer;
         for piece in range.pieces(BATCH_BYTES) {
-            session.check()?;
+            transfer.check()?;
             let found = part(&mut self.found, piece, piece);
-            session.target.image().read_at(found, piece.start())?;
-            session.progress.compared_bytes.add(piece.len());
+            transfer.target.image().read_at(found, piece.start())?;
+            transfer.progress.compared_bytes.add(piece.len());
             for run in runs(piece, |block| found[block].iter().any(|byte| *byte != 0)) {
                 let start = piece.start() + run.start as u64;
                 let cleared = Range::with_length(start, run.len() as u64).unwrap_or(piece);
-                session.target.punch(cleared)?;
+                transfer.target.punch(cleared)?;
             }
         }
         Ok(())
     }
 }
 
-impl Session<'_> {
+impl Transfer<'_> {
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.target.write_at(bytes, offset)?;
         self.progress.written_bytes.add(bytes.len() as u64);

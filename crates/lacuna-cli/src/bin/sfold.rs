@@ -1,0 +1,5 @@
+//! Longhorn's command `sfold`.
+
+fn main() -> std::process::ExitCode {
+    lacuna_cli::sfold_main()
+}

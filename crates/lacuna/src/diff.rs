@@ -1,0 +1,340 @@
+//! Diff: where two images differ, in content or in kind.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use crate::aligned_buf::AlignedBuf;
+use crate::error::Result;
+use crate::extent::{BLOCK, Kind, Range};
+use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
+use crate::open::{ImageOptions, IoMode};
+use crate::ordered::in_order;
+use crate::progress::{Cancel, Progress};
+use crate::sharing;
+use crate::source::Source;
+
+/// Bytes compared at a time.
+const PIECE: u64 = 1 << 20;
+
+/// Bytes that are looked up on the disk at a time, so that their extents fit in memory.
+const REGION: u64 = 256 << 20;
+
+/// How to compare.
+#[derive(Clone, Copy, Debug)]
+pub struct DiffOptions {
+    /// Direct or buffered, at both.
+    pub io: IoMode,
+    /// Ranges that are compared at the same time.
+    pub threads: usize,
+}
+
+impl Default for DiffOptions {
+    fn default() -> Self {
+        Self { io: IoMode::default(), threads: 2 }
+    }
+}
+
+/// A range in which two images differ, whole blocks but for the end of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Where.
+    pub range: Range,
+    /// The kind in the first image; `None` past its end.
+    pub left: Option<Kind>,
+    /// The kind in the second image; `None` past its end.
+    pub right: Option<Kind>,
+    /// Whether the bytes differ, too. What lies past the end of one image does not count.
+    pub content: bool,
+}
+
+/// What a diff found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DiffStats {
+    /// Size of the first image.
+    pub left_size_bytes: u64,
+    /// Size of the second image.
+    pub right_size_bytes: u64,
+    /// In blocks whose bytes differ.
+    pub content_bytes: u64,
+    /// In blocks whose bytes are equal and whose kinds are not.
+    pub kind_bytes: u64,
+    /// Past the end of the shorter image.
+    pub past_end_bytes: u64,
+    /// Ranges that differ.
+    pub ranges: u64,
+    /// Read from both together.
+    pub read_bytes: u64,
+    /// Known to be equal without reading, because both are at one place on the disk.
+    pub shared_bytes: u64,
+    /// Whether the kinds were compared, all three: a device has none, and some filesystems show two.
+    pub kinds_compared: bool,
+}
+
+impl DiffStats {
+    /// Whether nothing differs.
+    pub fn is_same(&self) -> bool {
+        self.ranges == 0
+    }
+}
+
+/// Compares two images, and hands every range in which they differ to `found`, in order.
+///
+/// # Errors
+///
+/// Whatever can be wrong with either, what `found` returns, and [`Error::Changed`](crate::Error::Changed)
+/// when one does not stay as it is.
+pub fn diff(
+    left: &Path,
+    right: &Path,
+    options: &DiffOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+    found: impl FnMut(&Difference) -> Result<()>,
+) -> Result<DiffStats> {
+    let image = ImageOptions { io: options.io, ..ImageOptions::default() };
+    let sides = Sides::open(Source::open(left, &image)?, Source::open(right, &image)?)?;
+    let total = sides.left.image().allocated_bytes()?.max(sides.right.image().allocated_bytes()?);
+    progress.total_bytes.set(total);
+    let mut report = Report::new(&sides, found);
+    let buf = || AlignedBuf::new(PIECE as usize);
+    in_order(
+        options.threads,
+        sides.pieces()?,
+        || (buf(), buf()),
+        |bufs, piece| {
+            cancel.check()?;
+            let compared = sides.compare(&piece, bufs);
+            progress.done_bytes.add(if piece.pair.left == Kind::Hole {
+                0
+            } else {
+                piece.pair.range.len()
+            });
+            compared
+        },
+        |compared| report.take(compared),
+    )?;
+    for source in [&sides.left, &sides.right] {
+        source.check()?;
+        source.image().drop_cache();
+    }
+    let stats = report.end()?;
+    progress.finish();
+    Ok(stats)
+}
+
+/// The two images.
+struct Sides {
+    left: Source,
+    right: Source,
+    /// Up to where both reach.
+    common: Range,
+    origins: (LayoutOrigin, LayoutOrigin),
+}
+
+/// A few blocks to be compared.
+struct Piece {
+    pair: Pair,
+    /// Both are at one place on the disk.
+    shared: bool,
+}
+
+/// What came out of a piece.
+struct Compared {
+    differences: Vec<Difference>,
+    read: u64,
+    shared: u64,
+}
+
+impl Sides {
+    fn open(left: Source, right: Source) -> Result<Self> {
+        let common = Range::to(left.image().size().min(right.image().size()));
+        let origin = |source: &Source| {
+            let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
+            Ok(Layout::new(source.image(), &nothing)?.origin())
+        };
+        let origins = (origin(&left)?, origin(&right)?);
+        Ok(Self { left, right, common, origins })
+    }
+
+    /// The larger of the two blocks: a smaller one has no kind of its own there.
+    fn unit(&self) -> u64 {
+        self.left.image().allocation_unit().max(self.right.image().allocation_unit())
+    }
+
+    /// Both layouts cut into pieces; what is at one place on the disk goes in one.
+    fn pieces(&self) -> Result<impl Iterator<Item = Result<Piece>>> {
+        let options = LayoutOptions { range: Some(self.common), flush: true };
+        let left = rounded(Layout::new(self.left.image(), &options)?, self.unit());
+        let right = rounded(Layout::new(self.right.image(), &options)?, self.unit());
+        let mut pairs = pairs(left, right);
+        let (mut rest, mut ready): (Option<Pair>, VecDeque<Piece>) = (None, VecDeque::new());
+        Ok(std::iter::from_fn(move || {
+            if let Some(piece) = ready.pop_front() {
+                return Some(Ok(piece));
+            }
+            let pair = match rest.take().map(Ok).or_else(|| pairs.next())? {
+                Ok(pair) => pair,
+                Err(error) => return Some(Err(error)),
+            };
+            let (region, after) = pair.range.split_at(pair.range.start() + REGION);
+            rest = (!after.is_empty()).then_some(Pair { range: after, ..pair });
+            let region = Pair { range: region, ..pair };
+            match self.unshared(&region) {
+                Ok(unshared) => ready.extend(cut(region, unshared)),
+                Err(error) => return Some(Err(error)),
+            }
+            ready.pop_front().map(Ok)
+        }))
+    }
+
+    fn unshared(&self, pair: &Pair) -> Result<Vec<Range>> {
+        let both = (pair.left, pair.right) == (Kind::Data, Kind::Data);
+        match both && self.origins == (LayoutOrigin::Fiemap, LayoutOrigin::Fiemap) {
+            true => sharing::unshared(self.left.image(), self.right.image(), pair.range),
+            false => Ok(vec![pair.range]),
+        }
+    }
+
+    /// Whether these two kinds differ, as far as both images can show.
+    fn kinds_differ(&self, left: Kind, right: Kind) -> bool {
+        match self.origins {
+            (LayoutOrigin::Device, _) | (_, LayoutOrigin::Device) => false,
+            (LayoutOrigin::Fiemap, LayoutOrigin::Fiemap) => left != right,
+            _ => left != right && left != Kind::Zero && right != Kind::Zero,
+        }
+    }
+
+    fn compare(&self, piece: &Piece, (a, b): &mut (AlignedBuf, AlignedBuf)) -> Result<Compared> {
+        let Pair { range, left, right } = piece.pair;
+        let mut compared = Compared { differences: vec![], read: 0, shared: 0 };
+        let kinds = self.kinds_differ(left, right);
+        let mut report = |range: Range, content: bool| {
+            let (left, right) = (Some(left), Some(right));
+            compared.differences.push(Difference { range, left, right, content });
+        };
+        if piece.shared || (left != Kind::Data && right != Kind::Data) {
+            if kinds {
+                report(range, false);
+            }
+            compared.shared = if piece.shared { range.len() } else { 0 };
+            return Ok(compared);
+        }
+        let length = range.len() as usize;
+        let mut read = 0;
+        for (source, kind, buf) in [(&self.left, left, &mut *a), (&self.right, right, &mut *b)] {
+            match kind {
+                Kind::Data => {
+                    source.image().read_at(&mut buf[..length], range.start())?;
+                    source.watch()?;
+                    read += range.len();
+                }
+                Kind::Zero | Kind::Hole => buf[..length].fill(0),
+            }
+        }
+        if !kinds && a[..length] == b[..length] {
+            compared.read = read;
+            return Ok(compared);
+        }
+        for block in Range::to(range.len()).pieces(BLOCK) {
+            let bytes = block.start() as usize..block.end() as usize;
+            let content = a[bytes.clone()] != b[bytes];
+            if content || kinds {
+                let start = range.start() + block.start();
+                let end = range.start() + block.end();
+                report(Range::new(start, end).unwrap_or(range), content);
+            }
+        }
+        compared.read = read;
+        Ok(compared)
+    }
+}
+
+/// Pieces of what is not shared, and what is shared whole.
+fn cut(pair: Pair, unshared: Vec<Range>) -> Vec<Piece> {
+    let (mut pieces, mut reached) = (vec![], pair.range.start());
+    let mut add = |range: Range, shared| {
+        if !range.is_empty() {
+            pieces.push(Piece { pair: Pair { range, ..pair }, shared });
+        }
+    };
+    for range in unshared {
+        if let Some(before) = Range::new(reached, range.start()) {
+            add(before, true);
+        }
+        range.pieces(PIECE).for_each(|piece| add(piece, false));
+        reached = range.end();
+    }
+    add(pair.range.split_at(reached).1, true);
+    pieces
+}
+
+/// Joins neighbouring differences of one sort, and counts.
+struct Report<'a, F> {
+    sides: &'a Sides,
+    stats: DiffStats,
+    open: Option<Difference>,
+    found: F,
+}
+
+impl<'a, F: FnMut(&Difference) -> Result<()>> Report<'a, F> {
+    fn new(sides: &'a Sides, found: F) -> Self {
+        let stats = DiffStats {
+            left_size_bytes: sides.left.image().size(),
+            right_size_bytes: sides.right.image().size(),
+            kinds_compared: sides.origins == (LayoutOrigin::Fiemap, LayoutOrigin::Fiemap),
+            ..DiffStats::default()
+        };
+        Self { sides, stats, open: None, found }
+    }
+
+    fn take(&mut self, compared: Compared) -> Result<()> {
+        self.stats.read_bytes += compared.read;
+        self.stats.shared_bytes += compared.shared;
+        compared.differences.into_iter().try_for_each(|difference| self.add(difference))
+    }
+
+    fn add(&mut self, next: Difference) -> Result<()> {
+        if let Some(open) = &mut self.open
+            && (open.left, open.right, open.content) == (next.left, next.right, next.content)
+            && let Some(joined) = Range::new(open.range.start(), next.range.end())
+            && open.range.end() == next.range.start()
+        {
+            open.range = joined;
+            return Ok(());
+        }
+        let Some(done) = self.open.replace(next) else { return Ok(()) };
+        self.count(&done)
+    }
+
+    fn count(&mut self, difference: &Difference) -> Result<()> {
+        self.stats.ranges += 1;
+        *match difference {
+            Difference { left: None, .. } | Difference { right: None, .. } => {
+                &mut self.stats.past_end_bytes
+            }
+            Difference { content: true, .. } => &mut self.stats.content_bytes,
+            Difference { content: false, .. } => &mut self.stats.kind_bytes,
+        } += difference.range.len();
+        (self.found)(difference)
+    }
+
+    /// What only one of them has, too.
+    fn end(mut self) -> Result<DiffStats> {
+        let (left, right) = (self.sides.left.image(), self.sides.right.image());
+        let longer = if left.size() > right.size() { left } else { right };
+        let range = Range::to(longer.size()).split_at(self.sides.common.end()).1;
+        if !range.is_empty() {
+            for extent in Layout::new(longer, &LayoutOptions { range: Some(range), flush: true })? {
+                let extent = extent?;
+                let kind = Some(extent.kind);
+                let (left, right) =
+                    if left.size() > right.size() { (kind, None) } else { (None, kind) };
+                self.add(Difference { range: extent.range, left, right, content: false })?;
+            }
+        }
+        if let Some(last) = self.open.take() {
+            self.count(&last)?;
+        }
+        Ok(self.stats)
+    }
+}

@@ -1,0 +1,177 @@
+//! Dig: blocks of zeros become holes. Not for a layer of a chain, where zeros hide the parent.
+//!
+//! What is read stays the same at every instant, so an image is never unfinished here.
+
+use std::path::Path;
+
+use crate::aligned_buf::AlignedBuf;
+use crate::checksum_file::ChecksumFile;
+use crate::error::Result;
+use crate::extent::{BLOCK, Extent, Kind, Range};
+use crate::image::Image;
+use crate::layer;
+use crate::layout::{Layout, LayoutOptions, pieces};
+use crate::lease;
+use crate::open::{Access, ImageOptions, IoMode};
+use crate::ordered::in_order;
+use crate::progress::{Cancel, Progress};
+use crate::source::Source;
+
+/// Bytes read at a time.
+const PIECE: u64 = 1 << 20;
+
+/// How to dig.
+#[derive(Clone, Copy, Debug)]
+pub struct DigOptions {
+    /// Direct or buffered.
+    pub io: IoMode,
+    /// Ranges that are read at the same time.
+    pub threads: usize,
+    /// Dig although the image is a layer of a chain.
+    pub force_layer: bool,
+}
+
+impl Default for DigOptions {
+    fn default() -> Self {
+        Self { io: IoMode::default(), threads: 2, force_layer: false }
+    }
+}
+
+/// What digging would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DigPlan {
+    /// Size of the image.
+    pub size_bytes: u64,
+    /// Read to find zeros.
+    pub read_bytes: u64,
+    /// In blocks of zeros, and in unwritten ranges: to be made holes.
+    pub zero_bytes: u64,
+}
+
+/// What digging did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DigStats {
+    /// Size of the image.
+    pub size_bytes: u64,
+    /// Read to find zeros.
+    pub read_bytes: u64,
+    /// In blocks of zeros, and in unwritten ranges: made holes.
+    pub zero_bytes: u64,
+    /// By which the space that the image takes has become less.
+    pub reclaimed_bytes: u64,
+}
+
+/// Finds what digging would make a hole. Reads all data, writes nothing.
+///
+/// # Errors
+///
+/// What is wrong with the image.
+pub fn plan(
+    path: &Path,
+    options: &DigOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<DigPlan> {
+    let source = open(path, options, Access::Read)?;
+    let mut plan = DigPlan { size_bytes: source.image().size(), ..DigPlan::default() };
+    plan.zero_bytes = walk(&source, options, progress, cancel, |_| Ok(()))?;
+    plan.read_bytes = progress.read_bytes.get();
+    Ok(plan)
+}
+
+/// Makes blocks of zeros holes: durable when this returns.
+///
+/// # Errors
+///
+/// What is wrong with the image. What was dug by then stays.
+pub fn apply(
+    path: &Path,
+    options: &DigOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<DigStats> {
+    let source = open(path, options, Access::Write)?;
+    let image = source.image();
+    let before = image.allocated_bytes()?;
+    ChecksumFile::remove(path)?;
+    let zero_bytes = walk(&source, options, progress, cancel, |range| image.punch(range))?;
+    image.sync()?;
+    image.drop_cache();
+    progress.finish();
+    Ok(DigStats {
+        size_bytes: image.size(),
+        read_bytes: progress.read_bytes.get(),
+        zero_bytes,
+        reclaimed_bytes: before.saturating_sub(image.allocated_bytes()?),
+    })
+}
+
+fn open(path: &Path, options: &DigOptions, access: Access) -> Result<Source> {
+    if !options.force_layer {
+        layer::refuse_layer(path)?;
+    }
+    lease::refuse_writers(path)?;
+    Source::open(path, &ImageOptions { io: options.io, access, ..ImageOptions::default() })
+}
+
+/// Hands every run of blocks of zeros to `dig`, and returns how much that was.
+fn walk(
+    source: &Source,
+    options: &DigOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+    dig: impl Fn(Range) -> Result<()> + Sync,
+) -> Result<u64> {
+    let image = source.image();
+    progress.total_bytes.set(image.allocated_bytes()?);
+    let layout = Layout::new(image, &LayoutOptions::default())?;
+    let allocated = layout.filter(|extent| !matches!(extent, Ok(Extent { kind: Kind::Hole, .. })));
+    let mut dug = 0;
+    in_order(
+        options.threads,
+        pieces(allocated, |kind| if kind == Kind::Data { PIECE } else { u64::MAX }),
+        || AlignedBuf::new(PIECE as usize),
+        |buf, piece| {
+            cancel.check()?;
+            let zeros = zeros(image, &piece, buf, progress)?;
+            zeros.iter().try_for_each(|zeros| dig(*zeros))?;
+            progress.done_bytes.add(piece.range.len());
+            Ok(zeros.iter().map(|zeros| zeros.len()).sum::<u64>())
+        },
+        |bytes| {
+            dug += bytes;
+            Ok(())
+        },
+    )?;
+    Ok(dug)
+}
+
+/// The runs of blocks of zeros in `piece`.
+fn zeros(
+    image: &Image,
+    piece: &Extent,
+    buf: &mut AlignedBuf,
+    progress: &Progress,
+) -> Result<Vec<Range>> {
+    let range = piece.range;
+    if piece.kind == Kind::Zero {
+        return Ok(vec![range]);
+    }
+    let bytes = &mut buf[..range.len() as usize];
+    image.read_at(bytes, range.start())?;
+    progress.read_bytes.add(range.len());
+    let mut runs: Vec<Range> = vec![];
+    for block in range.pieces(BLOCK) {
+        let start = (block.start() - range.start()) as usize;
+        if bytes[start..start + block.len() as usize].iter().any(|byte| *byte != 0) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(run) if run.end() == block.start() => {
+                *run = Range::new(run.start(), block.end()).unwrap_or(*run);
+            }
+            _ => runs.push(block),
+        }
+    }
+    Ok(runs)
+}

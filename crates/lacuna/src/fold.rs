@@ -1,0 +1,281 @@
+//! Fold: what a child layer has becomes its parent's, so that the parent alone is what the two were.
+//!
+//! At every instant the chain reads the same. Until the fold is done, the child hides all that is
+//! written; with `free`, the child gives up a range only when the parent has it durably.
+
+mod plan;
+mod record;
+
+use std::path::Path;
+
+use crate::checksum_file::ChecksumFile;
+use crate::copy::{Kept, Stopped};
+use crate::error::{Error, Result};
+use crate::extent::{Kind, KindBytes, Range};
+use crate::image::Image;
+use crate::layer::{self, LayerOptions};
+use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
+use crate::open::{Access, IoMode};
+use crate::progress::{Cancel, Progress};
+use crate::reflink::Reflink;
+use crate::settle::{compared, mend};
+use crate::source::Source;
+use crate::target::Target;
+use crate::transfer::{Transfer, TransferOptions};
+pub use plan::FoldPlan;
+use record::Record;
+
+/// Ranges in one round of a fold with `free`, at most.
+const ROUND_RANGES: usize = 1 << 14;
+
+/// How to fold.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldOptions {
+    /// Direct or buffered, at both ends.
+    pub io: IoMode,
+    /// Ranges that are copied at the same time.
+    pub threads: usize,
+    /// Whether the parent shares the child's space.
+    pub reflink: Reflink,
+    /// Punch the child's ranges as they become durable in the parent.
+    pub free: bool,
+    /// Fold although the chain says that these are not a child and its parent.
+    pub force_layer: bool,
+}
+
+impl Default for FoldOptions {
+    fn default() -> Self {
+        Self {
+            io: IoMode::default(),
+            threads: 2,
+            reflink: Reflink::default(),
+            free: false,
+            force_layer: false,
+        }
+    }
+}
+
+/// What a fold did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FoldStats {
+    /// Size of both afterwards.
+    pub size_bytes: u64,
+    /// The kinds that the child had.
+    #[serde(flatten)]
+    pub kinds: KindBytes,
+    /// By which the parent grew.
+    pub grown_bytes: u64,
+    /// Read from the child.
+    pub read_bytes: u64,
+    /// Written to the parent.
+    pub written_bytes: u64,
+    /// Shared with the parent instead of written.
+    pub reflinked_bytes: u64,
+    /// Space that the child gave up.
+    pub freed_bytes: u64,
+}
+
+/// What folding `child` into `parent` would do. Writes nothing.
+///
+/// # Errors
+///
+/// What would be wrong with either, as far as that shows without writing.
+pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
+    let (child, parent) = layer::open_pair(child, parent, &layer_options(options))?;
+    FoldPlan::of(child.image(), parent.image(), options)
+}
+
+fn layer_options(options: &FoldOptions) -> LayerOptions {
+    let child = if options.free { Access::Write } else { Access::Read };
+    LayerOptions { io: options.io, child, force: options.force_layer }
+}
+
+/// Folds `child` into `parent`: durable when this returns, to be repeated when it fails.
+///
+/// # Errors
+///
+/// Whatever can be wrong with either image, [`Error::NoSpace`] before anything
+/// is written, and [`Error::Cancelled`].
+pub fn apply(
+    child: &Path,
+    parent: &Path,
+    options: &FoldOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<FoldStats, Stopped> {
+    let (child, parent) = layer::open_pair(child, parent, &layer_options(options))?;
+    let plan = FoldPlan::of(child.image(), parent.image(), options)?;
+    plan.check_space(parent.image())?;
+    progress.total_bytes.set(plan.kinds.allocated_bytes());
+    let allocated = child.image().allocated_bytes()?;
+    if plan.kinds.allocated_bytes() + plan.grown_bytes == 0 && !parent.is_marked() {
+        progress.finish();
+        let (size_bytes, kinds) = (plan.size_bytes, plan.kinds);
+        return Ok(FoldStats { size_bytes, kinds, ..FoldStats::default() });
+    }
+    let mut fold = Fold { child, parent, options, progress, cancel };
+    if let Err(cause) = fold.run() {
+        return Err(fold.stop(cause));
+    }
+    if let Err(cause) = fold.parent.commit() {
+        return Err(fold.stop(cause));
+    }
+    let Fold { child, parent, .. } = fold;
+    let freed_bytes = allocated.saturating_sub(child.image().allocated_bytes()?);
+    parent.image().drop_cache();
+    child.image().drop_cache();
+    progress.finish();
+    Ok(FoldStats {
+        size_bytes: plan.size_bytes,
+        kinds: plan.kinds,
+        grown_bytes: plan.grown_bytes,
+        read_bytes: progress.read_bytes.get(),
+        written_bytes: progress.written_bytes.get(),
+        reflinked_bytes: progress.reflinked_bytes.get(),
+        freed_bytes: if options.free { freed_bytes } else { 0 },
+    })
+}
+
+struct Fold<'a> {
+    child: Source,
+    parent: Target,
+    options: &'a FoldOptions,
+    progress: &'a Progress,
+    cancel: &'a Cancel,
+}
+
+impl Fold<'_> {
+    /// All but the commit.
+    fn run(&mut self) -> Result<()> {
+        let record = Record::begin(&self.child, &self.parent)?;
+        let size = self.child.image().size();
+        self.parent.resize(size.max(self.parent.image().size()))?;
+        match self.options.free {
+            true => self.move_in_rounds()?,
+            false => {
+                let (origin, pairs) = self.folded(Range::to(size))?;
+                self.transfer().run(origin, pairs)?;
+                self.parent.image().sync()?;
+                self.settle(Range::to(size))?;
+            }
+        }
+        if !self.parent.image().is_device() {
+            mend(&self.parent, self.cancel, || recorded(&record, self.parent.image()))?;
+        }
+        self.child.check()
+    }
+
+    fn transfer(&self) -> Transfer<'_> {
+        let options = TransferOptions {
+            threads: self.options.threads.max(1),
+            reflink: self.options.reflink,
+            resumed_bytes: 0,
+        };
+        Transfer::new(&self.child, &self.parent, options, self.progress, self.cancel)
+    }
+
+    /// What the child has in `range`, beside what the parent has. All of it is written, without a look
+    /// at what the parent's data is.
+    fn folded(&self, range: Range) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>>)> {
+        let (origin, pairs) = compared(self.child.image(), self.parent.image(), range)?;
+        let pairs = allocated(pairs).map(|pair| {
+            let unseen = |pair: Pair| match pair.left == Kind::Data && pair.right == Kind::Data {
+                true => Pair { right: Kind::Zero, ..pair },
+                false => pair,
+            };
+            pair.map(unseen)
+        });
+        Ok((origin, pairs))
+    }
+
+    /// Makes sure that the parent has the kinds that the child has in `range`.
+    fn settle(&self, range: Range) -> Result<()> {
+        mend(&self.parent, self.cancel, || {
+            let (child, parent) = (self.child.image(), self.parent.image());
+            Ok(allocated(compared(child, parent, range)?.1))
+        })
+    }
+
+    /// Moves the child's ranges, a few at a time: what the child gives up, the parent has for good.
+    fn move_in_rounds(&mut self) -> Result<()> {
+        let all = Range::to(self.child.image().size());
+        let mut rest = all;
+        while !rest.is_empty() {
+            let (origin, round) = self.next_round(rest)?;
+            let (Some(first), Some(last)) = (round.first(), round.last()) else { break };
+            let range = Range::new(first.range.start(), last.range.end()).unwrap_or(rest);
+            self.transfer().run(origin, round.iter().copied().map(Ok))?;
+            self.parent.image().sync()?;
+            self.settle(range)?;
+            self.child.check()?;
+            self.give_up(&round)?;
+            rest = all.split_at(range.end()).1;
+        }
+        Ok(())
+    }
+
+    /// The next of the child's ranges, as many as there is room for.
+    fn next_round(&self, rest: Range) -> Result<(LayoutOrigin, Vec<Pair>)> {
+        let mut room = plan::round_bytes(self.parent.image())?;
+        let mut round = vec![];
+        let (origin, pairs) = self.folded(rest)?;
+        for pair in pairs {
+            let pair = pair?;
+            let range = pair.range.split_at(pair.range.start() + room).0;
+            round.push(Pair { range, ..pair });
+            room -= range.len();
+            if room == 0 || round.len() == ROUND_RANGES {
+                break;
+            }
+        }
+        Ok((origin, round))
+    }
+
+    /// Punches what the parent has by now out of the child, one call for neighbours.
+    fn give_up(&mut self, round: &[Pair]) -> Result<()> {
+        ChecksumFile::remove(self.child.image().path())?;
+        let mut punch: Option<Range> = None;
+        for pair in round {
+            punch = match punch {
+                Some(before) if before.end() == pair.range.start() => {
+                    Range::new(before.start(), pair.range.end())
+                }
+                Some(before) => {
+                    self.child.image().punch(before)?;
+                    Some(pair.range)
+                }
+                None => Some(pair.range),
+            };
+        }
+        if let Some(last) = punch {
+            self.child.image().punch(last)?;
+        }
+        self.child.image().sync()?;
+        self.child.restamp()
+    }
+
+    fn stop(&self, cause: Error) -> Stopped {
+        let path = self.parent.path().to_owned();
+        let kept = match (self.parent.is_written(), self.parent.image().is_device()) {
+            (false, _) => Kept::Nothing,
+            (true, true) => Kept::HalfWrittenDevice(path),
+            (true, false) => Kept::HalfFolded { parent: path, freed: self.options.free },
+        };
+        Stopped { cause, kept }
+    }
+}
+
+/// Where the child has something.
+fn allocated(pairs: impl Iterator<Item = Result<Pair>>) -> impl Iterator<Item = Result<Pair>> {
+    pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left == Kind::Hole))
+}
+
+/// Where the parent is to have no data, beside what it has.
+fn recorded<'a>(
+    record: &'a Record,
+    parent: &'a Image,
+) -> Result<impl Iterator<Item = Result<Pair>> + 'a> {
+    let layout = Layout::new(parent, &LayoutOptions::default())?;
+    let pairs = pairs(record.extents()?, rounded(layout, parent.allocation_unit()));
+    Ok(pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left == Kind::Data)))
+}

@@ -1,0 +1,144 @@
+//! What a fold would do, from the layouts alone.
+
+use rustix::fs::{fstatfs, fstatvfs};
+
+use super::FoldOptions;
+use crate::error::{Error, Result};
+use crate::extent::{Kind, KindBytes, Range};
+use crate::image::Image;
+use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded, shared};
+use crate::reflink::{self, Reflink};
+use crate::settle::compared;
+
+/// Of what a fold with `free` writes, so much must fit at least.
+const ROUND_MIN: u64 = 1 << 20;
+
+/// Of what a fold with `free` writes, so much goes before the child gives it up, at most.
+const ROUND_MAX: u64 = 64 << 20;
+
+/// What a fold would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FoldPlan {
+    /// Size of the child, and of the parent afterwards.
+    pub size_bytes: u64,
+    /// The kinds of the child.
+    #[serde(flatten)]
+    pub kinds: KindBytes,
+    /// By which the parent grows.
+    pub grown_bytes: u64,
+    /// Data whose space would be shared.
+    pub reflink_bytes: u64,
+    /// Data that would be copied.
+    pub copy_bytes: u64,
+    /// To be made unwritten in the parent.
+    pub zero_range_bytes: u64,
+    /// Space that the fold takes, at its height.
+    pub needed_bytes: u64,
+    /// Space that is free for it; not known of a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+}
+
+impl FoldPlan {
+    /// For two images that fit together.
+    pub(super) fn of(child: &Image, parent: &Image, options: &FoldOptions) -> Result<Self> {
+        let clones = options.reflink != Reflink::Never && reflink::is_possible(child, parent);
+        if options.reflink == Reflink::Always && !clones {
+            return Err(Error::NotReflinked {
+                source_path: child.path().to_owned(),
+                target: parent.path().to_owned(),
+            });
+        }
+        let mut plan = Self {
+            size_bytes: child.size(),
+            grown_bytes: child.size().saturating_sub(parent.size()),
+            free_bytes: match parent.is_device() {
+                true => None,
+                false => Some(free_bytes(parent)?),
+            },
+            ..Self::default()
+        };
+        let rewrites = rewrites(parent)?;
+        for pair in compared(child, parent, Range::to(child.size()))?.1 {
+            plan.count(&pair?, clones, rewrites);
+        }
+        if !parent.is_device() && !rewrites {
+            plan.count_shared(child, parent, clones)?;
+        }
+        if options.free {
+            plan.needed_bytes = plan.needed_bytes.min(ROUND_MIN);
+        }
+        Ok(plan)
+    }
+
+    fn count(&mut self, pair: &Pair, clones: bool, rewrites: bool) {
+        let bytes = pair.range.len();
+        self.kinds.add(pair.left, bytes);
+        match pair.left {
+            Kind::Hole => return,
+            Kind::Data if clones && bytes >= reflink::SHORTEST => {
+                self.reflink_bytes += bytes;
+                return;
+            }
+            Kind::Data => self.copy_bytes += bytes,
+            Kind::Zero if pair.right == Kind::Zero => return,
+            Kind::Zero => self.zero_range_bytes += bytes,
+        }
+        if rewrites || pair.right == Kind::Hole {
+            self.needed_bytes += bytes;
+        }
+    }
+
+    /// What is shared with another file is not overwritten: it gets new space.
+    fn count_shared(&mut self, child: &Image, parent: &Image, clones: bool) -> Result<()> {
+        let unit = parent.allocation_unit();
+        let options = LayoutOptions { range: Some(Range::to(child.size())), flush: false };
+        let layout = rounded(Layout::new(child, &options)?, unit);
+        for pair in pairs(layout, rounded(shared(parent)?, unit)) {
+            let pair = pair?;
+            let copied =
+                pair.left == Kind::Data && !(clones && pair.range.len() >= reflink::SHORTEST);
+            if copied && pair.right == Kind::Data {
+                self.needed_bytes += pair.range.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for it, as far as that is known.
+    pub fn fits(&self) -> bool {
+        self.free_bytes.is_none_or(|free| self.needed_bytes <= free)
+    }
+
+    /// Fails when it cannot fit.
+    pub(super) fn check_space(&self, parent: &Image) -> Result<()> {
+        match self.free_bytes.filter(|_| !self.fits()) {
+            Some(free) => Err(Error::NoSpace {
+                path: parent.path().to_owned(),
+                needed: self.needed_bytes,
+                free,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How much a fold with `free` is to write before the child gives it up: half of what is free.
+pub(super) fn round_bytes(parent: &Image) -> Result<u64> {
+    Ok((free_bytes(parent)? / 2).clamp(ROUND_MIN, ROUND_MAX))
+}
+
+/// What this user may still allocate on the filesystem of `image`.
+fn free_bytes(image: &Image) -> Result<u64> {
+    let space = fstatvfs(image.file())
+        .map_err(|errno| Error::io("stat the filesystem of", image.path(), errno))?;
+    let blocks = if rustix::process::geteuid().is_root() { space.f_bfree } else { space.f_bavail };
+    Ok(blocks.saturating_mul(space.f_frsize))
+}
+
+/// Whether the filesystem never writes over what is there: btrfs, bcachefs.
+fn rewrites(image: &Image) -> Result<bool> {
+    let stat = fstatfs(image.file())
+        .map_err(|errno| Error::io("stat the filesystem of", image.path(), errno))?;
+    Ok(matches!(stat.f_type as u32, 0x9123_683e | 0xca45_1a4e))
+}

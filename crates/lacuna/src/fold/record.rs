@@ -1,0 +1,175 @@
+//! What a fold must leave as it was: where the parent has no data and the child has nothing.
+//!
+//! Filesystems allocate and write more than they are asked to, and the parent's own layout is gone
+//! once the fold has begun. So it is written down first, in the mark of the parent, where a fold that
+//! is repeated finds it.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::extent::{Extent, Kind, Range};
+use crate::mark;
+use crate::settle::compared;
+use crate::source::Source;
+use crate::target::Target;
+
+const WORDS: &str = "A lacuna fold was writing the image beside this file and has not finished. The chain is whole.\n\
+    Repeat the fold: it completes the image.\n";
+
+/// The form of the record; another one is not understood.
+const VERSION: u32 = 1;
+
+/// No line is longer, in bytes.
+const LINE: u64 = 1 << 10;
+
+/// The line that says whose record this is. Device numbers change when a machine starts again, so
+/// the child goes by its inode alone.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    fold: u64,
+}
+
+/// One range that is to stay as it was, a line each.
+#[derive(Serialize, Deserialize)]
+struct Line(u64, u64, Kind);
+
+/// The record in the mark of a parent.
+pub(super) struct Record {
+    path: PathBuf,
+    size: u64,
+}
+
+impl Record {
+    /// Takes over the record that an interrupted fold of the same child left, or writes a new one:
+    /// from here on the parent is marked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfinished`] when something else was interrupted.
+    pub(super) fn begin(child: &Source, parent: &Target) -> Result<Self> {
+        let (path, size) = (mark::of(parent.path()), child.image().size());
+        let record = Self { path, size };
+        if parent.image().is_device() || !parent.is_marked() {
+            parent.mark(|out| record.write(child, parent, out))?;
+            return Ok(record);
+        }
+        match record.open() {
+            Ok((header, _)) if header == Header::of(child) => {
+                parent.keep_mark()?;
+                Ok(record)
+            }
+            Ok(_) | Err(Error::Malformed { .. }) => {
+                Err(Error::Unfinished { path: parent.path().to_owned(), mark: record.path })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, child: &Source, parent: &Target, out: &mut dyn Write) -> Result<()> {
+        let failed = |error: io::Error| Error::io("write", &self.path, error);
+        let line = |out: &mut dyn Write, line: serde_json::Result<String>| {
+            line.map_err(io::Error::from).and_then(|line| writeln!(out, "{line}")).map_err(failed)
+        };
+        out.write_all(WORDS.as_bytes()).map_err(failed)?;
+        line(out, serde_json::to_string(&Header::of(child)))?;
+        for pair in compared(child.image(), parent.image(), Range::to(self.size))?.1 {
+            let pair = pair?;
+            if pair.left == Kind::Hole && pair.right != Kind::Data {
+                let entry = Line(pair.range.start(), pair.range.len(), pair.right);
+                line(out, serde_json::to_string(&entry))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Result<(Header, Lines)> {
+        let file = File::open(&self.path).map_err(|error| Error::io("open", &self.path, error))?;
+        let mut lines = Lines { path: self.path.clone(), file: BufReader::new(file) };
+        for _ in WORDS.lines() {
+            lines.next_line()?;
+        }
+        let header = lines.parse()?.ok_or_else(|| lines.malformed("it ends early"))?;
+        Ok((header, lines))
+    }
+
+    /// The whole of the parent: what was recorded, and `Data` where nothing was.
+    pub(super) fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>>> {
+        let mut lines = self.open()?.1;
+        let mut rest = Range::to(self.size);
+        let mut held: Option<Extent> = None;
+        Ok(std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            if held.is_none() {
+                held = match lines.extent(rest) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        rest = rest.split_at(rest.end()).1;
+                        return Some(Err(error));
+                    }
+                };
+            }
+            let next = match held {
+                Some(extent) if extent.range.start() == rest.start() => held.take()?,
+                held => {
+                    let end = held.map_or(rest.end(), |extent| extent.range.start());
+                    Extent { range: rest.split_at(end).0, kind: Kind::Data }
+                }
+            };
+            rest = rest.split_at(next.range.end()).1;
+            Some(Ok(next))
+        }))
+    }
+}
+
+impl Header {
+    fn of(child: &Source) -> Self {
+        Self { version: VERSION, fold: child.stamp().id.inode }
+    }
+}
+
+/// The lines of a record, one at a time.
+struct Lines {
+    path: PathBuf,
+    file: BufReader<File>,
+}
+
+impl Lines {
+    fn malformed(&self, reason: &str) -> Error {
+        Error::Malformed { path: self.path.clone(), reason: reason.to_owned() }
+    }
+
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut line = vec![];
+        let mut limited = io::Read::take(&mut self.file, LINE);
+        let read = limited.read_until(b'\n', &mut line);
+        match read.map_err(|error| Error::io("read", &self.path, error))? {
+            0 => Ok(None),
+            _ if line.ends_with(b"\n") => Ok(Some(line)),
+            _ => Err(self.malformed("a line has no end")),
+        }
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        let Some(line) = self.next_line()? else { return Ok(None) };
+        let parsed = serde_json::from_slice(&line);
+        parsed.map(Some).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    /// The next extent, which must lie within `rest`.
+    fn extent(&mut self, rest: Range) -> Result<Option<Extent>> {
+        let Some(Line(start, length, kind)) = self.parse()? else { return Ok(None) };
+        let range = Range::with_length(start, length);
+        let range = range.filter(|range| !range.is_empty() && rest.intersect(*range) == *range);
+        match range {
+            Some(range) => Ok(Some(Extent { range, kind })),
+            None => Err(self.malformed("its ranges are not in order")),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Digests of whole images, and the `.checksum` files that record them.
+//!
+//! Holes and unwritten ranges are not read. The CRC of a run of zeros is known, and the CRCs of parts
+//! combine, so it is computed on several threads; the other methods take the bytes in order, read
+//! ahead by other threads.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+
+use crate::aligned_buf::{BufPool, PooledBuf};
+use crate::batch::{BATCH_BYTES, Batch};
+use crate::checksum_file::{self, CRC64, ChecksumFile};
+use crate::digest::{Crc64, Hasher};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, Kind, KindBytes, Range};
+use crate::layout::{Layout, LayoutOptions, pieces};
+use crate::open::{ImageOptions, IoMode};
+use crate::ordered::in_order;
+use crate::progress::{Cancel, Progress};
+use crate::source::Source;
+
+/// Zeros that a method takes at a time which has to see them, so that cancelling does not wait.
+const ZEROS: u64 = 64 << 20;
+
+/// Which digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Longhorn's CRC-64.
+    #[default]
+    Crc64,
+    /// SHA-512.
+    Sha512,
+    /// BLAKE3.
+    Blake3,
+}
+
+/// How to hash.
+#[derive(Clone, Copy, Debug)]
+pub struct HashOptions {
+    /// Which digest.
+    pub method: Method,
+    /// Direct or buffered.
+    pub io: IoMode,
+    /// Ranges that are read at the same time.
+    pub threads: usize,
+}
+
+impl Default for HashOptions {
+    fn default() -> Self {
+        Self { method: Method::default(), io: IoMode::default(), threads: 2 }
+    }
+}
+
+/// What was hashed, and what came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Hashed {
+    /// Which digest.
+    pub method: Method,
+    /// In lowercase hexadecimal digits.
+    pub digest: String,
+    /// Size of the image.
+    pub size_bytes: u64,
+    /// Its kinds.
+    #[serde(flatten)]
+    pub kinds: KindBytes,
+    /// Read: its data.
+    pub read_bytes: u64,
+}
+
+/// What a `.checksum` file is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It speaks of the image as it is, and is right.
+    Sound(Hashed),
+    /// The image was changed after it was written.
+    Stale,
+    /// It speaks of the image as it is, and is wrong: the bytes changed, and the change time did not.
+    Corrupt(Hashed),
+    /// There is none.
+    Missing,
+}
+
+/// The digest of the image at `path`, over its whole size, holes as zeros.
+///
+/// # Errors
+///
+/// What is wrong with the image, and [`Error::Changed`] when it does not stay as it is.
+pub fn hash(
+    path: &Path,
+    options: &HashOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Hashed> {
+    let source = open(path, options)?;
+    let hashed = hash_source(&source, options, progress, cancel)?;
+    progress.finish();
+    Ok(hashed)
+}
+
+/// Hashes the image at `path` by CRC-64, and writes its `.checksum` file, the change time in `zone`
+/// and `last_hashed_at` as given. The image must be durable and stay as it is meanwhile.
+///
+/// # Errors
+///
+/// Those of [`hash`]; a device has no change time of its own.
+pub fn write(
+    path: &Path,
+    options: &HashOptions,
+    zone: &TimeZone,
+    last_hashed_at: &str,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Hashed> {
+    let options = HashOptions { method: Method::Crc64, ..*options };
+    let source = open(path, &options)?;
+    if source.image().is_device() {
+        return Err(Error::NotAnImage { path: path.to_owned(), what: "a block device" });
+    }
+    source.image().sync()?;
+    let hashed = hash_source(&source, &options, progress, cancel)?;
+    let Some(change_time) = checksum_file::change_time(source.stamp(), zone) else {
+        return Err(Error::Changed { path: path.to_owned() });
+    };
+    let file = ChecksumFile {
+        method: CRC64.to_owned(),
+        checksum: hashed.digest.clone(),
+        change_time,
+        last_hashed_at: last_hashed_at.to_owned(),
+        silently_corrupted: false,
+    };
+    file.write(path)?;
+    progress.finish();
+    Ok(hashed)
+}
+
+/// Whether the `.checksum` file of the image at `path` holds: its change time first, and then, if that
+/// is the image's, its content.
+///
+/// # Errors
+///
+/// Those of [`hash`]; [`Error::Malformed`] for a file of another method.
+pub fn check(
+    path: &Path,
+    options: &HashOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Verdict> {
+    let options = HashOptions { method: Method::Crc64, ..*options };
+    let source = open(path, &options)?;
+    let Some(recorded) = ChecksumFile::read(path)? else { return Ok(Verdict::Missing) };
+    if recorded.method != CRC64 {
+        return Err(Error::Malformed {
+            path: checksum_file::path_of(path),
+            reason: format!("its method is {:?}, not crc64", recorded.method),
+        });
+    }
+    if source.image().is_device() || !recorded.is_fresh(source.stamp()) {
+        return Ok(Verdict::Stale);
+    }
+    let hashed = hash_source(&source, &options, progress, cancel)?;
+    progress.finish();
+    Ok(match hashed.digest == recorded.checksum && !recorded.silently_corrupted {
+        true => Verdict::Sound(hashed),
+        false => Verdict::Corrupt(hashed),
+    })
+}
+
+fn open(path: &Path, options: &HashOptions) -> Result<Source> {
+    Source::open(path, &ImageOptions { io: options.io, ..ImageOptions::default() })
+}
+
+fn hash_source(
+    source: &Source,
+    options: &HashOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Hashed> {
+    let image = source.image();
+    progress.total_bytes.set(image.allocated_bytes()?);
+    let reader =
+        Reader { source, method: options.method, pool: BufPool::new(BATCH_BYTES as usize) };
+    let mut kinds = KindBytes::default();
+    let mut hasher = match options.method {
+        Method::Crc64 => Hasher::crc64(),
+        Method::Sha512 => Hasher::sha512(),
+        Method::Blake3 => Hasher::blake3(),
+    };
+    in_order(
+        options.threads,
+        batches(source, options.method)?,
+        || (),
+        |(), batch| {
+            cancel.check()?;
+            reader.read(batch, progress)
+        },
+        |part| {
+            part.extents.iter().for_each(|extent| kinds.add(extent.kind, extent.range.len()));
+            part.feed(&mut hasher);
+            cancel.check()
+        },
+    )?;
+    source.check()?;
+    image.drop_cache();
+    Ok(Hashed {
+        method: options.method,
+        digest: hex(&hasher.finish()),
+        size_bytes: image.size(),
+        kinds,
+        read_bytes: progress.read_bytes.get(),
+    })
+}
+
+/// The layout of `source`, neighbouring extents together as far as one read goes.
+fn batches(source: &Source, method: Method) -> Result<impl Iterator<Item = Result<Batch<Extent>>>> {
+    let length = move |kind| match (kind, method) {
+        (Kind::Data, _) => BATCH_BYTES,
+        (Kind::Zero | Kind::Hole, Method::Crc64) => u64::MAX,
+        (Kind::Zero | Kind::Hole, _) => ZEROS,
+    };
+    let mut pieces = pieces(Layout::new(source.image(), &LayoutOptions::default())?, length);
+    let mut batch = Batch::new();
+    Ok(std::iter::from_fn(move || {
+        for extent in pieces.by_ref() {
+            match extent.map(|extent| batch.push(extent)) {
+                Ok(None) => {}
+                Ok(Some(full)) => return Some(Ok(full)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(batch.take()).filter(|last| !last.ranges().is_empty()).map(Ok)
+    }))
+}
+
+/// What the threads that read share.
+struct Reader<'a> {
+    source: &'a Source,
+    method: Method,
+    pool: BufPool,
+}
+
+/// What was read of a few extents.
+struct Part {
+    extents: Vec<Extent>,
+    crc: Option<Crc64>,
+    /// Where the bytes lie.
+    read: Range,
+    bytes: PooledBuf,
+}
+
+impl Reader<'_> {
+    fn read(&self, batch: Batch<Extent>, progress: &Progress) -> Result<Part> {
+        let read = batch.span(|extent| extent.kind == Kind::Data);
+        let mut bytes = self.pool.take();
+        bytes.truncate(read.len() as usize);
+        self.source.image().read_at(&mut bytes, read.start())?;
+        self.source.watch()?;
+        let mut part = Part { extents: batch.into_ranges(), crc: None, read, bytes };
+        for extent in part.extents.iter().filter(|extent| extent.kind == Kind::Data) {
+            progress.read_bytes.add(extent.range.len());
+            progress.done_bytes.add(extent.range.len());
+        }
+        if self.method == Method::Crc64 {
+            let mut crc = Hasher::crc64();
+            part.feed(&mut crc);
+            if let Hasher::Crc64(crc) = crc {
+                part.crc = Some(crc);
+            }
+        }
+        Ok(part)
+    }
+}
+
+impl Part {
+    /// Hands what was read to `hasher`: the CRC of all of it, if that is known by now.
+    fn feed(&self, hasher: &mut Hasher) {
+        if let (Hasher::Crc64(before), Some(crc)) = (&mut *hasher, self.crc) {
+            *before = before.then(crc);
+            return;
+        }
+        let zeros = [0; 64 << 10];
+        for extent in &self.extents {
+            match extent.kind {
+                Kind::Data => {
+                    let start = (extent.range.start() - self.read.start()) as usize;
+                    hasher.update(&self.bytes[start..start + extent.range.len() as usize]);
+                }
+                Kind::Zero | Kind::Hole => hasher.update_zeros(extent.range.len(), &zeros),
+            }
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

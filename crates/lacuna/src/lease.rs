@@ -1,0 +1,41 @@
+//! Asking the kernel whether anybody has a file open for writing.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::error::{Error, Result};
+use crate::open::{Access, open};
+
+/// Fails when any process has the file at `path` open for writing, this one included. A file on
+/// which no lease is to be had (a foreign one, a device) passes.
+///
+/// # Errors
+///
+/// [`Error::OpenForWriting`], or that the file cannot be opened.
+pub(crate) fn refuse_writers(path: &Path) -> Result<()> {
+    let file = open(path, Access::Read, OFlags::empty())
+        .map_err(|error| Error::io("open", path, error))?;
+    match set(&file, libc::F_RDLCK).and_then(|()| set(&file, libc::F_UNLCK)) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Error::OpenForWriting { path: path.to_owned() })
+        }
+        Err(error) => {
+            tracing::debug!(path = %path.display(), %error, "no lease to be had");
+            Ok(())
+        }
+    }
+}
+
+fn set(file: &File, lease: libc::c_int) -> io::Result<()> {
+    // SAFETY: F_SETLEASE takes an open descriptor and an int; the descriptor outlives the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,33 @@
+//! The mark beside an image that is being written in place and is neither old nor new:
+//! `.NAME.lacuna-unfinished`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::beside;
+use crate::error::{Error, Result};
+
+/// What a sync writes there; other operations say who they are and what they need to go on.
+pub(crate) const SYNC: &str = "A lacuna session was writing the image beside this file and has not finished.\n\
+    Repeat the session: it compares again and completes the image.\n";
+
+/// The mark of the image at `path`, links followed.
+pub(crate) fn of(path: &Path) -> PathBuf {
+    beside::hidden(path, ".lacuna-unfinished")
+}
+
+/// Fails when an interrupted session left `path` marked.
+pub(crate) fn refuse(path: &Path) -> Result<()> {
+    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
+    let mark = of(&real);
+    match std::fs::symlink_metadata(&mark) {
+        Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
+        // A name that leaves no room for a mark never had one.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Error::io("stat", &mark, error)),
+    }
+}

@@ -1,0 +1,200 @@
+//! Work on several threads whose results come in the order of the work.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::error::Result;
+
+/// Jobs that may be ahead of the oldest one under way, for each thread.
+const AHEAD: usize = 4;
+
+/// Does `work` for each of `jobs` on `threads` threads, each with a state of its own that `state`
+/// makes, and hands the results to `take` in the order of the jobs.
+///
+/// # Errors
+///
+/// The first error of the jobs, the work or `take`; nothing more is begun after it.
+pub(crate) fn in_order<J: Send, S, R: Send>(
+    threads: usize,
+    jobs: impl Iterator<Item = Result<J>> + Send,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, J) -> Result<R> + Sync,
+    mut take: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let threads = threads.max(1);
+    let (sender, receiver) = sync_channel::<(u64, J)>(threads);
+    let (receiver, results) = (Mutex::new(receiver), Results::new(threads * AHEAD));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut state = state();
+                while let Some((number, job)) = next(&receiver) {
+                    results.put(number, work(&mut state, job));
+                }
+            });
+        }
+        let results = &results;
+        scope.spawn(move || {
+            let mut number = 0;
+            for job in jobs {
+                let sent = match job {
+                    Ok(job) => results.wait_for_room(number) && sender.send((number, job)).is_ok(),
+                    Err(error) => {
+                        results.put(number, Err(error));
+                        false
+                    }
+                };
+                if !sent {
+                    break;
+                }
+                number += 1;
+            }
+            results.end(number);
+        });
+        while let Some(result) = results.take() {
+            if let Err(error) = result.and_then(&mut take) {
+                results.stop();
+                return Err(error);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn next<J>(jobs: &Mutex<Receiver<(u64, J)>>) -> Option<(u64, J)> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Results that wait for those before them.
+struct Results<R> {
+    state: Mutex<State<R>>,
+    changed: Condvar,
+    ahead: u64,
+}
+
+struct State<R> {
+    waiting: BTreeMap<u64, Result<R>>,
+    /// The number of the next result to be taken.
+    next: u64,
+    /// How many there are, once that is known.
+    count: Option<u64>,
+    stopped: bool,
+}
+
+impl<R> Results<R> {
+    fn new(ahead: usize) -> Self {
+        let state = State { waiting: BTreeMap::new(), next: 0, count: None, stopped: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), ahead: ahead as u64 }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> T) -> T {
+        let changed = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+        changed
+    }
+
+    fn put(&self, number: u64, result: Result<R>) {
+        self.change(|state| drop(state.waiting.insert(number, result)));
+    }
+
+    fn end(&self, count: u64) {
+        self.change(|state| state.count = Some(count.max(state.last())));
+    }
+
+    fn stop(&self) {
+        self.change(|state| state.stopped = true);
+    }
+
+    /// Waits until the job `number` is not too far ahead; false when nobody takes results any more.
+    fn wait_for_room(&self, number: u64) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |state: &mut State<R>| !state.stopped && number >= state.next + self.ahead;
+        let state = self.changed.wait_while(state, full);
+        !state.unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
+    /// The next result in order; `None` after the last.
+    fn take(&self) -> Option<Result<R>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = |state: &mut State<R>| {
+            !state.waiting.contains_key(&state.next) && state.count.is_none_or(|n| state.next < n)
+        };
+        let state = self.changed.wait_while(state, missing);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let next = state.next;
+        let result = state.waiting.remove(&next)?;
+        state.next += 1;
+        drop(state);
+        self.changed.notify_all();
+        Some(result)
+    }
+}
+
+impl<R> State<R> {
+    /// One more than the last result that is there: that of an error has no job.
+    fn last(&self) -> u64 {
+        self.waiting.last_key_value().map_or(0, |(number, _)| number + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn results_come_in_the_order_of_the_jobs() {
+        for threads in [0, 1, 3, 8] {
+            let mut seen = vec![];
+            let jobs = (0..500_u64).map(Ok);
+            let work = |buf: &mut Vec<u8>, job: u64| {
+                buf.push(0);
+                if job.is_multiple_of(7) {
+                    std::thread::yield_now();
+                }
+                Ok(job * 2)
+            };
+            let take = |result| {
+                seen.push(result);
+                Ok(())
+            };
+            in_order(threads, jobs, Vec::new, work, take).unwrap();
+            assert_eq!(seen, (0..500).map(|job| job * 2).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_error_anywhere_ends_all_of_it() {
+        let begun = AtomicU64::new(0);
+        let work = |(): &mut (), job: u64| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if job == 100 { Err(Error::Cancelled) } else { Ok(job) }
+        };
+        let mut taken = 0;
+        let count = |_| {
+            taken += 1;
+            Ok(())
+        };
+        let ended = in_order(4, (0..1_000_000).map(Ok), || (), work, count);
+        assert!(matches!(ended, Err(Error::Cancelled)));
+        assert_eq!(taken, 100);
+        assert!(begun.load(Ordering::Relaxed) < 1000);
+
+        let jobs = (0..10).map(|job| if job == 5 { Err(Error::Cancelled) } else { Ok(job) });
+        let mut taken = 0;
+        let count = |_: i32| {
+            taken += 1;
+            Ok(())
+        };
+        let ended = in_order(4, jobs, || (), |(), job| Ok(job), count);
+        assert!(matches!(ended, Err(Error::Cancelled)));
+        assert_eq!(taken, 5);
+
+        let take = |job| if job == 3 { Err(Error::Cancelled) } else { Ok(()) };
+        let ended = in_order(4, (0..1_000_000).map(Ok), || (), |(), job| Ok(job), take);
+        assert!(matches!(ended, Err(Error::Cancelled)));
+    }
+}
