@@ -175,12 +175,16 @@ mod tests {
             let jobs = (0..500_u64).map(Ok);
             let work = |buf: &mut Vec<u8>, job: u64| {
                 buf.push(0);
-                if job % 7 == 0 {
+                if job.is_multiple_of(7) {
                     std::thread::yield_now();
                 }
                 Ok(job * 2)
             };
-            in_order(threads, jobs, Vec::new, work, |result| Ok(seen.push(result))).unwrap();
+            let take = |result| {
+                seen.push(result);
+                Ok(())
+            };
+            in_order(threads, jobs, Vec::new, work, take).unwrap();
             assert_eq!(seen, (0..500).map(|job| job * 2).collect::<Vec<_>>());
         }
     }
@@ -193,14 +197,22 @@ mod tests {
             if job == 100 { Err(Error::Cancelled) } else { Ok(job) }
         };
         let mut taken = 0;
-        let ended = in_order(4, (0..1_000_000).map(Ok), || (), work, |_| Ok(taken += 1));
+        let take = |_| {
+            taken += 1;
+            Ok(())
+        };
+        let ended = in_order(4, (0..1_000_000).map(Ok), || (), work, take);
         assert!(matches!(ended, Err(Error::Cancelled)));
         assert_eq!(taken, 100);
         assert!(begun.load(Ordering::Relaxed) < 1000);
 
         let jobs = (0..10).map(|job| if job == 5 { Err(Error::Cancelled) } else { Ok(job) });
         let mut taken = 0;
-        let ended = in_order(4, jobs, || (), |(), job| Ok(job), |_: i32| Ok(taken += 1));
+        let take = |_: i32| {
+            taken += 1;
+            Ok(())
+        };
+        let ended = in_order(4, jobs, || (), |(), job| Ok(job), take);
         assert!(matches!(ended, Err(Error::Cancelled)));
         assert_eq!(taken, 5);
 
