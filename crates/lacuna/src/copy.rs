@@ -11,7 +11,7 @@ use crate::extent::{BLOCK, KindBytes, Range};
 use crate::layout::Pair;
 use crate::open::{ImageOptions, IoMode};
 use crate::progress::{Cancel, Progress};
-use crate::reflink::Reflink;
+use crate::reflink::{self, Reflink};
 use crate::settle::{compared, settle};
 use crate::source::Source;
 use crate::target::{Permissions, Target, TargetOptions};
@@ -152,6 +152,10 @@ pub fn copy(
     // It goes before the target is written.
     source.refuse_same(&checksum_file::path_of(target))?;
     let mut target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
+    if let Err(cause) = reflink::check(options.reflink, source.image(), &target) {
+        target.abandon();
+        return Err(cause.into());
+    }
     progress.total_bytes.set(source.image().allocated_bytes()?);
     let resumed_bytes = match options.resume {
         true => target.resumable(source.stamp())?,
@@ -167,8 +171,7 @@ pub fn copy(
     let transfer = TransferOptions { threads, reflink, resumed_bytes };
     let transfer = Transfer::new(&source, &target, transfer, progress, cancel);
     let session = Session { source: &source, target: &target, transfer: &transfer, cancel };
-    let ready = resized.and_then(|()| transfer.check_reflink());
-    let kinds = match ready.and_then(|()| session.run()) {
+    let kinds = match resized.and_then(|()| session.run()) {
         Ok(kinds) => kinds,
         Err(cause) => return Err(session.stop(cause)),
     };

@@ -93,7 +93,7 @@ pub fn diff(
 ) -> Result<DiffStats> {
     let image = ImageOptions { io: options.io, ..ImageOptions::default() };
     let sides = Sides::open(Source::open(left, &image)?, Source::open(right, &image)?)?;
-    let total = sides.left.image().allocated_bytes()?.max(sides.right.image().allocated_bytes()?);
+    let total = sides.left.image().allocated_bytes()? + sides.right.image().allocated_bytes()?;
     progress.total_bytes.set(total);
     let mut report = Report::new(&sides, found);
     let buf = || AlignedBuf::new(PIECE as usize);
@@ -104,11 +104,10 @@ pub fn diff(
         |bufs, piece| {
             cancel.check()?;
             let compared = sides.compare(&piece, bufs);
-            progress.done_bytes.add(if piece.pair.left == Kind::Hole {
-                0
-            } else {
-                piece.pair.range.len()
-            });
+            let Pair { range, left, right } = piece.pair;
+            for kind in [left, right] {
+                progress.done_bytes.add(if kind.is_allocated() { range.len() } else { 0 });
+            }
             compared
         },
         |compared| report.take(compared),
@@ -117,7 +116,7 @@ pub fn diff(
         source.check()?;
         source.image().drop_cache();
     }
-    let stats = report.end()?;
+    let stats = report.end(cancel)?;
     progress.finish();
     Ok(stats)
 }
@@ -161,12 +160,22 @@ impl Sides {
         self.left.image().allocation_unit().max(self.right.image().allocation_unit())
     }
 
-    /// Both layouts cut into pieces; what is at one place on the disk goes in one.
-    fn pieces(&self) -> Result<impl Iterator<Item = Result<Piece>>> {
-        let options = LayoutOptions { range: Some(self.common), flush: true };
+    /// Both layouts where both reach, in whole units.
+    fn pairs(&self) -> Result<impl Iterator<Item = Result<Pair>>> {
+        // The kind of the last unit is that of all of it, also in the image that goes on.
+        let whole = Some(self.common.round_out(self.unit()));
+        let options = LayoutOptions { range: whole, flush: true };
         let left = rounded(Layout::new(self.left.image(), &options)?, self.unit());
         let right = rounded(Layout::new(self.right.image(), &options)?, self.unit());
-        let mut pairs = pairs(left, right);
+        let common = self.common;
+        let within = move |pair: Pair| Pair { range: common.intersect(pair.range), ..pair };
+        let pairs = pairs(left, right).map(move |pair| pair.map(within));
+        Ok(pairs.filter(|pair| !matches!(pair, Ok(pair) if pair.range.is_empty())))
+    }
+
+    /// The pairs cut into pieces; what is not read, or is at one place on the disk, goes in one.
+    fn pieces(&self) -> Result<impl Iterator<Item = Result<Piece>>> {
+        let mut pairs = self.pairs()?;
         let (mut rest, mut ready): (Option<Pair>, VecDeque<Piece>) = (None, VecDeque::new());
         Ok(std::iter::from_fn(move || {
             if let Some(piece) = ready.pop_front() {
@@ -176,6 +185,9 @@ impl Sides {
                 Ok(pair) => pair,
                 Err(error) => return Some(Err(error)),
             };
+            if !pair.has_data() {
+                return Some(Ok(Piece { pair, shared: false }));
+            }
             let (region, after) = pair.range.split_at(pair.range.start() + REGION);
             rest = (!after.is_empty()).then_some(Pair { range: after, ..pair });
             let region = Pair { range: region, ..pair };
@@ -212,7 +224,7 @@ impl Sides {
             let (left, right) = (Some(left), Some(right));
             compared.differences.push(Difference { range, left, right, content });
         };
-        if piece.shared || (left != Kind::Data && right != Kind::Data) {
+        if piece.shared || !piece.pair.has_data() {
             if kinds {
                 report(range, false);
             }
@@ -246,6 +258,12 @@ impl Sides {
         }
         compared.read = read;
         Ok(compared)
+    }
+}
+
+impl Pair {
+    fn has_data(&self) -> bool {
+        self.left == Kind::Data || self.right == Kind::Data
     }
 }
 
@@ -319,17 +337,22 @@ impl<'a, F: FnMut(&Difference) -> Result<()>> Report<'a, F> {
     }
 
     /// What only one of them has, too.
-    fn end(mut self) -> Result<DiffStats> {
+    fn end(mut self, cancel: &Cancel) -> Result<DiffStats> {
         let (left, right) = (self.sides.left.image(), self.sides.right.image());
-        let longer = if left.size() > right.size() { left } else { right };
-        let range = Range::to(longer.size()).split_at(self.sides.common.end()).1;
-        if !range.is_empty() {
-            for extent in Layout::new(longer, &LayoutOptions { range: Some(range), flush: true })? {
-                let extent = extent?;
-                let kind = Some(extent.kind);
-                let (left, right) =
-                    if left.size() > right.size() { (kind, None) } else { (None, kind) };
-                self.add(Difference { range: extent.range, left, right, content: false })?;
+        let (longer, left_is_longer) = match left.size() > right.size() {
+            true => (left, true),
+            false => (right, false),
+        };
+        let (end, unit) = (self.sides.common.end(), self.sides.unit());
+        let rest = Range::to(longer.size()).split_at(end & !(unit - 1)).1;
+        let options = LayoutOptions { range: Some(rest), flush: true };
+        for extent in rounded(Layout::new(longer, &options)?, unit) {
+            cancel.check()?;
+            let extent = extent?;
+            let (range, kind) = (extent.range.split_at(end).1, Some(extent.kind));
+            let (left, right) = if left_is_longer { (kind, None) } else { (None, kind) };
+            if !range.is_empty() {
+                self.add(Difference { range, left, right, content: false })?;
             }
         }
         if let Some(last) = self.open.take() {

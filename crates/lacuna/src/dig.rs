@@ -3,22 +3,26 @@
 //! What is read stays the same at every instant, so an image is never unfinished here.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::aligned_buf::AlignedBuf;
 use crate::checksum_file::ChecksumFile;
-use crate::error::Result;
-use crate::extent::{BLOCK, Extent, Kind, Range};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, Kind, Range};
 use crate::image::Image;
 use crate::layer;
-use crate::layout::{Layout, LayoutOptions, pieces};
+use crate::layout::{Layout, LayoutOptions, pieces, rounded};
 use crate::lease;
 use crate::open::{Access, ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
 use crate::source::Source;
 
-/// Bytes read at a time.
+/// Bytes read at a time, a multiple of every unit of allocation.
 const PIECE: u64 = 1 << 20;
+
+/// Unwritten bytes that are punched in one call, so that cancelling does not wait for long.
+const CLEAR: u64 = 1 << 30;
 
 /// How to dig.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +80,13 @@ pub fn plan(
     let mut plan = DigPlan { size_bytes: source.image().size(), ..DigPlan::default() };
     plan.zero_bytes = walk(&source, options, progress, cancel, |_| Ok(()))?;
     plan.read_bytes = progress.read_bytes.get();
+    source.image().drop_cache();
+    progress.finish();
     Ok(plan)
 }
 
-/// Makes blocks of zeros holes: durable when this returns.
+/// Makes blocks of zeros holes: durable when this returns. Where there are none, nothing is touched,
+/// nor is the `.checksum` removed.
 ///
 /// # Errors
 ///
@@ -93,8 +100,17 @@ pub fn apply(
     let source = open(path, options, Access::Write)?;
     let image = source.image();
     let before = image.allocated_bytes()?;
-    ChecksumFile::remove(path)?;
-    let zero_bytes = walk(&source, options, progress, cancel, |range| image.punch(range))?;
+    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
+    let begun = Mutex::new(false);
+    let zero_bytes = walk(&source, options, progress, cancel, |range| {
+        let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*begun {
+            ChecksumFile::remove(&real)?;
+            *begun = true;
+        }
+        drop(begun);
+        image.punch(range)
+    })?;
     image.sync()?;
     image.drop_cache();
     progress.finish();
@@ -124,12 +140,12 @@ fn walk(
 ) -> Result<u64> {
     let image = source.image();
     progress.total_bytes.set(image.allocated_bytes()?);
-    let layout = Layout::new(image, &LayoutOptions::default())?;
+    let layout = rounded(Layout::new(image, &LayoutOptions::default())?, image.allocation_unit());
     let allocated = layout.filter(|extent| !matches!(extent, Ok(Extent { kind: Kind::Hole, .. })));
     let mut dug = 0;
     in_order(
         options.threads,
-        pieces(allocated, |kind| if kind == Kind::Data { PIECE } else { u64::MAX }),
+        pieces(allocated, |kind| if kind == Kind::Data { PIECE } else { CLEAR }),
         || AlignedBuf::new(PIECE as usize),
         |buf, piece| {
             cancel.check()?;
@@ -146,7 +162,7 @@ fn walk(
     Ok(dug)
 }
 
-/// The runs of blocks of zeros in `piece`.
+/// The runs of blocks of zeros in `piece`, where a block is what the filesystem allocates at least.
 fn zeros(
     image: &Image,
     piece: &Extent,
@@ -161,7 +177,7 @@ fn zeros(
     image.read_at(bytes, range.start())?;
     progress.read_bytes.add(range.len());
     let mut runs: Vec<Range> = vec![];
-    for block in range.pieces(BLOCK) {
+    for block in range.pieces(image.allocation_unit()) {
         let start = (block.start() - range.start()) as usize;
         if bytes[start..start + block.len() as usize].iter().any(|byte| *byte != 0) {
             continue;

@@ -179,18 +179,20 @@ pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
     names.extend(siblings(&real)?.into_iter().filter(|name| id(name).is_ok_and(|id| id == own)));
     for name in names {
         let meta = Meta::path(&name);
-        let evidence = if meta.exists() { meta } else { name };
-        if has_layer_name(&evidence) || evidence.extension().is_some_and(|end| end == "meta") {
+        let evidence = match (meta.exists(), has_layer_name(&name)) {
+            (true, _) => Some(meta),
+            (false, true) => Some(name),
+            (false, false) => other_child(&name, None)?,
+        };
+        if let Some(evidence) = evidence {
             return Err(Error::IsLayer { path: path.to_owned(), evidence });
         }
     }
-    match other_child(&real, None)? {
-        Some(evidence) => Err(Error::IsLayer { path: path.to_owned(), evidence }),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-/// `volume-head-….img`, `volume-snap-….img`, `volume-delta-….img`.
+/// `volume-head-….img`, `volume-snap-….img`, `volume-delta-….img`, and what is made of such by adding
+/// to the name.
 fn has_layer_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let prefixes: [&[u8]; 3] = [b"volume-head-", b"volume-snap-", b"volume-delta-"];

@@ -1,7 +1,7 @@
 //! Work on several threads whose results come in the order of the work.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::Result;
@@ -23,19 +23,26 @@ pub(crate) fn in_order<J: Send, S, R: Send>(
     mut take: impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
     let threads = threads.max(1);
-    let (sender, receiver) = sync_channel::<(u64, J)>(threads);
+    // Never full of more than what is ahead.
+    let (sender, receiver) = channel::<(u64, J)>();
     let (receiver, results) = (Mutex::new(receiver), Results::new(threads * AHEAD));
     std::thread::scope(|scope| {
+        let _stop = StopOnPanic(&results);
         for _ in 0..threads {
             scope.spawn(|| {
+                let _stop = StopOnPanic(&results);
                 let mut state = state();
                 while let Some((number, job)) = next(&receiver) {
+                    if results.is_stopped() {
+                        return;
+                    }
                     results.put(number, work(&mut state, job));
                 }
             });
         }
         let results = &results;
         scope.spawn(move || {
+            let _stop = StopOnPanic(results);
             let mut number = 0;
             for job in jobs {
                 let sent = match job {
@@ -106,6 +113,10 @@ impl<R> Results<R> {
         self.change(|state| state.stopped = true);
     }
 
+    fn is_stopped(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
     /// Waits until the job `number` is not too far ahead; false when nobody takes results any more.
     fn wait_for_room(&self, number: u64) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,11 +125,12 @@ impl<R> Results<R> {
         !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
 
-    /// The next result in order; `None` after the last.
+    /// The next result in order; `None` after the last, and when one will never come.
     fn take(&self) -> Option<Result<R>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |state: &mut State<R>| {
-            !state.waiting.contains_key(&state.next) && state.count.is_none_or(|n| state.next < n)
+            let more = state.count.is_none_or(|count| state.next < count);
+            !state.stopped && !state.waiting.contains_key(&state.next) && more
         };
         let state = self.changed.wait_while(state, missing);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +147,17 @@ impl<R> State<R> {
     /// One more than the last result that is there: that of an error has no job.
     fn last(&self) -> u64 {
         self.waiting.last_key_value().map_or(0, |(number, _)| number + 1)
+    }
+}
+
+/// Nobody waits for a thread that has panicked: the panic goes on in the caller of [`in_order`].
+struct StopOnPanic<'a, R>(&'a Results<R>);
+
+impl<R> Drop for StopOnPanic<'_, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
     }
 }
 
@@ -174,27 +197,44 @@ mod tests {
             if job == 100 { Err(Error::Cancelled) } else { Ok(job) }
         };
         let mut taken = 0;
-        let count = |_| {
+        let take = |_| {
             taken += 1;
             Ok(())
         };
-        let ended = in_order(4, (0..1_000_000).map(Ok), || (), work, count);
+        let ended = in_order(4, (0..1_000_000).map(Ok), || (), work, take);
         assert!(matches!(ended, Err(Error::Cancelled)));
         assert_eq!(taken, 100);
         assert!(begun.load(Ordering::Relaxed) < 1000);
 
         let jobs = (0..10).map(|job| if job == 5 { Err(Error::Cancelled) } else { Ok(job) });
         let mut taken = 0;
-        let count = |_: i32| {
+        let take = |_: i32| {
             taken += 1;
             Ok(())
         };
-        let ended = in_order(4, jobs, || (), |(), job| Ok(job), count);
+        let ended = in_order(4, jobs, || (), |(), job| Ok(job), take);
         assert!(matches!(ended, Err(Error::Cancelled)));
         assert_eq!(taken, 5);
 
         let take = |job| if job == 3 { Err(Error::Cancelled) } else { Ok(()) };
         let ended = in_order(4, (0..1_000_000).map(Ok), || (), |(), job| Ok(job), take);
         assert!(matches!(ended, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_panic_anywhere_is_passed_on() {
+        let panics = |jobs: bool, work: bool, take: bool| {
+            let run = || {
+                let jobs = (0..1000).map(|job| if jobs && job == 50 { panic!() } else { Ok(job) });
+                let work = |(): &mut (), job| if work && job >= 50 { panic!() } else { Ok(job) };
+                let take = |job| if take && job == 50 { panic!() } else { Ok(()) };
+                in_order(2, jobs, || (), work, take)
+            };
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+        };
+        assert!(panics(true, false, false));
+        assert!(panics(false, true, false));
+        assert!(panics(false, false, true));
+        assert!(!panics(false, false, false));
     }
 }

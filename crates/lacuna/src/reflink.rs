@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Range};
 use crate::failpoint;
 use crate::image::Image;
+use crate::target::Target;
 
 /// Whether to share space instead of copying bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,21 @@ pub(crate) fn is_possible(source: &Image, target: &Image) -> bool {
             && !target.is_device()
             && matches!(call(source.file(), target.file(), range), Ok(()) | Err(Errno::INVAL))
     })
+}
+
+/// Fails when space is to be shared at all costs and cannot be.
+///
+/// # Errors
+///
+/// [`Error::NotReflinked`].
+pub(crate) fn check(reflink: Reflink, source: &Image, target: &Target) -> Result<()> {
+    match reflink == Reflink::Always && !is_possible(source, target.image()) {
+        true => Err(Error::NotReflinked {
+            source_path: source.path().to_owned(),
+            target: target.path().to_owned(),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Makes `range` of `target` share the space of the same range of `source`; false where that is

@@ -24,7 +24,11 @@ const NOT_COMPARABLE: ExtentFlags = ExtentFlags::UNKNOWN
 /// The parts of `range` that `a` and `b` may have in different places. Both layouts must come from
 /// FIEMAP.
 pub(crate) fn unshared(a: &Image, b: &Image, range: Range) -> Result<Vec<Range>> {
-    if range.len() < SHORTEST || a.stamp()?.id.device != b.stamp()?.id.device {
+    let (left, right) = (a.stamp()?.id, b.stamp()?.id);
+    if left == right {
+        return Ok(vec![]);
+    }
+    if range.len() < SHORTEST || left.device != right.device {
         return Ok(vec![range]);
     }
     let walk = |image: &Image| -> Result<Vec<MappedExtent>> {
@@ -64,9 +68,14 @@ fn end_of(extent: &MappedExtent) -> u64 {
 }
 
 /// The bytes that both extents have at one place.
+///
+/// One address alone proves nothing: an overlay shows files of two filesystems as those of one, and
+/// XFS may keep files on a second disk. What is at one place is known to be shared, by both.
 fn shared(a: &MappedExtent, b: &MappedExtent) -> Option<Range> {
     let place = |extent: &MappedExtent| extent.physical.wrapping_sub(extent.logical);
-    let same = place(a) == place(b) && !(a.flags | b.flags).intersects(NOT_COMPARABLE);
+    let same = place(a) == place(b)
+        && (a.flags & b.flags).contains(ExtentFlags::SHARED)
+        && !(a.flags | b.flags).intersects(NOT_COMPARABLE);
     let start = a.logical.max(b.logical);
     Range::new(start, end_of(a).min(end_of(b))).filter(|_| same)
 }
@@ -104,9 +113,19 @@ mod tests {
     fn an_address_that_means_nothing_proves_nothing() {
         for flag in NOT_COMPARABLE.iter() {
             let a = [mapped(0, 1000, 100)];
-            let b = [MappedExtent { flags: flag, ..a[0] }];
+            let b = [MappedExtent { flags: flag | ExtentFlags::SHARED, ..a[0] }];
             assert_eq!(ranges(differing(Range::to(100), &a, &b)), [(0, 100)], "{flag:?}");
         }
         assert_eq!(ranges(differing(Range::to(100), &[], &[])), [(0, 100)]);
+    }
+
+    #[test]
+    fn an_address_that_only_one_of_them_calls_shared_is_on_another_disk() {
+        let a = [mapped(0, 1000, 100)];
+        let b = [MappedExtent { flags: ExtentFlags::empty(), ..a[0] }];
+        assert!(differing(Range::to(100), &a, &a).is_empty());
+        for (left, right) in [(&a, &b), (&b, &a), (&b, &b)] {
+            assert_eq!(ranges(differing(Range::to(100), left, right)), [(0, 100)]);
+        }
     }
 }

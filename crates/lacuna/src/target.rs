@@ -357,6 +357,14 @@ impl Target {
         Ok(())
     }
 
+    /// Leaves nothing of a new target that nothing was written to, in this session or before.
+    pub(crate) fn abandon(&self) {
+        if !self.has_content() && !self.is_written() {
+            // What stays all the same is taken over by the next session.
+            let _ = std::fs::remove_file(self.image.path());
+        }
+    }
+
     /// A new image that never got its name, because somebody else made one of that name.
     fn tell_of_leftover(&self) {
         let data = data_of(&self.path);

@@ -66,17 +66,6 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Fails when space is to be shared at all costs and cannot be.
-    pub(crate) fn check_reflink(&self) -> Result<()> {
-        match self.options.reflink == Reflink::Always && !self.clones {
-            true => Err(Error::NotReflinked {
-                source_path: self.source.image().path().to_owned(),
-                target: self.target.path().to_owned(),
-            }),
-            false => Ok(()),
-        }
-    }
-
     /// Makes the target, whose layout comes from `origin`, have what the source has in the range of
     /// each pair: its left kind, and its bytes. Where the right kind is `Data` as well, only the
     /// blocks that differ are written.
@@ -91,7 +80,8 @@ impl<'a> Transfer<'a> {
             for _ in 0..self.options.threads {
                 scope.spawn(|| self.work(Worker::new(self, origin), &receiver));
             }
-            let mut builder = JobBuilder::new(&self.frontier, sender, self.clones);
+            let cloned_in = self.clones.then(|| self.target.image().allocation_unit());
+            let mut builder = JobBuilder::new(&self.frontier, sender, cloned_in);
             let mut add = |pair: Result<Pair>| {
                 let pair = pair?;
                 if pair.left.is_allocated() {

@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 
 use super::frontier::Frontier;
 use crate::batch::{BATCH_BYTES, Batch};
-use crate::extent::{BLOCK, Kind};
+use crate::extent::Kind;
 use crate::layout::Pair;
 use crate::reflink;
 
@@ -21,15 +21,19 @@ pub(super) struct JobBuilder<'a> {
     sender: SyncSender<Job>,
     /// All before this was done by an earlier session.
     resumed: u64,
-    /// Whether long runs are cloned.
-    clones: bool,
+    /// The unit in which long runs are cloned, if they are.
+    cloned_in: Option<u64>,
     job: Job,
 }
 
 impl<'a> JobBuilder<'a> {
     /// Leaves out what lies before the frontier.
-    pub(super) fn new(frontier: &'a Frontier, sender: SyncSender<Job>, clones: bool) -> Self {
-        Self { frontier, sender, resumed: frontier.reached(), clones, job: Job::new() }
+    pub(super) fn new(
+        frontier: &'a Frontier,
+        sender: SyncSender<Job>,
+        cloned_in: Option<u64>,
+    ) -> Self {
+        Self { frontier, sender, resumed: frontier.reached(), cloned_in, job: Job::new() }
     }
 
     /// Takes the next pair; `wanted` is its left kind as the target can hold it. False when nobody
@@ -43,9 +47,10 @@ impl<'a> JobBuilder<'a> {
             }
             return true;
         }
-        let (clonable, rest) = match self.clones && is_clonable(&pair) {
-            true => range.split_at(range.end() & !(BLOCK - 1)),
-            false => range.split_at(range.start()),
+        let (clonable, rest) = match self.cloned_in {
+            // A partial tail cannot be cloned into the middle of a file.
+            Some(unit) if is_clonable(&pair) => range.split_at(range.end() & !(unit - 1)),
+            _ => range.split_at(range.start()),
         };
         self.clone(Pair { range: clonable, ..pair }) && self.pack(Pair { range: rest, ..pair })
     }
@@ -93,7 +98,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
-    use crate::extent::Range;
+    use crate::extent::{BLOCK, Range};
 
     fn range(start: u64, end: u64) -> Range {
         Range::new(start * BLOCK, end * BLOCK).unwrap()
@@ -114,7 +119,7 @@ mod tests {
     fn what_waits_to_be_handed_out_is_not_reached() {
         let frontier = Frontier::new(0);
         let (sender, jobs) = sync_channel(8);
-        let mut builder = JobBuilder::new(&frontier, sender, false);
+        let mut builder = JobBuilder::new(&frontier, sender, None);
         add(&mut builder, 0, 4, Kind::Hole);
         assert_eq!(frontier.reached(), 4 * BLOCK);
         add(&mut builder, 4, 6, Kind::Data);
@@ -134,7 +139,7 @@ mod tests {
     fn what_finishes_out_of_order_is_reached_in_order() {
         let frontier = Frontier::new(0);
         let (sender, jobs) = sync_channel(8);
-        let mut builder = JobBuilder::new(&frontier, sender, false);
+        let mut builder = JobBuilder::new(&frontier, sender, None);
         for start in [0, 100, 200] {
             add(&mut builder, start, start + 1, Kind::Data);
         }
@@ -152,7 +157,7 @@ mod tests {
     fn what_an_earlier_session_has_done_is_left_out() {
         let frontier = Frontier::new(5 * BLOCK);
         let (sender, jobs) = sync_channel(8);
-        let mut builder = JobBuilder::new(&frontier, sender, false);
+        let mut builder = JobBuilder::new(&frontier, sender, None);
         add(&mut builder, 0, 2, Kind::Data);
         add(&mut builder, 2, 8, Kind::Data);
         add(&mut builder, 8, 9, Kind::Zero);

@@ -6,9 +6,10 @@ use super::jobs::is_clonable;
 use super::{Job, Transfer};
 use crate::aligned_buf::AlignedBuf;
 use crate::batch::BATCH_BYTES;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind, Range};
 use crate::layout::LayoutOrigin;
+use crate::reflink::Reflink;
 
 /// A thread of a transfer, with its buffers.
 pub(super) struct Worker<'a> {
@@ -69,13 +70,21 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Shares the space of `range`, or copies it where that is refused after all.
+    /// Shares the space of `range`, or copies it where that is refused after all and not asked for at
+    /// all costs.
     fn clone(&mut self, range: Range) -> Result<()> {
         let transfer = self.transfer;
-        if transfer.target.clone_range(transfer.source.image(), range)? {
+        let source = transfer.source.image();
+        if transfer.target.clone_range(source, range)? {
             transfer.progress.reflinked_bytes.add(range.len());
             transfer.progress.done_bytes.add(range.len());
             return Ok(());
+        }
+        if transfer.options.reflink == Reflink::Always {
+            return Err(Error::NotReflinked {
+                source_path: source.path().to_owned(),
+                target: transfer.target.path().to_owned(),
+            });
         }
         for piece in range.pieces(BATCH_BYTES) {
             transfer.check()?;

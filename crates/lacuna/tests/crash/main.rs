@@ -5,6 +5,7 @@
 #[path = "../it/content.rs"]
 mod content;
 
+mod changed;
 mod checksum;
 mod errors;
 mod medium;

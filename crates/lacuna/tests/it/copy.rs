@@ -4,9 +4,10 @@ mod device;
 mod expected;
 mod full;
 mod properties;
+mod reflink;
 mod refused;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lacuna::copy::{CopyOptions, CopyStats, Stopped, copy};
 use lacuna::{Cancel, Progress, checksum_file};
@@ -35,12 +36,6 @@ fn stopped(source: &Path, target: &Path) -> Stopped {
 #[track_caller]
 fn refused(source: &Path, target: &Path) -> lacuna::Error {
     stopped(source, target).cause
-}
-
-/// The mark beside a target that is being written in place.
-fn mark_of(target: &Path) -> PathBuf {
-    let name = target.file_name().unwrap().to_str().unwrap();
-    target.with_file_name(format!(".{name}.lacuna-unfinished"))
 }
 
 /// Leaves a `.checksum` beside an image: what it says does not matter here.

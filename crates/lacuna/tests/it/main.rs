@@ -4,14 +4,20 @@
 
 mod content;
 mod copy;
+mod diff;
+mod dig;
+mod hash;
 mod image;
 mod layout;
+mod receipt;
+mod small;
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lacuna::{Access, Image, ImageOptions, IoMode, Range};
+use lacuna::{Access, Error, Image, ImageOptions, IoMode, Range};
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestRunner};
@@ -51,6 +57,18 @@ fn mount_with(fs: Fs, mkfs: &[&str]) -> Option<Mount> {
     Mount::with(fs, &options)
 }
 
+/// The mark beside an image that is being written in place.
+fn mark_of(image: &Path) -> PathBuf {
+    let name = image.file_name().unwrap().to_str().unwrap();
+    image.with_file_name(format!(".{name}.lacuna-unfinished"))
+}
+
+/// Changes whenever the file does.
+fn changed_at(path: &Path) -> (i64, i64) {
+    let metadata = std::fs::metadata(path).unwrap();
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
 #[track_caller]
 fn range(start: u64, end: u64) -> Range {
     Range::new(start, end).expect("a range")
@@ -61,21 +79,23 @@ fn open(path: &Path, access: Access, io: IoMode) -> lacuna::Result<Image> {
     Image::open(path, &options)
 }
 
-/// Tries again while a device that was just closed is still in use: a program that another test is
-/// starting has it open until it runs.
+/// Tries again while what was just closed is still in use: a program that another test is starting
+/// has it open until it runs.
 fn patiently<T>(attempt: impl Fn() -> lacuna::Result<T>) -> lacuna::Result<T> {
     let start = Instant::now();
     loop {
         match attempt() {
-            Err(error)
-                if error.io_kind() == Some(ErrorKind::ResourceBusy)
-                    && start.elapsed() < Duration::from_secs(5) =>
-            {
+            Err(error) if is_in_use(&error) && start.elapsed() < Duration::from_secs(5) => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             result => return result,
         }
     }
+}
+
+fn is_in_use(error: &Error) -> bool {
+    error.io_kind() == Some(ErrorKind::ResourceBusy)
+        || matches!(error, Error::OpenForWriting { .. })
 }
 
 #[track_caller]

@@ -10,9 +10,10 @@ use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs, syncfs};
 
-use super::{copied, has_checksum, mark_of, names, put_checksum, refused};
+use super::{copied, has_checksum, names, put_checksum, refused};
 use crate::IO_MODES;
 use crate::content::Content;
+use crate::mark_of;
 
 /// An image of 8 MiB, and a mount that has room for a quarter of it beside a file.
 struct FullMount {

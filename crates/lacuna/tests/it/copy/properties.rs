@@ -9,12 +9,13 @@ use lacuna::{BLOCK, IoMode};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Pattern, pair_strategy};
 use proptest::prelude::*;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::statvfs;
 
 use super::expected::expect;
 use super::{copied, has_checksum, names, put_checksum};
 use crate::content::Content;
-use crate::{IO_MODES, for_all, mount_with};
+use crate::small::{small_pieces, write_small_pieces};
+use crate::{IO_MODES, changed_at, for_all, mount_with};
 
 /// Where a source and a target stand, each in a directory of its own.
 struct Place {
@@ -105,11 +106,6 @@ fn umask() -> u32 {
 
 fn mode_of(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().mode() & 0o7777
-}
-
-fn changed_at(path: &Path) -> (i64, i64) {
-    let metadata = std::fs::metadata(path).unwrap();
-    (metadata.ctime(), metadata.ctime_nsec())
 }
 
 /// How a copy is made, and of what mode the source is.
@@ -204,25 +200,6 @@ fn a_copy_to_larger_blocks_is_equal_in_units_of_those() {
             place.check(&options, mode);
         }
     });
-}
-
-/// Pieces of a file, each of a kilobyte: a hole, unwritten, or data.
-fn small_pieces() -> impl Strategy<Value = (Vec<u8>, u64)> + Clone {
-    (prop::collection::vec(0..3_u8, 1..200), 0..1024_u64)
-}
-
-fn write_small_pieces(path: &Path, (pieces, missing): &(Vec<u8>, u64)) {
-    let file = File::create(path).unwrap();
-    file.set_len(pieces.len() as u64 * 1024 - missing).unwrap();
-    for (offset, piece) in (0..).step_by(1024).zip(pieces) {
-        let len = if offset / 1024 + 1 == pieces.len() as u64 { 1024 - missing } else { 1024 };
-        match piece {
-            0 => {}
-            1 => fallocate(&file, FallocateFlags::KEEP_SIZE, offset, 1024).unwrap(),
-            _ => file.write_all_at(&vec![offset as u8 | 1; len as usize], offset).unwrap(),
-        }
-    }
-    file.sync_all().unwrap();
 }
 
 /// Copies images with extents of a kilobyte between one mount and another.

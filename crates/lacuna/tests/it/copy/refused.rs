@@ -8,9 +8,9 @@ use lacuna::{Access, Error};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 
-use super::{copied, has_checksum, mark_of, names, put_checksum, refused};
+use super::{copied, has_checksum, names, put_checksum, refused};
 use crate::content::Content;
-use crate::{open_for_reading, open_for_writing};
+use crate::{mark_of, open_for_reading, open_for_writing};
 
 fn pattern() -> Pattern {
     Pattern {
