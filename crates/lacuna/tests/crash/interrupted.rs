@@ -1,0 +1,72 @@
+//! Interrupting what is done to a chain, at every step.
+
+use crate::chain::Chain;
+use crate::killed::kill_at;
+use crate::points::Points;
+
+/// `ENOSPC` and `EIO`.
+const ERRORS: [i32; 2] = [28, 5];
+
+/// The points that the operation passes when nothing disturbs it.
+fn undisturbed(chain: &Chain, points: &Points) -> Vec<&'static str> {
+    chain.prepare();
+    chain.check(false, "prepared");
+    let passed = points.passed_by(|| chain.run().unwrap());
+    chain.check(true, "undisturbed");
+    passed
+}
+
+/// Does `interrupt` at each of them, and the same operation again. `interrupt` returns whether the
+/// operation was reported done.
+fn everywhere(
+    chain: &mut Chain,
+    points: &Points,
+    interrupt: impl Fn(&mut Chain, &[&'static str], usize) -> bool,
+) {
+    let passed = undisturbed(chain, points);
+    for (number, name) in passed.iter().enumerate() {
+        chain.prepare();
+        let reported = interrupt(chain, &passed, number);
+        let what = format!("{:?}, at {number} of {}, {name}", chain.operation, passed.len());
+        chain.check(reported, &what);
+        chain.complete(&what);
+    }
+}
+
+/// The power goes.
+pub(crate) fn cut_everywhere(chain: Option<Chain>) {
+    let Some(mut chain) = chain else { return };
+    let points = Points::take();
+    everywhere(&mut chain, &points, |chain, _, number| {
+        points.at(number, chain.mount.power_cutter());
+        let result = chain.run();
+        points.clear();
+        chain.mount.remount();
+        result.is_ok()
+    });
+}
+
+/// The process is killed.
+pub(crate) fn kill_everywhere(chain: Option<Chain>) {
+    let Some(mut chain) = chain else { return };
+    let points = Points::take();
+    everywhere(&mut chain, &points, |chain, _, number| {
+        kill_at(number, chain.operation, &chain.directory());
+        false
+    });
+}
+
+/// The step fails.
+pub(crate) fn fail_everywhere(chain: Option<Chain>) {
+    let Some(mut chain) = chain else { return };
+    let points = Points::take();
+    for errno in ERRORS {
+        everywhere(&mut chain, &points, |chain, passed, number| {
+            points.fail_at(passed, number, errno);
+            let result = chain.run();
+            points.clear();
+            assert!(result.is_err(), "error {errno} at {number}, {}: unseen", passed[number]);
+            false
+        });
+    }
+}
