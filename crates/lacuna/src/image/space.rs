@@ -93,6 +93,8 @@ impl Image {
         }
         let kept = self.end_of_last_block()?;
         failpoint::pass("image.truncate")
+            // First lets go of what is allocated past the end, so that it never comes into sight.
+            .and_then(|()| self.file.set_len(size.min(self.size)))
             .and_then(|()| self.file.set_len(size))
             .map_err(|error| Error::io_at("resize", &self.path, size, error))?;
         self.size = size;

@@ -10,7 +10,7 @@ const ERRORS: [i32; 2] = [28, 5];
 /// The points that the operation passes when nothing disturbs it.
 fn undisturbed(chain: &Chain, points: &Points) -> Vec<&'static str> {
     chain.prepare();
-    chain.check(false, "prepared");
+    chain.assert_prepared();
     let passed = points.passed_by(|| chain.run().unwrap());
     chain.check(true, "undisturbed");
     passed
