@@ -15,8 +15,9 @@ const POINT: &str = "LACUNA_TEST_POINT";
 const DIRECTORY: &str = "LACUNA_TEST_DIRECTORY";
 
 /// Has this test binary, run again, do `operation` to the chain in `directory`, killed at the point with
-/// this number.
-pub(crate) fn kill_at(number: usize, operation: Operation, directory: &Path) {
+/// this number. Whether it was done before: the steps that a filesystem makes necessary are not
+/// always the same.
+pub(crate) fn kill_at(number: usize, operation: Operation, directory: &Path) -> bool {
     let place = Operation::ALL.iter().position(|known| *known == operation).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed::dies", "--ignored", "--nocapture"])
@@ -26,7 +27,9 @@ pub(crate) fn kill_at(number: usize, operation: Operation, directory: &Path) {
         .stdout(Stdio::null())
         .status()
         .unwrap();
-    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{operation:?} at {number}: {status}");
+    let killed = status.signal() == Some(Signal::KILL.as_raw());
+    assert!(killed || status.success(), "{operation:?} at {number}: {status}");
+    !killed
 }
 
 #[test]

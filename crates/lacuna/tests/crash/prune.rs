@@ -18,6 +18,7 @@ fn a_prune_survives_a_power_cut_at_every_step() {
 fn a_prune_survives_being_killed_at_every_step() {
     kill_everywhere(Chain::new(Fs::Ext4, Prune, &layers(Zero, Hole)));
     kill_everywhere(Chain::new(Fs::Xfs, Prune, &layers(Data(7), Hole)));
+    kill_everywhere(Chain::new(Fs::Btrfs, Prune, &layers(Hole, Data(7))));
 }
 
 #[test]
