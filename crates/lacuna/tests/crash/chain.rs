@@ -129,6 +129,8 @@ pub(crate) struct Chain {
     pub(crate) mount: Mount,
     pub(crate) operation: Operation,
     patterns: Vec<Pattern>,
+    /// Whether there is space allocated past the end of the layers.
+    preallocated: bool,
     before: Vec<Content>,
     after: Vec<Content>,
     /// The files that are left in the end.
@@ -139,7 +141,11 @@ impl Chain {
     /// `None` where there is no such filesystem.
     pub(crate) fn new(fs: Fs, operation: Operation, patterns: &[Pattern]) -> Option<Self> {
         let options = MountOptions { size_mib: 16, ..MountOptions::default() };
-        let mount = Mount::with(fs, &options)?;
+        let chain = Self::on(Mount::with(fs, &options)?, operation, patterns);
+        Some(Self { preallocated: true, ..chain })
+    }
+
+    pub(crate) fn on(mount: Mount, operation: Operation, patterns: &[Pattern]) -> Self {
         std::fs::create_dir(mount.path().join("chain")).unwrap();
         let content = |layer: &Pattern| Content { bytes: layer.bytes(), kinds: layer.kinds() };
         let before: Vec<_> = patterns.iter().map(content).collect();
@@ -151,7 +157,15 @@ impl Chain {
         let images = NAMES[..patterns.len()].iter().map(|name| (*name).to_owned());
         let mut names: Vec<_> = checksums.chain(images).collect();
         names.sort();
-        Some(Self { mount, operation, patterns: patterns.to_vec(), before, after, names })
+        Self {
+            mount,
+            operation,
+            patterns: patterns.to_vec(),
+            preallocated: false,
+            before,
+            after,
+            names,
+        }
     }
 
     pub(crate) fn directory(&self) -> PathBuf {
@@ -179,7 +193,9 @@ impl Chain {
         for (path, pattern) in self.paths().zip(&self.patterns) {
             pattern.write(&path);
             // btrfs makes a last block that is partial and a hole data then.
-            if self.mount.fs() != Fs::Btrfs || pattern.blocks.last() != Some(&Block::Hole) {
+            let spoilt =
+                self.mount.fs() == Fs::Btrfs && pattern.blocks.last() == Some(&Block::Hole);
+            if self.preallocated && !spoilt {
                 preallocate_past_the_end(&path, pattern);
             }
             write_checksum(&path);

@@ -5,7 +5,7 @@ use lacuna_testing::pattern::Block::{Data, DataLastByte, Hole, Zero};
 use lacuna_testing::pattern::Pattern;
 
 use crate::chain::{Chain, Operation, partial};
-use crate::interrupted::{cut_everywhere, fail_everywhere, kill_everywhere};
+use crate::interrupted::{EIO, ENOSPC, cut_everywhere, fail_everywhere, kill_everywhere};
 
 use Operation::Dig;
 
@@ -28,5 +28,5 @@ fn a_dig_survives_being_killed_at_every_step() {
 
 #[test]
 fn an_error_at_any_step_of_a_dig_is_reported_and_repairable() {
-    fail_everywhere(Chain::new(Fs::Xfs, Dig, &image()));
+    fail_everywhere(Chain::new(Fs::Xfs, Dig, &image()), &[ENOSPC, EIO]);
 }

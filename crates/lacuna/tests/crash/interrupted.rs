@@ -4,8 +4,8 @@ use crate::chain::Chain;
 use crate::killed::kill_at;
 use crate::points::Points;
 
-/// `ENOSPC` and `EIO`.
-const ERRORS: [i32; 2] = [28, 5];
+pub(crate) const ENOSPC: i32 = 28;
+pub(crate) const EIO: i32 = 5;
 
 /// The points that the operation passes when nothing disturbs it.
 fn undisturbed(chain: &Chain, points: &Points) -> Vec<&'static str> {
@@ -55,11 +55,11 @@ pub(crate) fn kill_everywhere(chain: Option<Chain>) {
     });
 }
 
-/// The step fails.
-pub(crate) fn fail_everywhere(chain: Option<Chain>) {
+/// The step fails, with each of these errors.
+pub(crate) fn fail_everywhere(chain: Option<Chain>, errors: &[i32]) {
     let Some(mut chain) = chain else { return };
     let points = Points::take();
-    for errno in ERRORS {
+    for &errno in errors {
         everywhere(&mut chain, &points, |chain, passed, number| {
             points.fail_at(passed, number, errno);
             let result = chain.run();
