@@ -111,7 +111,7 @@ impl FoldPlan {
 /// How much a fold with `free` is to write before the child gives it up: half of what is free, in
 /// whole blocks, since a part of a block cannot be given up.
 pub(super) fn round_bytes(parent: &Image) -> Result<u64> {
-    Ok((free_bytes(parent)? / 2 & !(BLOCK - 1)).clamp(ROUND_MIN, ROUND_MAX))
+    Ok(((free_bytes(parent)? / 2) & !(BLOCK - 1)).clamp(ROUND_MIN, ROUND_MAX))
 }
 
 /// What this user may still allocate on the filesystem of `image`.

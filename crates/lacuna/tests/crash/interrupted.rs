@@ -46,12 +46,15 @@ pub(crate) fn cut_everywhere(chain: Option<Chain>) {
     });
 }
 
-/// The process is killed.
+/// The process is killed, and so is the next one.
 pub(crate) fn kill_everywhere(chain: Option<Chain>) {
     let Some(mut chain) = chain else { return };
     let points = Points::take();
-    everywhere(&mut chain, &points, |chain, _, number| {
-        kill_at(number, chain.operation, &chain.directory())
+    everywhere(&mut chain, &points, |chain, passed, number| {
+        let (operation, directory) = (chain.operation, chain.directory());
+        let reported = kill_at(number, operation, &directory);
+        chain.check(reported, &format!("{operation:?}, killed at {number}"));
+        kill_at(passed.len() - 1 - number, operation, &directory)
     });
 }
 
