@@ -241,16 +241,16 @@ impl Fold<'_> {
                     Range::new(before.start(), pair.range.end())
                 }
                 Some(before) => {
-                    self.child.image().punch(before)?;
+                    self.child.punch(before)?;
                     Some(pair.range)
                 }
                 None => Some(pair.range),
             };
         }
         if let Some(last) = punch {
-            self.child.image().punch(last)?;
+            self.child.punch(last)?;
         }
-        self.child.image().sync()?;
+        self.child.sync()?;
         self.child.restamp()
     }
 

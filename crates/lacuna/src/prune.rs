@@ -125,7 +125,7 @@ fn run(
     if plan.hidden_bytes == 0 && size == parent.image().size() && !parent.is_marked() {
         return Ok(());
     }
-    child.image().sync()?;
+    child.sync()?;
     parent.mark(|out| {
         let path = mark::of(parent.path());
         out.write_all(MARK.as_bytes()).map_err(|error| Error::io("write", &path, error))

@@ -7,9 +7,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use rustix::fs::{Mode, OFlags, fstatfs, ftruncate, open};
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode, Setter};
 
+use crate::beside::directory_of;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Range};
 use crate::failpoint;
@@ -42,6 +44,9 @@ struct CloneRange {
     source_length: u64,
     target_offset: u64,
 }
+
+/// BTRFS_SUPER_MAGIC of `linux/magic.h`.
+const BTRFS: u32 = 0x9123_683e;
 
 const FICLONERANGE: Opcode = ioctl::opcode::write::<CloneRange>(0x94, 13);
 
@@ -90,6 +95,22 @@ pub(crate) fn clone(source: &Image, target: &Image, range: Range) -> Result<bool
         }
     });
     cloned.map_err(|error| Error::io_at("clone into", target.path(), range.start(), error))
+}
+
+/// Lets `target`, on btrfs, grow to `size` with nothing from `start` on: there, a last block that is
+/// partial and a hole becomes data when the size is set, but not when the hole is a clone. False on
+/// other filesystems, and where that is refused.
+pub(crate) fn grow(target: &Image, start: u64, size: u64) -> bool {
+    let grown = || {
+        if fstatfs(target.file())?.f_type as u32 != BTRFS {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let hole = open(directory_of(target.path()), flags, Mode::RUSR | Mode::WUSR)?;
+        ftruncate(&hole, size)?;
+        call(&hole.into(), target.file(), Range::new(start, size).ok_or(Errno::INVAL)?)
+    };
+    grown().is_ok()
 }
 
 fn call(source: &File, target: &File, range: Range) -> rustix::io::Result<()> {

@@ -4,7 +4,7 @@
 //! around a small write into an unwritten extent), so the layout that counts is the one at the end.
 
 use crate::error::{Error, Result};
-use crate::extent::{Kind, Range};
+use crate::extent::{Extent, Kind, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
@@ -20,19 +20,24 @@ pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     }
 }
 
-/// Both layouts of `range` side by side in the target's unit of allocation.
+/// Both layouts of `range` side by side in the target's unit of allocation. The last block of a
+/// target that ends before `range` does counts as whole, as it will be when the target grows.
 pub(crate) fn compared<'a>(
     source: &'a Image,
     target: &'a Image,
     range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
-    let range = Some(range);
-    let unit = target.allocation_unit();
-    let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
-    let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
+    let (unit, size) = (target.allocation_unit(), target.size());
+    let options = LayoutOptions { range: Some(range), flush: true };
+    let left = Layout::new(source, &options)?;
+    let right = Layout::new(target, &options)?;
     let origin = right.origin();
-    let pairs = pairs(rounded(left, unit), rounded(right, unit));
-    Ok((origin, pairs))
+    let whole = move |extent: Extent| match extent.range.end() == size {
+        true => Extent { range: extent.range.round_out(unit).intersect(range), ..extent },
+        false => extent,
+    };
+    let right = rounded(right, unit).map(move |extent| extent.map(whole));
+    Ok((origin, pairs(rounded(left, unit), right)))
 }
 
 /// Whether the kinds of `source` are those of `target`; see [`mend`]. All content must be durable

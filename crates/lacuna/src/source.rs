@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::extent::Range;
+use crate::failpoint;
 use crate::image::Image;
 use crate::mark;
 use crate::open::ImageOptions;
@@ -59,7 +61,22 @@ impl Source {
         Ok(())
     }
 
-    /// The same, at most every two seconds: to be called often.
+    /// Makes the image durable, before what it hides elsewhere is given up.
+    pub(crate) fn sync(&self) -> Result<()> {
+        failpoint::pass("source.sync")
+            .map_err(|error| Error::io("sync", self.image.path(), error))?;
+        self.image.sync()
+    }
+
+    /// Gives up `range`, which another image has by now.
+    pub(crate) fn punch(&self, range: Range) -> Result<()> {
+        failpoint::pass("source.punch").map_err(|error| {
+            Error::io_at("punch a hole in", self.image.path(), range.start(), error)
+        })?;
+        self.image.punch(range)
+    }
+
+    /// As [`check`](Self::check), at most every two seconds: to be called often.
     pub fn watch(&self) -> Result<()> {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.elapsed() < WATCH {

@@ -4,7 +4,7 @@ use rustix::fs::{fstatfs, fstatvfs};
 
 use super::FoldOptions;
 use crate::error::{Error, Result};
-use crate::extent::{Kind, KindBytes, Range};
+use crate::extent::{BLOCK, Kind, KindBytes, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded, shared};
 use crate::reflink::{self, Reflink};
@@ -123,9 +123,10 @@ impl FoldPlan {
     }
 }
 
-/// How much a fold with `free` is to write before the child gives it up: half of what is free.
+/// How much a fold with `free` is to write before the child gives it up: half of what is free, in
+/// whole blocks, since a part of a block cannot be given up.
 pub(super) fn round_bytes(parent: &Image) -> Result<u64> {
-    Ok((free_bytes(parent)? / 2).clamp(ROUND_MIN, ROUND_MAX))
+    Ok(((free_bytes(parent)? / 2) & !(BLOCK - 1)).clamp(ROUND_MIN, ROUND_MAX))
 }
 
 /// What this user may still allocate on the filesystem of `image`.

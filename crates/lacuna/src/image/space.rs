@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::extent::{BLOCK, MAX_OFFSET, Range};
 use crate::failpoint;
 use crate::layout::{Layout, LayoutOptions};
+use crate::reflink;
 
 impl Image {
     /// Makes `range` a hole; on a device, zeros. The size stays.
@@ -93,7 +94,12 @@ impl Image {
         }
         let kept = self.end_of_last_block()?;
         failpoint::pass("image.truncate")
-            .and_then(|()| self.file.set_len(size))
+            // First lets go of what is allocated past the end, so that it never comes into sight.
+            .and_then(|()| self.file.set_len(size.min(self.size)))
+            .and_then(|()| match kept < self.size && reflink::grow(self, kept, size) {
+                true => Ok(()),
+                false => self.file.set_len(size),
+            })
             .map_err(|error| Error::io_at("resize", &self.path, size, error))?;
         self.size = size;
         let Some(gained) = Range::new(kept, size) else { return Ok(()) };

@@ -5,12 +5,20 @@
 #[path = "../it/content.rs"]
 mod content;
 
+mod chain;
 mod changed;
 mod checksum;
+mod dig;
 mod errors;
+mod fold;
+mod interrupted;
+mod killed;
 mod medium;
+mod order;
 mod points;
 mod power;
+mod prune;
+mod reflink;
 mod resume;
 mod scenario;
 mod stopped;

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex};
 use fail::FailScenario;
 
 /// Every point between two steps that a power cut can separate.
-const POINTS: [&str; 11] = [
+const POINTS: [&str; 14] = [
     "image.write",
     "image.punch",
     "image.zero",
+    "image.clone",
     "image.truncate",
     "image.sync",
+    // Before the `image.` point of the same name, where the image is that of the source.
+    "source.punch",
+    "source.sync",
     "beside.write",
     "beside.sync",
     "beside.rename",

@@ -9,9 +9,12 @@ use crate::points::{ALWAYS, EVERY_OTHER, NEVER, Points};
 use crate::scenario::{Scenario, longer, shorter, source};
 
 /// Cuts the power at each point that an undisturbed copy passes, and checks what the disk has
-/// then, and that the copy can be made all the same.
-fn cut_everywhere(scenario: Option<Scenario>, checkpoints: &'static str) {
-    let Some(mut scenario) = scenario else { return };
+/// then, and that the copy can be made all the same. Returns those points.
+pub(crate) fn cut_everywhere(
+    scenario: Option<Scenario>,
+    checkpoints: &'static str,
+) -> Vec<&'static str> {
+    let Some(mut scenario) = scenario else { return vec![] };
     let mut points = Points::take();
     points.checkpoints = checkpoints;
     scenario.prepare();
@@ -29,6 +32,7 @@ fn cut_everywhere(scenario: Option<Scenario>, checkpoints: &'static str) {
         scenario.check(&result, &what);
         scenario.complete(&what);
     }
+    passed
 }
 
 #[test]

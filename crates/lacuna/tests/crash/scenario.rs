@@ -24,7 +24,7 @@ pub(crate) struct Scenario {
     /// What stands under the target's name at first.
     old: Option<Pattern>,
     had: Option<Content>,
-    _from: Mount,
+    _from: Option<Mount>,
 }
 
 impl Scenario {
@@ -32,19 +32,30 @@ impl Scenario {
     pub(crate) fn new(fs: Fs, io: IoMode, source: &Pattern, old: Option<Pattern>) -> Option<Self> {
         let (from, mount) = (Mount::new(Fs::Ext4)?, Mount::new(fs)?);
         let path = from.path().join("source");
+        Some(Self { _from: Some(from), ..Self::on(mount, path, io, source, old) })
+    }
+
+    /// The same with both on one filesystem, where space can be shared.
+    pub(crate) fn beside(fs: Fs, io: IoMode, source: &Pattern) -> Option<Self> {
+        let mount = Mount::new(fs)?;
+        let path = mount.path().join("source");
+        Some(Self::on(mount, path, io, source, None))
+    }
+
+    fn on(mount: Mount, path: PathBuf, io: IoMode, source: &Pattern, old: Option<Pattern>) -> Self {
         source.write(&path);
         let directory = mount.path().join("to");
         std::fs::create_dir(&directory).unwrap();
-        Some(Self {
-            wanted: Content::of(&path).held_by(fs),
+        Self {
+            wanted: Content::of(&path).held_by(mount.fs()),
             source: path,
             target: directory.join("target"),
             options: CopyOptions { io, threads: 1, ..CopyOptions::default() },
             old,
             had: None,
             mount,
-            _from: from,
-        })
+            _from: None,
+        }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -95,17 +106,7 @@ impl Scenario {
             assert!(marked || untouched, "{what}: unmarked, and {wrong}");
             assert!(result.is_err(), "{what}: said to be done, but {wrong}");
         }
-        self.check_checksum(&now, what);
-    }
-
-    /// A `.checksum` that speaks of the image as it is now is right.
-    #[track_caller]
-    fn check_checksum(&self, now: &Content, what: &str) {
-        let Ok(Some(recorded)) = ChecksumFile::read(&self.target) else { return };
-        let stamp = open(&self.target).stamp().unwrap();
-        if recorded.is_fresh(&stamp) {
-            assert_eq!(recorded.checksum, Crc64::of(&now.bytes).to_string(), "{what}: .checksum");
-        }
+        check_checksum(&self.target, &now, what);
     }
 
     /// The same copy again ends as if nothing had happened.
@@ -144,8 +145,19 @@ pub(crate) fn checksum_of(image: &Path) -> ChecksumFile {
     }
 }
 
-fn write_checksum(image: &Path) {
+pub(crate) fn write_checksum(image: &Path) {
     checksum_of(image).write(image).unwrap();
+}
+
+/// A `.checksum` that speaks of the image as it is now, with this content, is right.
+#[track_caller]
+pub(crate) fn check_checksum(image: &Path, now: &Content, what: &str) {
+    let Ok(Some(recorded)) = ChecksumFile::read(image) else { return };
+    let stamp = open(image).stamp().unwrap();
+    if recorded.is_fresh(&stamp) {
+        let right = Crc64::of(&now.bytes).to_string();
+        assert_eq!(recorded.checksum, right, "{what}: {}", image.display());
+    }
 }
 
 /// Data of several jobs and all kinds, with a partial last block.
