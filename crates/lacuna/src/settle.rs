@@ -4,7 +4,7 @@
 //! around a small write into an unwritten extent), so the layout that counts is the one at the end.
 
 use crate::error::{Error, Result};
-use crate::extent::{Kind, Range};
+use crate::extent::{Extent, Kind, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
@@ -20,17 +20,21 @@ pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     }
 }
 
-/// Both layouts of `range` side by side in the target's unit of allocation.
+/// Both layouts of `range` side by side in the target's unit of allocation. Past its end, the target
+/// has the hole that it gets when it grows; its last block is a whole one by then.
 pub(crate) fn compared<'a>(
     source: &'a Image,
     target: &'a Image,
     range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
+    let gained = range.split_at(target.size()).1;
+    let gained = Some(Extent { range: gained, kind: Kind::Hole }).filter(|_| !gained.is_empty());
     let range = Some(range);
     let unit = target.allocation_unit();
     let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
     let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
     let origin = right.origin();
+    let right = right.chain(gained.map(Ok));
     let pairs = pairs(rounded(left, unit), rounded(right, unit));
     Ok((origin, pairs))
 }
