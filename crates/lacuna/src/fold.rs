@@ -1,17 +1,21 @@
 //! Fold: what a child layer has becomes its parent's, so that the parent alone is what the two were.
 //!
 //! At every instant the chain reads the same. Until the fold is done, the child hides all that is
-//! written; with `free`, the child gives up a range only when the parent has it durably.
+//! written; with `free`, the child gives up a range only when the parent has it durably. Where the
+//! parent has an extent-size hint, XFS allocates around what is written, and what it allocates hides
+//! what is below: it is punched after every few MiB, and when a fold that was killed is repeated.
 
 mod plan;
 mod record;
+mod round;
 
 use std::path::Path;
 
 use crate::checksum_file::ChecksumFile;
 use crate::copy::{Kept, Stopped};
 use crate::error::{Error, Result};
-use crate::extent::{Kind, KindBytes, Range};
+use crate::extent::{Extent, Kind, KindBytes, Range};
+use crate::hint;
 use crate::image::Image;
 use crate::layer::{self, LayerOptions};
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
@@ -24,9 +28,7 @@ use crate::target::Target;
 use crate::transfer::{Transfer, TransferOptions};
 pub use plan::FoldPlan;
 use record::Record;
-
-/// Ranges in one round of a fold with `free`, at most.
-const ROUND_RANGES: usize = 1 << 14;
+use round::Round;
 
 /// How to fold.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +83,14 @@ pub struct FoldStats {
 ///
 /// What would be wrong with either, as far as that shows without writing.
 pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
-    let (child, parent) = layer::open_pair(child, parent, &layer_options(options))?;
+    let (child, parent) = open(child, parent, options)?;
     FoldPlan::of(child.image(), parent.image(), options)
+}
+
+fn open(child: &Path, parent: &Path, options: &FoldOptions) -> Result<(Source, Target)> {
+    let (child, parent) = layer::open_pair(child, parent, &layer_options(options))?;
+    Record::check(&child, &parent)?;
+    Ok((child, parent))
 }
 
 fn layer_options(options: &FoldOptions) -> LayerOptions {
@@ -103,7 +111,8 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<FoldStats, Stopped> {
-    let (child, parent) = layer::open_pair(child, parent, &layer_options(options))?;
+    let (child, parent) = open(child, parent, options)?;
+    cancel.check()?;
     let plan = FoldPlan::of(child.image(), parent.image(), options)?;
     plan.check_space(parent.image())?;
     progress.total_bytes.set(plan.kinds.allocated_bytes());
@@ -150,17 +159,22 @@ impl Fold<'_> {
         let record = Record::begin(&self.child, &self.parent)?;
         let size = self.child.image().size();
         self.parent.resize(size.max(self.parent.image().size()))?;
-        match self.options.free {
-            true => self.move_in_rounds()?,
+        let hint = hint::extent_size(self.parent.image().file());
+        match self.options.free || hint > 0 {
+            true => self.move_in_rounds(hint)?,
             false => {
-                let (origin, pairs) = self.folded(Range::to(size))?;
+                let (origin, pairs) = folded(&self.child, &self.parent, Range::to(size))?;
                 self.transfer().run(origin, pairs)?;
-                self.parent.image().sync()?;
-                self.settle(Range::to(size))?;
             }
         }
+        if !self.options.free {
+            self.parent.image().sync()?;
+            self.settle(Range::to(size))?;
+        }
         if !self.parent.image().is_device() {
-            mend(&self.parent, self.cancel, || recorded(&record, self.parent.image()))?;
+            mend(&self.parent, self.cancel, || {
+                kept(record.extents()?, self.parent.image(), Range::to(size))
+            })?;
         }
         self.child.check()
     }
@@ -174,20 +188,6 @@ impl Fold<'_> {
         Transfer::new(&self.child, &self.parent, options, self.progress, self.cancel)
     }
 
-    /// What the child has in `range`, beside what the parent has. All of it is written, without a look
-    /// at what the parent's data is.
-    fn folded(&self, range: Range) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>>)> {
-        let (origin, pairs) = compared(self.child.image(), self.parent.image(), range)?;
-        let pairs = allocated(pairs).map(|pair| {
-            let unseen = |pair: Pair| match pair.left == Kind::Data && pair.right == Kind::Data {
-                true => Pair { right: Kind::Zero, ..pair },
-                false => pair,
-            };
-            pair.map(unseen)
-        });
-        Ok((origin, pairs))
-    }
-
     /// Makes sure that the parent has the kinds that the child has in `range`.
     fn settle(&self, range: Range) -> Result<()> {
         mend(&self.parent, self.cancel, || {
@@ -196,39 +196,30 @@ impl Fold<'_> {
         })
     }
 
-    /// Moves the child's ranges, a few at a time: what the child gives up, the parent has for good.
-    fn move_in_rounds(&mut self) -> Result<()> {
+    /// Moves the child's ranges, a few at a time: what the child gives up, the parent has for good,
+    /// and what the filesystem allocates around them hides what is below for a moment only.
+    fn move_in_rounds(&mut self, hint: u64) -> Result<()> {
         let all = Range::to(self.child.image().size());
         let mut rest = all;
         while !rest.is_empty() {
-            let (origin, round) = self.next_round(rest)?;
-            let (Some(first), Some(last)) = (round.first(), round.last()) else { break };
+            let round = Round::next(&self.child, &self.parent, rest, hint)?;
+            let (Some(first), Some(last)) = (round.pairs.first(), round.pairs.last()) else {
+                break;
+            };
             let range = Range::new(first.range.start(), last.range.end()).unwrap_or(rest);
-            self.transfer().run(origin, round.iter().copied().map(Ok))?;
-            self.parent.image().sync()?;
-            self.settle(range)?;
-            self.child.check()?;
-            self.give_up(&round)?;
+            let moved = self.transfer().run(round.origin, round.pairs.iter().copied().map(Ok));
+            // Whatever stopped it, and to the end.
+            round.settle_around(&self.parent)?;
+            moved?;
+            if self.options.free {
+                self.parent.image().sync()?;
+                self.settle(range)?;
+                self.child.check()?;
+                self.give_up(&round.pairs)?;
+            }
             rest = all.split_at(range.end()).1;
         }
         Ok(())
-    }
-
-    /// The next of the child's ranges, as many as there is room for.
-    fn next_round(&self, rest: Range) -> Result<(LayoutOrigin, Vec<Pair>)> {
-        let mut room = plan::round_bytes(self.parent.image())?;
-        let mut round = vec![];
-        let (origin, pairs) = self.folded(rest)?;
-        for pair in pairs {
-            let pair = pair?;
-            let range = pair.range.split_at(pair.range.start() + room).0;
-            round.push(Pair { range, ..pair });
-            room -= range.len();
-            if room == 0 || round.len() == ROUND_RANGES {
-                break;
-            }
-        }
-        Ok((origin, round))
     }
 
     /// Punches what the parent has by now out of the child, one call for neighbours.
@@ -270,12 +261,32 @@ fn allocated(pairs: impl Iterator<Item = Result<Pair>>) -> impl Iterator<Item = 
     pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left == Kind::Hole))
 }
 
-/// Where the parent is to have no data, beside what it has.
-fn recorded<'a>(
-    record: &'a Record,
+/// What the child has in `range`, beside what the parent has.
+fn folded<'a>(
+    child: &'a Source,
+    parent: &'a Target,
+    range: Range,
+) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
+    let (origin, pairs) = compared(child.image(), parent.image(), range)?;
+    Ok((origin, allocated(pairs).map(|pair| pair.map(unseen))))
+}
+
+/// All of the child's data is written, without a look at what the parent's is.
+fn unseen(pair: Pair) -> Pair {
+    match pair.left == Kind::Data && pair.right == Kind::Data {
+        true => Pair { right: Kind::Zero, ..pair },
+        false => pair,
+    }
+}
+
+/// Where the parent is to have no data, beside what it has: `extents` has `Data` where that is not
+/// the question.
+fn kept<'a>(
+    extents: impl Iterator<Item = Result<Extent>> + 'a,
     parent: &'a Image,
+    range: Range,
 ) -> Result<impl Iterator<Item = Result<Pair>> + 'a> {
-    let layout = Layout::new(parent, &LayoutOptions::default())?;
-    let pairs = pairs(record.extents()?, rounded(layout, parent.allocation_unit()));
+    let layout = Layout::new(parent, &LayoutOptions { range: Some(range), flush: true })?;
+    let pairs = pairs(extents, rounded(layout, parent.allocation_unit()));
     Ok(pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left == Kind::Data)))
 }

@@ -58,6 +58,7 @@ pub(crate) fn open_pair(
         check_layout(target.image())?;
         check_sizes(source.image(), target.image())?;
     }
+    target.image().refuse_smaller(source.image().size())?;
     Ok((source, target))
 }
 

@@ -11,6 +11,9 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Result};
 use crate::open::{Access, open};
 
+/// `F_SETSIG` of `asm-generic/fcntl.h`.
+const F_SETSIG: libc::c_int = 10;
+
 /// Fails when any process has the file at `path` open for writing, this one included. A file on
 /// which no lease is to be had (a foreign one, a device) passes.
 ///
@@ -20,7 +23,12 @@ use crate::open::{Access, open};
 pub(crate) fn refuse_writers(path: &Path) -> Result<()> {
     let file = open(path, Access::Read, OFlags::empty())
         .map_err(|error| Error::io("open", path, error))?;
-    match set(&file, libc::F_RDLCK).and_then(|()| set(&file, libc::F_UNLCK)) {
+    // Whoever opens the file for writing just then breaks the lease. The signal that tells of it is
+    // SIGIO otherwise, which ends the process.
+    let asked = set(&file, F_SETSIG, libc::SIGURG)
+        .and_then(|()| set(&file, libc::F_SETLEASE, libc::F_RDLCK))
+        .and_then(|()| set(&file, libc::F_SETLEASE, libc::F_UNLCK));
+    match asked {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(Error::OpenForWriting { path: path.to_owned() })
@@ -32,9 +40,10 @@ pub(crate) fn refuse_writers(path: &Path) -> Result<()> {
     }
 }
 
-fn set(file: &File, lease: libc::c_int) -> io::Result<()> {
-    // SAFETY: F_SETLEASE takes an open descriptor and an int; the descriptor outlives the call.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) } {
+fn set(file: &File, what: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: F_SETSIG and F_SETLEASE take an open descriptor and an int; the descriptor outlives the
+    // call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), what, value) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

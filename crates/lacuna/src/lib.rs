@@ -23,6 +23,7 @@ mod failpoint;
 pub mod fiemap;
 pub mod fold;
 pub mod hash;
+mod hint;
 mod image;
 mod layer;
 pub mod layout;

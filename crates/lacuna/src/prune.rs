@@ -79,6 +79,7 @@ fn open(parent: &Path, child: &Path, options: &PruneOptions) -> Result<(Source, 
         LayerOptions { io: IoMode::Buffered, child: Access::Read, force: options.force_layer };
     let (child, parent) = layer::open_pair(child, parent, &options)?;
     layer::check_layout(parent.image())?;
+    refuse_other_mark(&parent)?;
     Ok((child, parent))
 }
 
@@ -120,7 +121,7 @@ fn run(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<()> {
-    refuse_other_mark(parent)?;
+    cancel.check()?;
     let size = plan.size_bytes.max(parent.image().size());
     if plan.hidden_bytes == 0 && size == parent.image().size() && !parent.is_marked() {
         return Ok(());

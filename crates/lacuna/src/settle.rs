@@ -20,24 +20,23 @@ pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     }
 }
 
-/// Both layouts of `range` side by side in the target's unit of allocation. The last block of a
-/// target that ends before `range` does counts as whole, as it will be when the target grows.
+/// Both layouts of `range` side by side in the target's unit of allocation. Past its end, the target
+/// has the hole that it gets when it grows; its last block is a whole one by then.
 pub(crate) fn compared<'a>(
     source: &'a Image,
     target: &'a Image,
     range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
-    let (unit, size) = (target.allocation_unit(), target.size());
-    let options = LayoutOptions { range: Some(range), flush: true };
-    let left = Layout::new(source, &options)?;
-    let right = Layout::new(target, &options)?;
+    let gained = range.split_at(target.size()).1;
+    let gained = Some(Extent { range: gained, kind: Kind::Hole }).filter(|_| !gained.is_empty());
+    let range = Some(range);
+    let unit = target.allocation_unit();
+    let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
+    let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
     let origin = right.origin();
-    let whole = move |extent: Extent| match extent.range.end() == size {
-        true => Extent { range: extent.range.round_out(unit).intersect(range), ..extent },
-        false => extent,
-    };
-    let right = rounded(right, unit).map(move |extent| extent.map(whole));
-    Ok((origin, pairs(rounded(left, unit), right)))
+    let right = right.chain(gained.map(Ok));
+    let pairs = pairs(rounded(left, unit), rounded(right, unit));
+    Ok((origin, pairs))
 }
 
 /// Whether the kinds of `source` are those of `target`; see [`mend`]. All content must be durable

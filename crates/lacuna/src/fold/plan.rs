@@ -1,6 +1,6 @@
 //! What a fold would do, from the layouts alone.
 
-use rustix::fs::{fstatfs, fstatvfs};
+use rustix::fs::{StatVfs, fstatfs, fstatvfs};
 
 use super::FoldOptions;
 use crate::error::{Error, Result};
@@ -15,6 +15,10 @@ const ROUND_MIN: u64 = 1 << 20;
 
 /// Of what a fold with `free` writes, so much goes before the child gives it up, at most.
 const ROUND_MAX: u64 = 64 << 20;
+
+const EXT4: u32 = 0xef53;
+const BTRFS: u32 = 0x9123_683e;
+const BCACHEFS: u32 = 0xca45_1a4e;
 
 /// What a fold would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -96,9 +100,12 @@ impl FoldPlan {
         let layout = rounded(Layout::new(child, &options)?, unit);
         for pair in pairs(layout, rounded(shared(parent)?, unit)) {
             let pair = pair?;
-            let copied =
-                pair.left == Kind::Data && !(clones && pair.range.len() >= reflink::SHORTEST);
-            if copied && pair.right == Kind::Data {
+            let new = match pair.left {
+                Kind::Hole => false,
+                Kind::Zero => true,
+                Kind::Data => !clones || pair.range.len() < reflink::SHORTEST,
+            };
+            if new && pair.right == Kind::Data {
                 self.needed_bytes += pair.range.len();
             }
         }
@@ -126,20 +133,35 @@ impl FoldPlan {
 /// How much a fold with `free` is to write before the child gives it up: half of what is free, in
 /// whole blocks, since a part of a block cannot be given up.
 pub(super) fn round_bytes(parent: &Image) -> Result<u64> {
-    Ok(((free_bytes(parent)? / 2) & !(BLOCK - 1)).clamp(ROUND_MIN, ROUND_MAX))
+    Ok((free_bytes(parent)? / 2).clamp(ROUND_MIN, ROUND_MAX) & !(BLOCK - 1))
 }
 
 /// What this user may still allocate on the filesystem of `image`.
 fn free_bytes(image: &Image) -> Result<u64> {
     let space = fstatvfs(image.file())
         .map_err(|errno| Error::io("stat the filesystem of", image.path(), errno))?;
-    let blocks = if rustix::process::geteuid().is_root() { space.f_bfree } else { space.f_bavail };
+    let may_all = rustix::process::geteuid().is_root() && magic(image)? == EXT4;
+    let blocks = match may_all {
+        true => space.f_bfree.saturating_sub(kept_from_root(&space)),
+        false => space.f_bavail,
+    };
     Ok(blocks.saturating_mul(space.f_frsize))
+}
+
+/// Blocks that ext4 keeps for itself, though it counts them as free: a fiftieth of all, at most 4096.
+/// What `statvfs` calls all is less than that, by what the filesystem's own tables take.
+fn kept_from_root(space: &StatVfs) -> u64 {
+    (space.f_blocks / 40).min(4096).min(space.f_bfree.saturating_sub(space.f_bavail))
 }
 
 /// Whether the filesystem never writes over what is there: btrfs, bcachefs.
 fn rewrites(image: &Image) -> Result<bool> {
+    Ok(matches!(magic(image)?, BTRFS | BCACHEFS))
+}
+
+/// What kind of filesystem `image` is on, by `linux/magic.h`.
+fn magic(image: &Image) -> Result<u32> {
     let stat = fstatfs(image.file())
         .map_err(|errno| Error::io("stat the filesystem of", image.path(), errno))?;
-    Ok(matches!(stat.f_type as u32, 0x9123_683e | 0xca45_1a4e))
+    Ok(stat.f_type as u32)
 }

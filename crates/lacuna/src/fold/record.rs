@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::extent::{Extent, Kind, Range};
+use crate::extent::{BLOCK, Extent, Kind, Range};
+use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded};
 use crate::mark;
 use crate::settle::compared;
 use crate::source::Source;
@@ -28,10 +29,12 @@ const LINE: u64 = 1 << 10;
 
 /// The line that says whose record this is. Device numbers change when a machine starts again, so
 /// the child goes by its inode alone.
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
     fold: u64,
+    /// What the child had then; all that the parent has gained since is a hole.
+    size: u64,
 }
 
 /// One range that is to stay as it was, a line each.
@@ -52,17 +55,28 @@ impl Record {
     ///
     /// [`Error::Unfinished`] when something else was interrupted.
     pub(super) fn begin(child: &Source, parent: &Target) -> Result<Self> {
+        let record = Self::check(child, parent)?;
+        if !parent.is_marked() {
+            let pairs = compared(child.image(), parent.image(), Range::to(record.size))?.1;
+            parent.mark(|out| record.write(child, pairs, out))?;
+        } else if record.is_current(child)? {
+            parent.keep_mark()?;
+        } else {
+            let pairs = record.compared(child)?;
+            parent.mark(|out| record.write(child, pairs, out))?;
+        }
+        Ok(record)
+    }
+
+    /// Fails when something else than a fold of `child` was interrupted at `parent`.
+    pub(super) fn check(child: &Source, parent: &Target) -> Result<Self> {
         let (path, size) = (mark::of(parent.path()), child.image().size());
         let record = Self { path, size };
-        if parent.image().is_device() || !parent.is_marked() {
-            parent.mark(|out| record.write(child, parent, out))?;
+        if !parent.is_marked() {
             return Ok(record);
         }
         match record.open() {
-            Ok((header, _)) if header == Header::of(child) => {
-                parent.keep_mark()?;
-                Ok(record)
-            }
+            Ok((header, _)) if header.is_of(child) => Ok(record),
             Ok(_) | Err(Error::Malformed { .. }) => {
                 Err(Error::Unfinished { path: parent.path().to_owned(), mark: record.path })
             }
@@ -70,14 +84,43 @@ impl Record {
         }
     }
 
-    fn write(&self, child: &Source, parent: &Target, out: &mut dyn Write) -> Result<()> {
+    /// Whether all that is to stay as it was is still where the child has nothing: a chain is in use
+    /// while a fold waits to be repeated.
+    fn is_current(&self, child: &Source) -> Result<bool> {
+        if self.open()?.0.size != self.size {
+            return Ok(false);
+        }
+        for pair in self.compared(child)? {
+            let pair = pair?;
+            if pair.left.is_allocated() && pair.right != Kind::Data {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the child has, beside what was recorded.
+    fn compared<'a>(
+        &self,
+        child: &'a Source,
+    ) -> Result<impl Iterator<Item = Result<Pair>> + use<'a>> {
+        let layout = Layout::new(child.image(), &LayoutOptions::default())?;
+        Ok(pairs(rounded(layout, BLOCK), self.extents()?))
+    }
+
+    fn write(
+        &self,
+        child: &Source,
+        pairs: impl Iterator<Item = Result<Pair>>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let failed = |error: io::Error| Error::io("write", &self.path, error);
         let line = |out: &mut dyn Write, line: serde_json::Result<String>| {
             line.map_err(io::Error::from).and_then(|line| writeln!(out, "{line}")).map_err(failed)
         };
         out.write_all(WORDS.as_bytes()).map_err(failed)?;
         line(out, serde_json::to_string(&Header::of(child)))?;
-        for pair in compared(child.image(), parent.image(), Range::to(self.size))?.1 {
+        for pair in pairs {
             let pair = pair?;
             if pair.left == Kind::Hole && pair.right != Kind::Data {
                 let entry = Line(pair.range.start(), pair.range.len(), pair.right);
@@ -98,11 +141,12 @@ impl Record {
     }
 
     /// The whole of the parent: what was recorded, and `Data` where nothing was.
-    pub(super) fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>>> {
-        let mut lines = self.open()?.1;
-        let mut rest = Range::to(self.size);
+    pub(super) fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>> + use<>> {
+        let (header, mut lines) = self.open()?;
+        let (mut rest, gained) = Range::to(self.size).split_at(header.size);
+        let gained = Some(Extent { range: gained, kind: Kind::Hole });
         let mut held: Option<Extent> = None;
-        Ok(std::iter::from_fn(move || {
+        let extents = std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
@@ -124,13 +168,20 @@ impl Record {
             };
             rest = rest.split_at(next.range.end()).1;
             Some(Ok(next))
-        }))
+        });
+        let gained = gained.filter(|gained| !gained.range.is_empty());
+        Ok(rounded(extents.chain(gained.map(Ok)), BLOCK))
     }
 }
 
 impl Header {
     fn of(child: &Source) -> Self {
-        Self { version: VERSION, fold: child.stamp().id.inode }
+        let stamp = child.stamp();
+        Self { version: VERSION, fold: stamp.id.inode, size: stamp.size }
+    }
+
+    fn is_of(&self, child: &Source) -> bool {
+        (self.version, self.fold) == (VERSION, child.stamp().id.inode)
     }
 }
 

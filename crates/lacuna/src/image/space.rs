@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::Image;
 use crate::blkdev;
 use crate::error::{Error, Result};
-use crate::extent::{BLOCK, MAX_OFFSET, Range};
+use crate::extent::{BLOCK, Kind, MAX_OFFSET, Range};
 use crate::failpoint;
 use crate::layout::{Layout, LayoutOptions};
 use crate::reflink;
@@ -92,7 +92,11 @@ impl Image {
         if size > MAX_OFFSET {
             return Err(self.error("resize", io::Error::from(io::ErrorKind::FileTooLarge)));
         }
-        let kept = self.end_of_last_block()?;
+        let block = Range::to(self.size).split_at(self.size & !(self.unit - 1)).1;
+        let kind = self.kind_in(block)?;
+        // btrfs writes zeros to a partial block when the file grows, even into a hole.
+        let kept =
+            if kind == Kind::Hole { block.start() } else { block.round_out(self.unit).end() };
         failpoint::pass("image.truncate")
             // First lets go of what is allocated past the end, so that it never comes into sight.
             .and_then(|()| self.file.set_len(size.min(self.size)))
@@ -105,21 +109,22 @@ impl Image {
         let Some(gained) = Range::new(kept, size) else { return Ok(()) };
         match self.punch(gained) {
             // Where nothing can be punched, nothing can have been allocated past the end either.
-            Err(error) if error.io_kind() == Some(io::ErrorKind::Unsupported) => Ok(()),
-            punched => punched,
+            Err(error) if error.io_kind() == Some(io::ErrorKind::Unsupported) => return Ok(()),
+            punched => punched?,
+        }
+        match kind == Kind::Zero && self.kind_in(block)? == Kind::Data {
+            true => self.zero_range(block.round_out(self.unit)),
+            false => Ok(()),
         }
     }
 
-    /// Where the last block ends, or where it starts when it is partial and a hole: btrfs writes
-    /// zeros there when the file grows.
-    fn end_of_last_block(&self) -> Result<u64> {
-        let block = Range::to(self.size).split_at(self.size & !(self.unit - 1)).1;
-        let options = LayoutOptions { range: Some(block), flush: false };
-        for extent in Layout::new(self, &options)? {
-            if extent?.kind.is_allocated() {
-                return Ok(block.round_out(self.unit).end());
-            }
+    /// The strongest kind in `range`.
+    fn kind_in(&self, range: Range) -> Result<Kind> {
+        if range.is_empty() {
+            return Ok(Kind::Hole);
         }
-        Ok(block.start())
+        let options = LayoutOptions { range: Some(range), flush: true };
+        Layout::new(self, &options)?
+            .try_fold(Kind::Hole, |strongest, extent| Ok(strongest.max(extent?.kind)))
     }
 }

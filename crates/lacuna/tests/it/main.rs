@@ -2,6 +2,7 @@
 //!
 //! `PROPTEST_CASES` sets how many cases every property is tried on.
 
+mod chain;
 mod content;
 mod copy;
 mod diff;

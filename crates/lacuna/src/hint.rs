@@ -1,0 +1,36 @@
+//! The extent-size hint of a file: XFS allocates for it in units of so many bytes, and so around what
+//! is written into a hole.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+
+use rustix::ioctl::{self, Getter, Opcode};
+
+/// `struct fsxattr` of `linux/fs.h`.
+#[repr(C)]
+struct Attributes {
+    flags: u32,
+    extent_size: u32,
+    extents: u32,
+    project: u32,
+    cow_extent_size: u32,
+    reserved: [u8; 8],
+}
+
+const FS_IOC_FSGETXATTR: Opcode = ioctl::opcode::read::<Attributes>(b'X', 31);
+
+/// `FS_XFLAG_EXTSIZE` of `linux/fs.h`.
+const HAS_EXTENT_SIZE: u32 = 0x800;
+
+/// In bytes; 0 where there is none, or no such thing.
+pub(crate) fn extent_size(file: &File) -> u64 {
+    // SAFETY: FS_IOC_FSGETXATTR fills a `struct fsxattr`, which `Attributes` is: any bits are a valid
+    // one.
+    let got = unsafe { ioctl::ioctl(file, Getter::<FS_IOC_FSGETXATTR, Attributes>::new()) };
+    match got {
+        Ok(attributes) if attributes.flags & HAS_EXTENT_SIZE != 0 => {
+            u64::from(attributes.extent_size)
+        }
+        _ => 0,
+    }
+}
