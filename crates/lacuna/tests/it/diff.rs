@@ -158,11 +158,11 @@ fn the_last_byte_of_a_block_counts() {
 #[test]
 fn a_device_has_no_kinds_to_differ_in() {
     let Some(mount) = Mount::new(Fs::Ext4) else { return };
-    let devices = (LoopDevice::new(3 << 20), LoopDevice::new((3 << 20) + 512));
+    let devices = (LoopDevice::new(4 << 20), LoopDevice::new((4 << 20) + 512));
     let (Some(one), Some(other)) = devices else { return };
     let file = mount.path().join("file");
     for_all(8, (pair_strategy(700), ways()), |((a, b), options)| {
-        Pattern::whole(vec![Block::Data(7); 768]).write_over(one.path());
+        Pattern::whole(vec![Block::Data(7); 1024]).write_over(one.path());
         b.write_over(one.path());
         a.write(&file);
         check(&file, one.path(), (Shows::All, Shows::Nothing), &options);

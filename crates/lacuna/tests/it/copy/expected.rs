@@ -15,8 +15,20 @@ pub(super) struct Expected {
     pub(super) changes: bool,
 }
 
-/// Of a copy of `source` to `old`, or to a new target, on a filesystem that allocates in `unit`s.
-pub(super) fn expect(source: Content, old: Option<Content>, fs: Fs, unit: u64) -> Expected {
+/// The target, and what it is on.
+pub(super) struct On {
+    /// What stands under its name at first.
+    pub(super) old: Option<Content>,
+    pub(super) fs: Fs,
+    /// In which it allocates.
+    pub(super) unit: u64,
+    /// Whether long runs of data that the target lacks are shared instead of written.
+    pub(super) shares: bool,
+}
+
+/// Of a copy of `source`.
+pub(super) fn expect(source: Content, on: On) -> Expected {
+    let On { old, fs, unit, shares } = on;
     let source = Content { kinds: rounded(&source.kinds, unit), ..source };
     let mut stats = CopyStats { size_bytes: source.bytes.len() as u64, ..CopyStats::default() };
     count(&source, &mut stats);
@@ -37,7 +49,30 @@ pub(super) fn expect(source: Content, old: Option<Content>, fs: Fs, unit: u64) -
             stats.written_bytes += if both && wanted == found { 0 } else { len };
         }
     }
+    if shares {
+        share(&content, &old_kinds, &mut stats);
+    }
     Expected { content, stats, changes }
+}
+
+/// Shorter runs are copied, in blocks: 64 KiB.
+const SHORTEST: u64 = 16;
+
+/// Whole blocks of a run of data that the target lacks, with one kind in the target, are neither
+/// read nor written if they are many enough.
+fn share(content: &Content, old: &[Kind], stats: &mut CopyStats) {
+    let mut start = 0;
+    let pairs: Vec<_> = content.kinds.iter().zip(old).collect();
+    for run in pairs.chunk_by(|a, b| a == b) {
+        let end = start + run.len() as u64;
+        let whole = (content.bytes.len() as u64 / BLOCK).min(end) - start;
+        if *run[0].0 == Kind::Data && *run[0].1 != Kind::Data && whole >= SHORTEST {
+            stats.read_bytes -= whole * BLOCK;
+            stats.written_bytes -= whole * BLOCK;
+            stats.reflinked_bytes += whole * BLOCK;
+        }
+        start = end;
+    }
 }
 
 /// Every unit with the strongest kind in it.

@@ -5,13 +5,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use lacuna::copy::{CopyOptions, plan};
-use lacuna::{BLOCK, IoMode};
+use lacuna::{BLOCK, IoMode, Reflink};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Pattern, pair_strategy};
 use proptest::prelude::*;
 use rustix::fs::statvfs;
 
-use super::expected::expect;
+use super::expected::{On, expect};
 use super::{copied, has_checksum, names, put_checksum};
 use crate::content::Content;
 use crate::small::{small_pieces, write_small_pieces};
@@ -22,6 +22,8 @@ struct Place {
     source: PathBuf,
     target: PathBuf,
     fs: Fs,
+    /// Whether the two can share space.
+    shares: bool,
 }
 
 impl Place {
@@ -30,7 +32,8 @@ impl Place {
         for directory in [&source, &target] {
             std::fs::create_dir_all(directory).unwrap();
         }
-        Self { source: source.join("source"), target: target.join("target"), fs: to.fs() }
+        let shares = from.path() == to.path() && matches!(to.fs(), Fs::Xfs | Fs::Btrfs);
+        Self { source: source.join("source"), target: target.join("target"), fs: to.fs(), shares }
     }
 
     fn fs_block(&self) -> u64 {
@@ -54,7 +57,9 @@ impl Place {
             None => mode & !umask(),
         };
         let old_size = old.as_ref().map_or(0, |old| old.bytes.len() as u64);
-        let mut expected = expect(Content::of(source), old, self.fs, self.fs_block().max(BLOCK));
+        let shares = self.shares && options.reflink != Reflink::Never;
+        let on = On { old, fs: self.fs, unit: self.fs_block().max(BLOCK), shares };
+        let mut expected = expect(Content::of(source), on);
         put_checksum(target);
         let planned = plan(source, target, options).unwrap();
         let changed = target.exists().then(|| changed_at(target));
@@ -65,6 +70,8 @@ impl Place {
         if self.changes_a_block_at(old_size, stats.size_bytes) {
             expected.stats.compared_bytes = stats.compared_bytes;
             expected.stats.written_bytes = stats.written_bytes;
+            expected.stats.read_bytes = stats.kinds.data_bytes - stats.reflinked_bytes;
+            expected.stats.reflinked_bytes = stats.reflinked_bytes;
         }
         // What is shared is neither read nor written; whether it can be, the oracle does not know.
         expected.stats.reflinked_bytes = stats.reflinked_bytes;
@@ -113,8 +120,9 @@ fn ways() -> impl Strategy<Value = (CopyOptions, u32)> + Clone {
     let io = prop::sample::select(IO_MODES.to_vec());
     let threads = prop::sample::select(vec![1, 2, 4]);
     let mode = prop::sample::select(vec![0o644, 0o600, 0o666, 0o440, 0o755]);
-    (io, threads, mode).prop_map(|(io, threads, mode)| {
-        (CopyOptions { io, threads, ..CopyOptions::default() }, mode)
+    let reflink = prop::sample::select(vec![Reflink::Auto, Reflink::Never]);
+    (io, threads, mode, reflink).prop_map(|(io, threads, mode, reflink)| {
+        (CopyOptions { io, threads, reflink, ..CopyOptions::default() }, mode)
     })
 }
 
