@@ -19,7 +19,7 @@ use crate::scenario::{check_checksum, names, write_checksum};
 /// The layers, base first.
 const NAMES: [&str; 3] = ["base.img", "parent.img", "child.img"];
 
-/// The marks of an image of that name.
+/// What marks the parent.
 const MARK: &str = ".parent.img.lacuna-unfinished";
 
 /// What is done to the last layers of a chain.
@@ -192,9 +192,9 @@ impl Chain {
         }
         for (path, pattern) in self.paths().zip(&self.patterns) {
             pattern.write(&path);
-            // btrfs makes a last block that is partial and a hole data then.
-            let spoilt =
-                self.mount.fs() == Fs::Btrfs && pattern.blocks.last() == Some(&Block::Hole);
+            // btrfs makes a last block that is partial data then.
+            let spoilt = self.mount.fs() == Fs::Btrfs
+                && pattern.blocks.last().is_some_and(|block| block.kind() != Kind::Data);
             if self.preallocated && !spoilt {
                 preallocate_past_the_end(&path, pattern);
             }
