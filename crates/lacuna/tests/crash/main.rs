@@ -1,4 +1,5 @@
-//! What is left of a copy, a fold, a prune or a dig that fails, is stopped, or loses power at any of its steps.
+//! What is left of a copy, a fold, a prune or a dig that fails, is stopped, is killed, or loses power at
+//! any of its steps.
 //!
 //! A program of its own, because the points at which it interferes belong to the whole process.
 
