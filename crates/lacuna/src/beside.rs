@@ -82,6 +82,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// `path`, links followed.
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))
+}
+
 /// The directory that `path` is in.
 pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {

@@ -101,7 +101,7 @@ pub enum Kept {
     HalfFolded {
         /// The parent.
         parent: PathBuf,
-        /// Whether the child has given up what the parent has by now.
+        /// Whether the child may have given up what the parent has by now.
         freed: bool,
     },
     /// A parent that has lost a part of what its child hides, and is marked unfinished. The chain
@@ -180,6 +180,7 @@ pub fn copy(
     }
     source.image().drop_cache();
     target.image().drop_cache();
+    progress.finish();
     let size_bytes = source.image().size();
     Ok(CopyStats {
         size_bytes,

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::aligned_buf::AlignedBuf;
+use crate::beside;
 use crate::checksum_file::ChecksumFile;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::extent::{Extent, Kind, Range};
 use crate::image::Image;
 use crate::layer;
@@ -100,7 +101,7 @@ pub fn apply(
     let source = open(path, options, Access::Write)?;
     let image = source.image();
     let before = image.allocated_bytes()?;
-    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
+    let real = beside::resolve(path)?;
     let begun = Mutex::new(false);
     let zero_bytes = walk(&source, options, progress, cancel, |range| {
         let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);

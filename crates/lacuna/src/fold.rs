@@ -11,6 +11,7 @@ mod round;
 
 use std::path::Path;
 
+use crate::beside;
 use crate::checksum_file::ChecksumFile;
 use crate::copy::{Kept, Stopped};
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use crate::extent::{Extent, Kind, KindBytes, Range};
 use crate::hint;
 use crate::image::Image;
 use crate::layer::{self, LayerOptions};
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
+use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, joined, pairs, rounded};
 use crate::open::{Access, IoMode};
 use crate::progress::{Cancel, Progress};
 use crate::reflink::Reflink;
@@ -224,7 +225,7 @@ impl Fold<'_> {
 
     /// Punches what the parent has by now out of the child, one call for neighbours.
     fn give_up(&mut self, round: &[Pair]) -> Result<()> {
-        ChecksumFile::remove(self.child.image().path())?;
+        ChecksumFile::remove(&beside::resolve(self.child.image().path())?)?;
         let mut punch: Option<Range> = None;
         for pair in round {
             punch = match punch {
@@ -268,14 +269,14 @@ fn folded<'a>(
     range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
     let (origin, pairs) = compared(child.image(), parent.image(), range)?;
-    Ok((origin, allocated(pairs).map(|pair| pair.map(unseen))))
+    Ok((origin, joined(allocated(pairs).map(|pair| pair.map(unseen)))))
 }
 
-/// All of the child's data is written, without a look at what the parent's is.
+/// All of the child's data is written, without a look at what the parent has.
 fn unseen(pair: Pair) -> Pair {
-    match pair.left == Kind::Data && pair.right == Kind::Data {
-        true => Pair { right: Kind::Zero, ..pair },
-        false => pair,
+    match pair.left {
+        Kind::Data => Pair { right: Kind::Hole, ..pair },
+        Kind::Zero | Kind::Hole => pair,
     }
 }
 

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::aligned_buf::{BufPool, PooledBuf};
 use crate::batch::{BATCH_BYTES, Batch};
+use crate::beside;
 use crate::checksum_file::{self, CRC64, ChecksumFile};
 use crate::digest::{Crc64, Hasher};
 use crate::error::{Error, Result};
@@ -131,7 +132,7 @@ pub fn write(
         last_hashed_at: last_hashed_at.to_owned(),
         silently_corrupted: false,
     };
-    file.write(path)?;
+    file.write(&beside::resolve(path)?)?;
     progress.finish();
     Ok(hashed)
 }
@@ -150,7 +151,9 @@ pub fn check(
 ) -> Result<Verdict> {
     let options = HashOptions { method: Method::Crc64, ..*options };
     let source = open(path, &options)?;
-    let Some(recorded) = ChecksumFile::read(path)? else { return Ok(Verdict::Missing) };
+    let Some(recorded) = ChecksumFile::read(&beside::resolve(path)?)? else {
+        return Ok(Verdict::Missing);
+    };
     if recorded.method != CRC64 {
         return Err(Error::Malformed {
             path: checksum_file::path_of(path),

@@ -301,6 +301,37 @@ pub struct Pair {
     pub right: Kind,
 }
 
+/// Joins neighbours with the same kinds.
+pub(crate) fn joined(
+    mut pairs: impl Iterator<Item = Result<Pair>>,
+) -> impl Iterator<Item = Result<Pair>> {
+    let mut run: Option<Pair> = None;
+    std::iter::from_fn(move || {
+        for pair in pairs.by_ref() {
+            let pair = match pair {
+                Ok(pair) => pair,
+                Err(error) => return Some(Err(error)),
+            };
+            let next_to = |run: &&mut Pair| {
+                (run.left, run.right, run.range.end())
+                    == (pair.left, pair.right, pair.range.start())
+            };
+            match run.as_mut().filter(next_to) {
+                Some(run) => {
+                    run.range =
+                        Range::new(run.range.start(), pair.range.end()).unwrap_or(run.range);
+                }
+                None => {
+                    if let Some(done) = run.replace(pair) {
+                        return Some(Ok(done));
+                    }
+                }
+            }
+        }
+        run.take().map(Ok)
+    })
+}
+
 /// Walks two gap-free layouts of the same range side by side; where one ends before the other, it
 /// counts as a hole.
 pub fn pairs<E>(

@@ -18,7 +18,7 @@ pub(crate) fn of(path: &Path) -> PathBuf {
 
 /// Fails when an interrupted session left `path` marked.
 pub(crate) fn refuse(path: &Path) -> Result<()> {
-    let real = std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))?;
+    let real = beside::resolve(path)?;
     let mark = of(&real);
     match std::fs::symlink_metadata(&mark) {
         Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),

@@ -43,7 +43,8 @@ impl Progress {
         }
     }
 
-    pub(crate) fn finish(&self) {
+    /// It is done: 100 from here on.
+    pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::extent::{Kind, Range};
 use crate::image::Image;
 use crate::layer::{self, LayerOptions};
-use crate::layout::Pair;
+use crate::layout::{Pair, joined};
 use crate::mark;
 use crate::open::{Access, IoMode};
 use crate::progress::{Cancel, Progress};
@@ -170,28 +170,10 @@ fn hidden<'a>(
     child: &'a Image,
     parent: &'a Image,
 ) -> Result<impl Iterator<Item = Result<Range>> + 'a> {
-    let mut pairs = compared(child, parent, Range::to(child.size()))?.1;
-    let mut run: Option<Range> = None;
-    Ok(std::iter::from_fn(move || {
-        for pair in pairs.by_ref() {
-            let pair = match pair {
-                Ok(pair) => pair,
-                Err(error) => return Some(Err(error)),
-            };
-            if !(pair.left.is_allocated() && pair.right.is_allocated()) {
-                continue;
-            }
-            let joined = run.filter(|run| run.end() == pair.range.start());
-            let joined = joined.and_then(|run| Range::new(run.start(), pair.range.end()));
-            match joined {
-                Some(joined) => run = Some(joined),
-                None => {
-                    if let Some(done) = run.replace(pair.range) {
-                        return Some(Ok(done));
-                    }
-                }
-            }
-        }
-        run.take().map(Ok)
-    }))
+    let pairs = compared(child, parent, Range::to(child.size()))?.1;
+    let both = pairs.filter_map(|pair| match pair {
+        Ok(Pair { left, right, .. }) if !left.is_allocated() || !right.is_allocated() => None,
+        pair => Some(pair.map(|pair| Pair { left: Kind::Data, right: Kind::Data, ..pair })),
+    });
+    Ok(joined(both).map(|pair| pair.map(|pair| pair.range)))
 }

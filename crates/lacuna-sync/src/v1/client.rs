@@ -133,6 +133,7 @@ pub fn sync(
     };
     let mut stats = runtime::block_on(session.run())?;
     session.source.image().drop_cache();
+    progress.finish();
     stats.read_bytes = progress.read_bytes.get();
     stats.compared_bytes = progress.compared_bytes.get();
     stats.sent_bytes = progress.sent_bytes.get();

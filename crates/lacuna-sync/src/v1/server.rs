@@ -101,6 +101,7 @@ pub fn serve(
         }
     }
     progress.done_bytes.set(progress.total_bytes.get());
+    progress.finish();
     Ok(ServeStats {
         written_bytes: progress.written_bytes.get(),
         compared_bytes: progress.compared_bytes.get(),

@@ -75,7 +75,7 @@ fn a_fold_that_cannot_fit_is_refused_before_the_first_write() {
         let untouched = Untouched::of(&[&two.child, &two.parent]);
         let plan = || Ok(fold::plan(&two.child, &two.parent, &copying())?);
         let planned = at_rest(&[&two.child, &two.parent], plan).unwrap();
-        assert!(planned.needed_bytes > planned.free_bytes, "{planned:?}");
+        assert!(!planned.fits(), "{planned:?}");
         let error = try_fold(&two.child, &two.parent, &copying()).unwrap_err().cause;
         assert!(
             matches!(&error, Error::NoSpace { path, needed, free }
