@@ -208,7 +208,8 @@ impl Fold<'_> {
                 break;
             };
             let range = Range::new(first.range.start(), last.range.end()).unwrap_or(rest);
-            let moved = self.transfer().run(round.origin, round.pairs.iter().copied().map(Ok));
+            let moved =
+                self.transfer().run(round.origin, joined(round.pairs.iter().copied().map(Ok)));
             // Whatever stopped it, and to the end.
             round.settle_around(&self.parent)?;
             moved?;

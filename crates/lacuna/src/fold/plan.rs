@@ -2,11 +2,11 @@
 
 use rustix::fs::{StatVfs, fstatfs, fstatvfs};
 
-use super::FoldOptions;
+use super::{FoldOptions, unseen};
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind, KindBytes, Range};
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded, shared};
+use crate::layout::{Layout, LayoutOptions, Pair, joined, pairs, rounded, shared};
 use crate::reflink::{self, Reflink};
 use crate::settle::compared;
 
@@ -62,50 +62,59 @@ impl FoldPlan {
             },
             ..Self::default()
         };
-        let rewrites = rewrites(parent)?;
-        for pair in compared(child, parent, Range::to(child.size()))?.1 {
-            plan.count(&pair?, clones, rewrites);
-        }
-        if !parent.is_device() && !rewrites {
-            plan.count_shared(child, parent, clones)?;
-        }
+        plan.count_moves(child, parent, clones)?;
+        plan.count_space(child, parent, clones)?;
         if options.free {
             plan.needed_bytes = plan.needed_bytes.min(ROUND_MIN);
         }
         Ok(plan)
     }
 
-    fn count(&mut self, pair: &Pair, clones: bool, rewrites: bool) {
-        let bytes = pair.range.len();
-        self.kinds.add(pair.left, bytes);
-        match pair.left {
-            Kind::Hole => return,
-            Kind::Data if clones && bytes >= reflink::SHORTEST => {
-                self.reflink_bytes += bytes;
-                return;
+    /// What is shared, copied, or made unwritten.
+    fn count_moves(&mut self, child: &Image, parent: &Image, clones: bool) -> Result<()> {
+        for pair in compared(child, parent, Range::to(child.size()))?.1 {
+            let pair = pair?;
+            self.kinds.add(pair.left, pair.range.len());
+            if pair.left == Kind::Zero && pair.right != Kind::Zero {
+                self.zero_range_bytes += pair.range.len();
             }
-            Kind::Data => self.copy_bytes += bytes,
-            Kind::Zero if pair.right == Kind::Zero => return,
-            Kind::Zero => self.zero_range_bytes += bytes,
         }
-        if rewrites || pair.right == Kind::Hole {
-            self.needed_bytes += bytes;
+        for run in runs(child, parent)? {
+            let bytes = run?.len();
+            *match clones && bytes >= reflink::SHORTEST {
+                true => &mut self.reflink_bytes,
+                false => &mut self.copy_bytes,
+            } += bytes;
         }
+        Ok(())
     }
 
-    /// What is shared with another file is not overwritten: it gets new space.
-    fn count_shared(&mut self, child: &Image, parent: &Image, clones: bool) -> Result<()> {
-        let unit = parent.allocation_unit();
-        let options = LayoutOptions { range: Some(Range::to(child.size())), flush: false };
+    /// What takes new space: what the parent has nowhere, what it shares with another file, and all
+    /// of it where the filesystem never writes over what is there; but not what is cloned.
+    fn count_space(&mut self, child: &Image, parent: &Image, clones: bool) -> Result<()> {
+        let (rewrites, all) = (rewrites(parent)?, Range::to(child.size()));
+        let mut is_cloned = Runs { runs: runs(child, parent)?, current: None, clones };
+        for pair in compared(child, parent, all)?.1 {
+            let pair = pair?;
+            let is_new = match pair.left {
+                Kind::Hole => false,
+                Kind::Zero if pair.right == Kind::Zero => false,
+                _ => rewrites || pair.right == Kind::Hole,
+            };
+            if is_new && !is_cloned.has(&pair)? {
+                self.needed_bytes += pair.range.len();
+            }
+        }
+        if parent.is_device() || rewrites {
+            return Ok(());
+        }
+        let (unit, range) = (parent.allocation_unit(), Some(all));
+        let options = LayoutOptions { range, flush: false };
         let layout = rounded(Layout::new(child, &options)?, unit);
+        let mut is_cloned = Runs { runs: runs(child, parent)?, current: None, clones };
         for pair in pairs(layout, rounded(shared(parent)?, unit)) {
             let pair = pair?;
-            let new = match pair.left {
-                Kind::Hole => false,
-                Kind::Zero => true,
-                Kind::Data => !clones || pair.range.len() < reflink::SHORTEST,
-            };
-            if new && pair.right == Kind::Data {
+            if pair.left.is_allocated() && pair.right == Kind::Data && !is_cloned.has(&pair)? {
                 self.needed_bytes += pair.range.len();
             }
         }
@@ -127,6 +136,39 @@ impl FoldPlan {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// The runs of data that are cloned or copied as one.
+fn runs<'a>(
+    child: &'a Image,
+    parent: &'a Image,
+) -> Result<impl Iterator<Item = Result<Range>> + 'a> {
+    let pairs = compared(child, parent, Range::to(child.size()))?.1;
+    let data = pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left != Kind::Data));
+    Ok(joined(data.map(|pair| pair.map(unseen))).map(|run| Ok(run?.range)))
+}
+
+/// The runs beside pairs of the same layout, both in order.
+struct Runs<I> {
+    runs: I,
+    current: Option<Range>,
+    clones: bool,
+}
+
+impl<I: Iterator<Item = Result<Range>>> Runs<I> {
+    /// Whether `pair` is a part of a run that is cloned.
+    fn has(&mut self, pair: &Pair) -> Result<bool> {
+        if !self.clones || pair.left != Kind::Data {
+            return Ok(false);
+        }
+        while self.current.is_none_or(|run| run.end() <= pair.range.start()) {
+            match self.runs.next().transpose()? {
+                None => return Ok(false),
+                run => self.current = run,
+            }
+        }
+        Ok(self.current.is_some_and(|run| run.len() >= reflink::SHORTEST))
     }
 }
 

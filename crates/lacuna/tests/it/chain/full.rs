@@ -82,7 +82,7 @@ fn a_fold_that_cannot_fit_is_refused_before_the_first_write() {
                 if *path == two.parent && *needed == 16 << 20 && free < needed),
             "{error:?}"
         );
-        assert!(error.remedy().unwrap().contains("--free"));
+        assert!(error.remedy().unwrap().contains("free some space"));
         untouched.check();
         filler.remove();
         let mut two = two;

@@ -73,10 +73,6 @@ impl Place {
             expected.stats.read_bytes = stats.kinds.data_bytes - stats.reflinked_bytes;
             expected.stats.reflinked_bytes = stats.reflinked_bytes;
         }
-        // What is shared is neither read nor written; whether it can be, the oracle does not know.
-        expected.stats.reflinked_bytes = stats.reflinked_bytes;
-        expected.stats.read_bytes -= stats.reflinked_bytes;
-        expected.stats.written_bytes -= stats.reflinked_bytes;
         assert_eq!(stats, expected.stats);
         assert_eq!(stats.kinds.allocated_bytes() + stats.kinds.hole_bytes, stats.size_bytes);
         // Of a new target, a plan does not know what it holds.

@@ -32,7 +32,7 @@ fn assert_is_layer(path: &Path, tells: &Path) {
             matches!(&error, Error::IsLayer { evidence, .. } if evidence == tells),
             "{error:?}"
         );
-        assert!(error.remedy().unwrap().contains("--force-layer"));
+        assert!(error.remedy().unwrap().contains("overridden"));
     }
     Content::of(path).assert_is(&before.0, "untouched");
     assert_eq!(changed_at(path), before.1);
