@@ -84,6 +84,15 @@ impl Args {
         Ok(kib << 10)
     }
 
+    /// Takes `--unit` and answers it in bytes: a multiple of the block; one block when it is not there.
+    pub(crate) fn unit(&mut self) -> Result<u64> {
+        let unit = self.text("--unit")?.map_or(Ok(BLOCK as u64), |text| parse_bytes(&text))?;
+        match unit > 0 && unit.is_multiple_of(BLOCK as u64) {
+            true => Ok(unit),
+            false => Err(Failure::Usage(format!("--unit: no multiple of {BLOCK}: {unit}"))),
+        }
+    }
+
     /// The operands: exactly `N` words must be left, and none may look like an option.
     pub(crate) fn operands<const N: usize>(self) -> Result<[String; N]> {
         if let Some(option) = self.words.iter().find(|word| word.starts_with("--")) {

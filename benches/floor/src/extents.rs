@@ -1,4 +1,4 @@
-//! The floor of an image of many small extents: one system call for each block, and one fsync.
+//! The floor of images of many extents: one system call for each of them, and one fsync.
 
 use std::time::Instant;
 
@@ -34,14 +34,50 @@ pub(crate) fn extents(mut args: Args) -> Result<Timing> {
     Ok(Timing::since(start, size / blocks as u64))
 }
 
-/// `floor punch`: punches every second block, beginning with the second. The bytes are those punched.
+/// `floor fold`: writes every second unit of SRC, beginning with the first, over the same of DST.
+pub(crate) fn fold(mut args: Args) -> Result<Timing> {
+    let threads = args.threads()?;
+    let unit = args.unit()?;
+    let access = if args.flag("--buffered") { Access::Buffered } else { Access::Direct };
+    let [source, target] = args.operands()?;
+    let start = Instant::now();
+    let from = Image::open(&source, access)?;
+    let to = Image::open_for_writing(&target, access)?;
+    let size = from.size()?;
+    if to.size()? != size || !size.is_multiple_of(2 * unit) {
+        let problem = format!("both files must have one size, a multiple of {}", 2 * unit);
+        return Err(Failure::Usage(problem));
+    }
+    let chunk = CHUNK.max(unit as usize);
+    parallel::each_chunk(
+        Split { size, chunk, threads, buffer: chunk },
+        |buffer, offset, length| {
+            let is_hole = |at: u64| (at / unit) % 2 == 1;
+            if unit >= CHUNK as u64 && is_hole(offset) {
+                return Ok(());
+            }
+            from.read(buffer, offset, length)?;
+            let piece = length.min(unit as usize);
+            for (at, bytes) in (offset..).step_by(piece).zip(buffer[..length].chunks(piece)) {
+                if !is_hole(at) {
+                    to.write(bytes, at)?;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    to.fsync()?;
+    Ok(Timing::since(start, size / 2))
+}
+
+/// `floor punch`: punches every second block, beginning with the first. The bytes are those punched.
 pub(crate) fn punch(args: Args) -> Result<Timing> {
     let [path] = args.operands()?;
     let start = Instant::now();
     let image = Image::open_for_writing(&path, Access::Buffered)?;
     let size = image.size()?;
     let mut bytes = 0;
-    for offset in (BLOCK as u64..size).step_by(2 * BLOCK) {
+    for offset in (0..size).step_by(2 * BLOCK) {
         image.punch(offset, BLOCK as u64)?;
         bytes += BLOCK as u64;
     }

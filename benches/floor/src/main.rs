@@ -35,8 +35,10 @@ usage: floor copy SRC DST [--threads N] [--chunk-kib K]     direct copy to a fre
                                                             read both, write the blocks that differ
        floor extents DST SIZE [--every-second-block] [--direct] [--threads N]
                                                             4 KiB writes to a fresh DST, one fsync
+       floor fold SRC DST [--unit SIZE] [--threads N] [--buffered]
+                                                            every second unit of SRC into DST, one fsync
        floor punch FILE                                     punch every second block, and fsync
-       floor make FILE SIZE full|alternating|sparse [--seed N]
+       floor make FILE SIZE full|alternating|sparse|unwritten [--unit SIZE] [--unwritten] [--seed N]
                                                             write a sample image
        floor change FILE [--percent P] [--seed N]           rewrite P % of the blocks (default 1)
        floor loopback BYTES                                 one TCP connection on this machine
@@ -68,6 +70,7 @@ fn start() -> Result<ExitCode> {
         "read2" => read::read2(args)?.to_string(),
         "update" => update::update(args)?.to_string(),
         "extents" => extents::extents(args)?.to_string(),
+        "fold" => extents::fold(args)?.to_string(),
         "punch" => extents::punch(args)?.to_string(),
         "make" => sample::make(args)?.to_string(),
         "change" => sample::change(args)?.to_string(),

@@ -12,24 +12,52 @@ use crate::timing::Timing;
 /// Bytes written at a time, at most.
 const CHUNK: usize = 1 << 20;
 
+/// What a sample image looks like.
+enum Layout {
+    Full,
+    /// Units of this size.
+    Alternating(u64, Fill),
+    Sparse,
+    Unwritten,
+}
+
+/// What stands in a unit that is no hole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    Random,
+    Unwritten,
+}
+
 /// `floor make`. The bytes are those written.
 pub(crate) fn make(mut args: Args) -> Result<Timing> {
     let seed = args.number("--seed", 1)?;
+    let unit = args.unit()?;
+    let fill = if args.flag("--unwritten") { Fill::Unwritten } else { Fill::Random };
     let [path, size, layout] = args.operands()?;
     let size = args::parse_bytes(&size)?;
     if !size.is_multiple_of(BLOCK as u64) {
         return Err(Failure::Usage(format!("SIZE is no multiple of {BLOCK}")));
     }
-    let write = match layout.as_str() {
-        "full" => write_full,
-        "alternating" => write_alternating,
-        "sparse" => write_sparse,
+    let layout = match layout.as_str() {
+        "full" => Layout::Full,
+        "alternating" => Layout::Alternating(unit, fill),
+        "sparse" => Layout::Sparse,
+        "unwritten" => Layout::Unwritten,
         other => return Err(Failure::Usage(format!("no such layout: {other}"))),
     };
     image::remove(&path)?;
     let start = Instant::now();
     let image = Image::create(&path, size, Access::Buffered)?;
-    let bytes = write(&image, size, &mut Random::new(seed))?;
+    let mut random = Random::new(seed);
+    let bytes = match layout {
+        Layout::Full => write_full(&image, size, &mut random)?,
+        Layout::Alternating(unit, fill) => alternate(&image, size, unit, fill, &mut random)?,
+        Layout::Sparse => write_sparse(&image, size, &mut random)?,
+        Layout::Unwritten => {
+            image.allocate(0, size)?;
+            size
+        }
+    };
     image.fsync()?;
     Ok(Timing::since(start, bytes))
 }
@@ -44,13 +72,24 @@ fn write_full(image: &Image, size: u64, random: &mut Random) -> Result<u64> {
     Ok(size)
 }
 
-/// A block of data and a hole of one block in turn.
-fn write_alternating(image: &Image, size: u64, random: &mut Random) -> Result<u64> {
-    let mut buffer = AlignedBuf::new(BLOCK);
-    for offset in (0..size).step_by(2 * BLOCK) {
-        write_random(image, offset, buffer.as_mut_slice(), random)?;
+/// A unit of data, or of unwritten space, and a hole of one unit in turn.
+fn alternate(image: &Image, size: u64, unit: u64, fill: Fill, random: &mut Random) -> Result<u64> {
+    let mut buffer = AlignedBuf::new(CHUNK.min(unit as usize));
+    let mut bytes = 0;
+    for offset in (0..size).step_by(2 * unit as usize) {
+        let length = unit.min(size - offset);
+        bytes += length;
+        if fill == Fill::Unwritten {
+            image.allocate(offset, length)?;
+            continue;
+        }
+        let step = buffer.as_mut_slice().len() as u64;
+        for at in (offset..offset + length).step_by(step as usize) {
+            let length = step.min(offset + length - at) as usize;
+            write_random(image, at, &mut buffer.as_mut_slice()[..length], random)?;
+        }
     }
-    Ok((size / BLOCK as u64).div_ceil(2) * BLOCK as u64)
+    Ok(bytes)
 }
 
 /// Data, allocated zeros and holes of 1 to 256 blocks, as chance has it.

@@ -1,0 +1,198 @@
+# Sourced by peers.sh: what is compared with what.
+# shellcheck shell=bash
+
+# ---- The best number of threads for the floors
+
+find_best_copy() {
+    say 'finding the best threads and chunk for the floor copy'
+    settle
+    "$FLOOR" copy-best "$SRC" "$DST" >"$WORK/best" 2>/dev/null
+    COPY_THREADS=$(field threads "$WORK/best")
+    COPY_KIB=$(field chunk_kib "$WORK/best")
+}
+
+# best_threads LEAST WORDS...: tries `floor WORDS --threads N` once for each N from LEAST on and prints
+# the best N.
+best_threads() {
+    local least=$1 threads line
+    shift
+    for threads in "${THREADS[@]}"; do
+        [ "$threads" -ge "$least" ] || continue
+        settle
+        line=$("$FLOOR" "$@" --threads "$threads") || exit 1
+        echo "$line $threads"
+    done | tr '=' ' ' | sort -n -k 2,2 | head -n 1 | awk '{ print $NF }'
+}
+
+find_best_threads() {
+    find_best_copy
+    say 'finding the best threads for the other floors'
+    # The copy that was just made is the other file to read.
+    READ_DIRECT_THREADS=$(best_threads 2 read2 "$SRC" "$DST")
+    READ_BUFFERED_THREADS=$(best_threads 2 read2 "$SRC" "$DST" --buffered)
+    UPDATE_DIRECT_THREADS=$(best_threads 1 update "$SRC" "$DST")
+    UPDATE_BUFFERED_THREADS=$(best_threads 1 update "$SRC" "$DST" --buffered)
+    EXTENTS_DIRECT_THREADS=$(best_threads 1 extents "$DST" "${ALTERNATING_MIB}M" --every-second-block --direct)
+    EXTENTS_BUFFERED_THREADS=$(best_threads 1 extents "$DST" "${ALTERNATING_MIB}M" --every-second-block)
+    FOLD_THREADS=$COPY_THREADS
+    rm -f "$DST"
+}
+
+# ---- The cases
+
+# add ARRAY CONTENDER [NEEDED]: adds it when the program it needs is there.
+add() {
+    local -n contenders=$1
+    case $2 in
+        lacuna_*) have_lacuna || return 0 ;;
+        ssync_*) [ -n "${PEER_SSYNC:-}" ] || return 0 ;;
+        sfold_*) [ -n "${PEER_SFOLD:-}" ] || return 0 ;;
+    esac
+    if [ $# -lt 3 ] || have "$3"; then
+        contenders+=("$2")
+    fi
+}
+
+case_full_copy() {
+    local local_ones=(floor_copy) network=(floor_copy)
+    add local_ones lacuna_local
+    add local_ones cp_auto
+    add local_ones dd_direct
+    add local_ones rsync_whole rsync
+    add local_ones nbdcopy_files nbdcopy
+    add local_ones qemu_convert qemu-img
+    run_case "Full copy to a fresh target, local" target_absent "${local_ones[@]}"
+    add network lacuna_v1
+    add network ssync_v1
+    run_case "Full copy to a fresh target, v1" target_absent "${network[@]}"
+}
+
+case_identical() {
+    local list=(floor_read2_direct floor_read2_buffered)
+    add list lacuna_local
+    add list cmp_files cmp
+    add list rsync_delta rsync
+    add list lacuna_v1
+    add list ssync_v1
+    run_case "Identical target" target_equal "${list[@]}"
+}
+
+case_alternating() {
+    local list=(floor_extents_direct floor_extents_buffered)
+    add list lacuna_local
+    add list lacuna_v1
+    add list ssync_v1
+    add list cp_auto
+    add list rsync_whole rsync
+    add list nbdcopy_files nbdcopy
+    add list qemu_convert qemu-img
+    run_case "$ALTERNATING_MIB MiB, a block and a hole in turn, fresh target" target_absent "${list[@]}"
+}
+
+case_changed() {
+    local list=(floor_update_direct floor_update_buffered)
+    add list lacuna_local
+    add list rsync_delta rsync
+    run_case "1 % of the blocks changed" target_changed "${list[@]}"
+}
+
+case_fold() {
+    local list=(floor_fold_direct floor_fold_buffered)
+    add list lacuna_fold
+    add list sfold_fold
+    SRC=$WORK/half.img UNIT=1M
+    "$FLOOR" make "$SRC" "${SIZE_MIB}M" alternating --unit "$UNIT" >/dev/null
+    run_case "Fold of half of $SIZE_MIB MiB, 1 MiB of data and a hole in turn" target_dense "${list[@]}"
+    rm -f "$SRC"
+    SRC=$WORK/alternating.img UNIT=4K
+    run_case "Fold of $ALTERNATING_MIB MiB, a block and a hole in turn, into a dense parent" target_dense "${list[@]}"
+}
+
+# On filesystems of their own, in files in DIR.
+case_reflink() {
+    local fs list=()
+    add list lacuna_fold
+    add list lacuna_fold_copied
+    [ ${#list[@]} -gt 0 ] || return 0
+    for fs in xfs btrfs; do
+        mount_disk "$fs" || continue
+        SRC=$MOUNTED/child.img DST=$MOUNTED/parent.img
+        "$FLOOR" make "$SRC" "$((SIZE_MIB / 2))M" full >/dev/null
+        run_case "Fold of $((SIZE_MIB / 2)) MiB in one piece into an empty parent, $fs" target_empty "${list[@]}"
+        unmount_disk
+        DST=$WORK/target.img
+    done
+}
+
+mount_disk() {
+    if ! have "mkfs.$1" || [ "$(id -u)" != 0 ]; then
+        say "no $1 here: reflinks on it are left out"
+        return 1
+    fi
+    MOUNTED=$WORK/mounted
+    mkdir -p "$MOUNTED"
+    truncate -s "$((SIZE_MIB * 2))M" "$WORK/disk"
+    "mkfs.$1" -q "$WORK/disk" && mount -o loop "$WORK/disk" "$MOUNTED"
+}
+
+unmount_disk() {
+    umount "$MOUNTED"
+    rm -f "$WORK/disk"
+    MOUNTED=
+}
+
+case_prune() {
+    local list=(floor_punch) plan=(floor_fiemap)
+    add list lacuna_prune
+    add plan lacuna_prune_plan
+    SRC=$WORK/child.img
+    "$FLOOR" make "$SRC" "$((SIZE_MIB * 4))M" alternating --unwritten >/dev/null
+    target_unwritten
+    run_case "Plan to prune $((SIZE_MIB * 512)) extents" target_as_it_is "${plan[@]}"
+    run_case "Prune $((SIZE_MIB * 512)) extents" target_unwritten "${list[@]}"
+    rm -f "$SRC"
+}
+
+case_hash() {
+    local list=()
+    add list lacuna_hash
+    [ ${#list[@]} -gt 0 ] || return 0
+    "$FLOOR" make "$WORK/giga.img" "$((SIZE_MIB / 2))M" full >/dev/null
+    SRC=$WORK/tera.img
+    "$FLOOR" make "$SRC" "$((SIZE_MIB / 2))M" full >/dev/null
+    truncate -s 1T "$SRC"
+    run_case "CRC-64 of a file of 1 TiB with $((SIZE_MIB / 2)) MiB of data" target_absent floor_hash lacuna_hash
+    rm -f "$SRC" "$WORK/giga.img"
+}
+
+case_diff() {
+    local list=(floor_read2_buffered)
+    add list lacuna_diff
+    add list cmp_files cmp
+    CACHED=yes
+    run_case "Diff of two equal images of $SIZE_MIB MiB, cached" target_copied "${list[@]}"
+    CACHED=no
+}
+
+case_map() {
+    local list=(floor_fiemap)
+    "$FLOOR" make "$SRC" "$((ALTERNATING_MIB * 4))M" alternating >/dev/null
+    "$FLOOR" fiemap "$SRC" >"$WORK/extents"
+    add list lacuna_map
+    run_case "Layout of $(field extents "$WORK/extents") extents" target_absent "${list[@]}"
+}
+
+# case_of NAME IMAGE: runs the case, unless others were asked for.
+case_of() {
+    if [ -z "$ONLY" ] || [[ ",$ONLY," == *",$1,"* ]]; then
+        SRC=$WORK/$2
+        "case_$1"
+    fi
+}
+
+run_cases() {
+    local name
+    for name in full_copy identical changed diff; do case_of "$name" full.img; done
+    for name in alternating fold reflink prune hash; do case_of "$name" alternating.img; done
+    case_of map extents.img
+}
