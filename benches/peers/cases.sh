@@ -132,7 +132,7 @@ mount_disk() {
     MOUNTED=$WORK/mounted
     mkdir -p "$MOUNTED"
     truncate -s "$((SIZE_MIB * 2))M" "$WORK/disk"
-    "mkfs.$1" -q "$WORK/disk" && mount -o loop "$WORK/disk" "$MOUNTED"
+    "mkfs.$1" -q "$WORK/disk" >&2 && mount -o loop "$WORK/disk" "$MOUNTED"
 }
 
 unmount_disk() {

@@ -64,7 +64,7 @@ impl Report {
     fn lines(&self) -> Vec<String> {
         let stats = &self.stats;
         let (size, seconds) = (bytes(stats.size_bytes), seconds(self.elapsed_seconds));
-        let (read, zero) = (bytes(stats.read_bytes), bytes(stats.zero_bytes));
+        let (read, zero) = (bytes(stats.read_bytes), bytes(stats.dug_bytes));
         let reclaimed = bytes(stats.reclaimed_bytes);
         vec![
             format!("{}: {size} in {seconds}", self.image),
@@ -77,7 +77,7 @@ impl DryRun {
     fn lines(&self) -> Vec<String> {
         let plan = &self.plan;
         let (size, seconds) = (bytes(plan.size_bytes), seconds(self.elapsed_seconds));
-        let (read, zero) = (bytes(plan.read_bytes), bytes(plan.zero_bytes));
+        let (read, zero) = (bytes(plan.read_bytes), bytes(plan.dug_bytes));
         vec![
             format!("{}: {size}, looked at in {seconds}, nothing done", self.image),
             format!("read {read}, {zero} of zeros would become holes"),

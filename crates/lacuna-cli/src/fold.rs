@@ -70,7 +70,7 @@ impl Report {
         let seconds = seconds(self.elapsed_seconds);
         let mut lines = vec![
             format!("{child} into {parent}: {kinds} in {seconds}"),
-            moved("", stats.reflinked_bytes, stats.written_bytes, stats.kinds.zero_bytes),
+            moved("", stats.reflinked_bytes, stats.written_bytes, stats.zeroed_bytes),
         ];
         if stats.grown_bytes > 0 {
             lines.push(format!("{parent} grew by {}", bytes(stats.grown_bytes)));

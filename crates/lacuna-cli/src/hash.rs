@@ -159,8 +159,12 @@ fn print_dry_run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resul
     Ok(output.report(&dry_run, lines)?)
 }
 
+/// Beside the image itself, where the name is a link.
 fn checksum_name(args: &HashArgs) -> String {
-    checksum_file::path_of(&args.image).display().to_string()
+    let real = std::fs::canonicalize(&args.image);
+    let is_link = std::fs::symlink_metadata(&args.image).is_ok_and(|it| it.is_symlink());
+    let image = if is_link { real.as_ref().unwrap_or(&args.image) } else { &args.image };
+    checksum_file::path_of(image).display().to_string()
 }
 
 /// As `sha512sum` prints it.

@@ -84,7 +84,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 
 /// `path`, links followed.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(path).map_err(|error| Error::io("resolve", path, error))
+    std::fs::canonicalize(path).map_err(|error| Error::io("open", path, error))
 }
 
 /// The directory that `path` is in.

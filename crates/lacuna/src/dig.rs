@@ -50,7 +50,7 @@ pub struct DigPlan {
     /// Read to find zeros.
     pub read_bytes: u64,
     /// In blocks of zeros, and in unwritten ranges: to be made holes.
-    pub zero_bytes: u64,
+    pub dug_bytes: u64,
 }
 
 /// What digging did.
@@ -61,7 +61,7 @@ pub struct DigStats {
     /// Read to find zeros.
     pub read_bytes: u64,
     /// In blocks of zeros, and in unwritten ranges: made holes.
-    pub zero_bytes: u64,
+    pub dug_bytes: u64,
     /// By which the space that the image takes has become less.
     pub reclaimed_bytes: u64,
 }
@@ -79,7 +79,7 @@ pub fn plan(
 ) -> Result<DigPlan> {
     let source = open(path, options, Access::Read)?;
     let mut plan = DigPlan { size_bytes: source.image().size(), ..DigPlan::default() };
-    plan.zero_bytes = walk(&source, options, progress, cancel, |_| Ok(()))?;
+    plan.dug_bytes = walk(&source, options, progress, cancel, |_| Ok(()))?;
     plan.read_bytes = progress.read_bytes.get();
     source.image().drop_cache();
     progress.finish();
@@ -103,7 +103,7 @@ pub fn apply(
     let before = image.allocated_bytes()?;
     let real = beside::resolve(path)?;
     let begun = Mutex::new(false);
-    let zero_bytes = walk(&source, options, progress, cancel, |range| {
+    let dug_bytes = walk(&source, options, progress, cancel, |range| {
         let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
         if !*begun {
             ChecksumFile::remove(&real)?;
@@ -118,7 +118,7 @@ pub fn apply(
     Ok(DigStats {
         size_bytes: image.size(),
         read_bytes: progress.read_bytes.get(),
-        zero_bytes,
+        dug_bytes,
         reclaimed_bytes: before.saturating_sub(image.allocated_bytes()?),
     })
 }

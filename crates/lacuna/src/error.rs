@@ -238,13 +238,15 @@ impl Error {
             Self::Busy { .. } => "wait for the other process to finish, or stop it",
             Self::Replaced { .. } => "run the command again",
             Self::Changed { .. } => {
-                "stop what writes to it, or sync a snapshot of it, and run again"
+                "stop what writes to it, or use a snapshot of it, and run again"
             }
             Self::NotDirect { .. } => "use buffered I/O",
             Self::NotReflinked { .. } => "use two files on one XFS or btrfs, or copy",
             Self::NoLayout { .. } => "move the layers to ext4, XFS or btrfs",
             Self::LargeBlocks { .. } => "move the layers to a filesystem with blocks of 4096 bytes",
-            Self::LargerParent { .. } => "name the child first, and then its parent",
+            Self::LargerParent { .. } => {
+                "check which of the two is the child: its parent is never larger"
+            }
             Self::NotItsParent { .. } | Self::SharedParent { .. } => {
                 "check the chain; if the .meta files are wrong, they can be overridden"
             }
@@ -265,7 +267,7 @@ impl Error {
             Self::KindsDiffer { .. } => {
                 "write to a filesystem that keeps holes and unwritten extents: ext4, XFS or btrfs"
             }
-            Self::Malformed { .. } => "remove the file if nothing else explains it",
+            Self::Malformed { path, .. } => malformed_remedy(path),
             Self::Cancelled => "run the same command again to go on",
         };
         Some(text.to_owned())
@@ -324,6 +326,17 @@ fn io_remedy(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::Unsupported => "choose a filesystem that can do this: ext4, XFS or btrfs",
         _ => return None,
     })
+}
+
+fn malformed_remedy(path: &Path) -> &'static str {
+    let is = |end: &str| path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes());
+    if is(".meta") {
+        "restore it from whoever keeps the chain"
+    } else if is(".lacuna-unfinished") {
+        "keep it, and do not use the image beside it before what it speaks of was repeated"
+    } else {
+        "remove the file if nothing else explains it"
+    }
 }
 
 fn why_no_layout(origin: LayoutOrigin) -> &'static str {

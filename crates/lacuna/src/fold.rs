@@ -16,7 +16,7 @@ use crate::checksum_file::ChecksumFile;
 use crate::copy::{Kept, Stopped};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, KindBytes, Range};
-use crate::hint;
+use crate::extent_size;
 use crate::image::Image;
 use crate::layer::{self, LayerOptions};
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, joined, pairs, rounded};
@@ -74,6 +74,8 @@ pub struct FoldStats {
     pub written_bytes: u64,
     /// Shared with the parent instead of written.
     pub reflinked_bytes: u64,
+    /// Made unwritten in the parent.
+    pub zeroed_bytes: u64,
     /// Space that the child gave up.
     pub freed_bytes: u64,
 }
@@ -85,7 +87,7 @@ pub struct FoldStats {
 /// What would be wrong with either, as far as that shows without writing.
 pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
     let (child, parent) = open(child, parent, options)?;
-    FoldPlan::of(child.image(), parent.image(), options)
+    FoldPlan::of(child.image(), parent.image(), options, &Cancel::default())
 }
 
 fn open(child: &Path, parent: &Path, options: &FoldOptions) -> Result<(Source, Target)> {
@@ -114,7 +116,7 @@ pub fn apply(
 ) -> Result<FoldStats, Stopped> {
     let (child, parent) = open(child, parent, options)?;
     cancel.check()?;
-    let plan = FoldPlan::of(child.image(), parent.image(), options)?;
+    let plan = FoldPlan::of(child.image(), parent.image(), options, cancel)?;
     plan.check_space(parent.image())?;
     progress.total_bytes.set(plan.kinds.allocated_bytes());
     let allocated = child.image().allocated_bytes()?;
@@ -142,6 +144,7 @@ pub fn apply(
         read_bytes: progress.read_bytes.get(),
         written_bytes: progress.written_bytes.get(),
         reflinked_bytes: progress.reflinked_bytes.get(),
+        zeroed_bytes: plan.zero_range_bytes,
         freed_bytes: if options.free { freed_bytes } else { 0 },
     })
 }
@@ -157,10 +160,10 @@ struct Fold<'a> {
 impl Fold<'_> {
     /// All but the commit.
     fn run(&mut self) -> Result<()> {
-        let record = Record::begin(&self.child, &self.parent)?;
+        let record = Record::begin(&self.child, &self.parent, self.cancel)?;
         let size = self.child.image().size();
         self.parent.resize(size.max(self.parent.image().size()))?;
-        let hint = hint::extent_size(self.parent.image().file());
+        let hint = extent_size::hint_of(self.parent.image().file());
         match self.options.free || hint > 0 {
             true => self.move_in_rounds(hint)?,
             false => {

@@ -151,12 +151,13 @@ pub fn check(
 ) -> Result<Verdict> {
     let options = HashOptions { method: Method::Crc64, ..*options };
     let source = open(path, &options)?;
-    let Some(recorded) = ChecksumFile::read(&beside::resolve(path)?)? else {
+    let real = beside::resolve(path)?;
+    let Some(recorded) = ChecksumFile::read(&real)? else {
         return Ok(Verdict::Missing);
     };
     if recorded.method != CRC64 {
         return Err(Error::Malformed {
-            path: checksum_file::path_of(path),
+            path: checksum_file::path_of(&real),
             reason: format!("its method is {:?}, not crc64", recorded.method),
         });
     }

@@ -3,7 +3,7 @@
 mod lock;
 mod space;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::extent::BLOCK;
 use crate::failpoint;
 use crate::open::{self, Access, ImageOptions, IoMode};
+use crate::page_cache::cached_pages;
 use crate::stamp::{FileId, Stamp};
 
 /// From this length on, `Auto` reads and writes directly.
@@ -65,13 +66,19 @@ impl Image {
                 .map_err(|error| Error::io("find the size of", path, error))?,
             false => metadata.len(),
         };
+        // What lies in memory is not fetched from the disk again, nor pushed out.
+        let io = match options.io == IoMode::Auto && is_cached(&file, options.access, &metadata) {
+            true => IoMode::Buffered,
+            false => options.io,
+        };
+        let options = &ImageOptions { io, ..*options };
         let direct = open::direct(path, options, FileId::from_metadata(&metadata))?;
         let fs =
             fstatvfs(&file).map_err(|error| Error::io("stat the filesystem of", path, error))?;
         Ok(Self {
             file,
             direct,
-            io: options.io,
+            io,
             path: path.to_owned(),
             access: options.access,
             is_device,
@@ -279,6 +286,16 @@ impl Image {
     fn error(&self, operation: &'static str, error: impl Into<io::Error>) -> Error {
         Error::io(operation, &self.path, error)
     }
+}
+
+/// Whether a file that is to be read is in the page cache, all but a little.
+fn is_cached(file: &File, access: Access, metadata: &Metadata) -> bool {
+    let allocated = metadata.blocks().saturating_mul(512);
+    access == Access::Read
+        && metadata.is_file()
+        && cached_pages(file).is_some_and(|pages| {
+            pages.saturating_mul(rustix::param::page_size() as u64) >= allocated / 8 * 7
+        })
 }
 
 /// The unit of allocation of a filesystem that reports `fragment`. No filesystem has larger blocks

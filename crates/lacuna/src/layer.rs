@@ -124,13 +124,9 @@ impl Meta {
     }
 }
 
-fn resolve(path: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(path).map_err(|error| Error::io("open", path, error))
-}
-
 /// Fails when there are `.meta` files and they do not say that `child` is the only child of `parent`.
 fn check_chain(child: &Path, parent: &Path) -> Result<()> {
-    let (child, parent) = (resolve(child)?, resolve(parent)?);
+    let (child, parent) = (beside::resolve(child)?, beside::resolve(parent)?);
     let recorded = Meta::read(&Meta::path(&child))?;
     if recorded.is_none() && Meta::read(&Meta::path(&parent))?.is_none() {
         return Ok(());
@@ -172,7 +168,7 @@ fn siblings(path: &Path) -> Result<Vec<PathBuf>> {
 /// Fails when `path` leads to a layer of a chain, as far as names and `.meta` files tell: there, a
 /// block of zeros hides what the parent has.
 pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
-    let real = resolve(path)?;
+    let real = beside::resolve(path)?;
     let id = |path: &Path| std::fs::metadata(path).map(|metadata| FileId::from_metadata(&metadata));
     let own = id(&real).map_err(|error| Error::io("stat", path, error))?;
     let mut names = vec![path.to_owned(), real.clone()];

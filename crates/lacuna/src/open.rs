@@ -24,7 +24,8 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoMode {
     /// The faster one for each request: large runs directly, small pieces through the page cache.
-    /// Where the filesystem has no direct I/O, everything through the page cache.
+    /// Where the filesystem has no direct I/O, and for reading a file that is in the page cache
+    /// already, everything through it.
     #[default]
     Auto,
     /// Through the page cache.

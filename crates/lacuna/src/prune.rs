@@ -62,12 +62,13 @@ pub struct PruneStats {
 /// What would be wrong with either, as far as that shows without writing.
 pub fn plan(parent: &Path, child: &Path, options: &PruneOptions) -> Result<PrunePlan> {
     let (child, parent) = open(parent, child, options)?;
-    plan_of(child.image(), parent.image())
+    plan_of(child.image(), parent.image(), &Cancel::default())
 }
 
-fn plan_of(child: &Image, parent: &Image) -> Result<PrunePlan> {
+fn plan_of(child: &Image, parent: &Image, cancel: &Cancel) -> Result<PrunePlan> {
     let mut plan = PrunePlan { size_bytes: child.size(), ..PrunePlan::default() };
     for range in hidden(child, parent)? {
+        cancel.check()?;
         plan.hidden_bytes += range?.len();
         plan.hidden_ranges += 1;
     }
@@ -96,7 +97,7 @@ pub fn apply(
     cancel: &Cancel,
 ) -> Result<PruneStats, Stopped> {
     let (child, mut parent) = open(parent, child, options)?;
-    let plan = plan_of(child.image(), parent.image())?;
+    let plan = plan_of(child.image(), parent.image(), cancel)?;
     progress.total_bytes.set(plan.hidden_bytes);
     let before = parent.image().allocated_bytes()?;
     let pruned = run(&child, &mut parent, &plan, progress, cancel);

@@ -39,8 +39,7 @@ pub(crate) fn compared<'a>(
     Ok((origin, pairs))
 }
 
-/// Whether the kinds of `source` are those of `target`; see [`mend`]. All content must be durable
-/// before.
+/// Makes the kinds of `target` those of `source`; see [`mend`]. All content must be durable before.
 pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result<()> {
     mend(target, cancel, || {
         let (origin, pairs) = compared(source, target.image(), Range::to(source.size()))?;

@@ -27,7 +27,8 @@ pub(super) fn run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resu
     let begun = Instant::now();
     let options = super::options(args);
     let checked = attended(output, |progress, cancel| {
-        let recorded = ChecksumFile::read(&args.image)?;
+        let real = std::fs::canonicalize(&args.image).unwrap_or_else(|_| args.image.clone());
+        let recorded = ChecksumFile::read(&real)?;
         let verdict = hash::check(&args.image, &options, progress, cancel)?;
         Ok((recorded, verdict))
     })?;

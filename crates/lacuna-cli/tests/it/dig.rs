@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use crate::common::{expect, interrupt, json, keys, lacuna, names, sample};
 
 const KEYS: [&str; 6] =
-    ["elapsed_seconds", "image", "read_bytes", "reclaimed_bytes", "size_bytes", "zero_bytes"];
+    ["dug_bytes", "elapsed_seconds", "image", "read_bytes", "reclaimed_bytes", "size_bytes"];
 
 const PLAN_KEYS: [&str; 6] =
-    ["dry_run", "elapsed_seconds", "image", "read_bytes", "size_bytes", "zero_bytes"];
+    ["dry_run", "dug_bytes", "elapsed_seconds", "image", "read_bytes", "size_bytes"];
 
 fn dig(image: &Path, more: &[&str]) -> Command {
     let mut dig = lacuna();
@@ -37,7 +37,7 @@ fn zeros_become_holes_and_nothing_else_changes() {
             let output = dig(&image, more).arg("--json").output().unwrap();
             let report = json(&expect(&output, 0).0);
             assert_eq!(keys(&report), KEYS);
-            assert_eq!(report["zero_bytes"], 10 * 4096, "{fs} {more:?}");
+            assert_eq!(report["dug_bytes"], 10 * 4096, "{fs} {more:?}");
             assert!(std::fs::read(&image).unwrap() == sample().bytes());
             assert_eq!(kinds_of(&image), dug(), "{fs} {more:?}");
             assert!(!names(mount.path()).contains(&"disk.img.checksum".to_owned()));
@@ -55,7 +55,7 @@ fn a_dry_run_reads_and_changes_nothing() {
     let before = (changed(), names(mount.path()));
     let plan = json(&expect(&dig(&image, &["--dry-run", "--json"]).output().unwrap(), 0).0);
     assert_eq!(keys(&plan), PLAN_KEYS);
-    assert_eq!((&plan["zero_bytes"], &plan["dry_run"]), (&(10 * 4096).into(), &true.into()));
+    assert_eq!((&plan["dug_bytes"], &plan["dry_run"]), (&(10 * 4096).into(), &true.into()));
     let (out, _) = expect(&dig(&image, &["--dry-run"]).output().unwrap(), 0);
     assert!(out.contains("nothing done\n"), "{out}");
     assert!(out.ends_with("read 171 KiB, 40.0 KiB of zeros would become holes\n"), "{out}");

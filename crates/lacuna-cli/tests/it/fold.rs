@@ -7,7 +7,7 @@ use lacuna_testing::pattern::{Block, Kind, Pattern, kinds_of};
 use crate::common::{expect, json, keys, lacuna, names};
 use crate::layers::Layers;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "child",
     "data_bytes",
     "elapsed_seconds",
@@ -21,6 +21,7 @@ const KEYS: [&str; 13] = [
     "size_bytes",
     "written_bytes",
     "zero_bytes",
+    "zeroed_bytes",
 ];
 
 const PLAN_KEYS: [&str; 15] = [

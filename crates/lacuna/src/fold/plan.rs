@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind, KindBytes, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, Pair, joined, pairs, rounded, shared};
+use crate::progress::Cancel;
 use crate::reflink::{self, Reflink};
 use crate::settle::compared;
 
@@ -45,7 +46,12 @@ pub struct FoldPlan {
 
 impl FoldPlan {
     /// For two images that fit together.
-    pub(super) fn of(child: &Image, parent: &Image, options: &FoldOptions) -> Result<Self> {
+    pub(super) fn of(
+        child: &Image,
+        parent: &Image,
+        options: &FoldOptions,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         let clones = options.reflink != Reflink::Never && reflink::is_possible(child, parent);
         if options.reflink == Reflink::Always && !clones {
             return Err(Error::NotReflinked {
@@ -62,8 +68,8 @@ impl FoldPlan {
             },
             ..Self::default()
         };
-        plan.count_moves(child, parent, clones)?;
-        plan.count_space(child, parent, clones)?;
+        plan.count_moves(child, parent, clones, cancel)?;
+        plan.count_space(child, parent, clones, cancel)?;
         if options.free {
             plan.needed_bytes = plan.needed_bytes.min(ROUND_MIN);
         }
@@ -71,9 +77,16 @@ impl FoldPlan {
     }
 
     /// What is shared, copied, or made unwritten.
-    fn count_moves(&mut self, child: &Image, parent: &Image, clones: bool) -> Result<()> {
+    fn count_moves(
+        &mut self,
+        child: &Image,
+        parent: &Image,
+        clones: bool,
+        cancel: &Cancel,
+    ) -> Result<()> {
         for pair in compared(child, parent, Range::to(child.size()))?.1 {
             let pair = pair?;
+            cancel.check()?;
             self.kinds.add(pair.left, pair.range.len());
             if pair.left == Kind::Zero && pair.right != Kind::Zero {
                 self.zero_range_bytes += pair.range.len();
@@ -91,11 +104,18 @@ impl FoldPlan {
 
     /// What takes new space: what the parent has nowhere, what it shares with another file, and all
     /// of it where the filesystem never writes over what is there; but not what is cloned.
-    fn count_space(&mut self, child: &Image, parent: &Image, clones: bool) -> Result<()> {
+    fn count_space(
+        &mut self,
+        child: &Image,
+        parent: &Image,
+        clones: bool,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let (rewrites, all) = (rewrites(parent)?, Range::to(child.size()));
         let mut is_cloned = Runs { runs: runs(child, parent)?, current: None, clones };
         for pair in compared(child, parent, all)?.1 {
             let pair = pair?;
+            cancel.check()?;
             let is_new = match pair.left {
                 Kind::Hole => false,
                 Kind::Zero if pair.right == Kind::Zero => false,
@@ -114,6 +134,7 @@ impl FoldPlan {
         let mut is_cloned = Runs { runs: runs(child, parent)?, current: None, clones };
         for pair in pairs(layout, rounded(shared(parent)?, unit)) {
             let pair = pair?;
+            cancel.check()?;
             if pair.left.is_allocated() && pair.right == Kind::Data && !is_cloned.has(&pair)? {
                 self.needed_bytes += pair.range.len();
             }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Extent, Kind, Range};
 use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded};
 use crate::mark;
+use crate::progress::Cancel;
 use crate::settle::compared;
 use crate::source::Source;
 use crate::target::Target;
@@ -54,16 +55,16 @@ impl Record {
     /// # Errors
     ///
     /// [`Error::Unfinished`] when something else was interrupted.
-    pub(super) fn begin(child: &Source, parent: &Target) -> Result<Self> {
+    pub(super) fn begin(child: &Source, parent: &Target, cancel: &Cancel) -> Result<Self> {
         let record = Self::check(child, parent)?;
         if !parent.is_marked() {
             let pairs = compared(child.image(), parent.image(), Range::to(record.size))?.1;
-            parent.mark(|out| record.write(child, pairs, out))?;
-        } else if record.is_current(child)? {
+            parent.mark(|out| record.write(child, pairs, out, cancel))?;
+        } else if record.is_current(child, cancel)? {
             parent.keep_mark()?;
         } else {
             let pairs = record.compared(child)?;
-            parent.mark(|out| record.write(child, pairs, out))?;
+            parent.mark(|out| record.write(child, pairs, out, cancel))?;
         }
         Ok(record)
     }
@@ -86,12 +87,13 @@ impl Record {
 
     /// Whether all that is to stay as it was is still where the child has nothing: a chain is in use
     /// while a fold waits to be repeated.
-    fn is_current(&self, child: &Source) -> Result<bool> {
+    fn is_current(&self, child: &Source, cancel: &Cancel) -> Result<bool> {
         if self.open()?.0.size != self.size {
             return Ok(false);
         }
         for pair in self.compared(child)? {
             let pair = pair?;
+            cancel.check()?;
             if pair.left.is_allocated() && pair.right != Kind::Data {
                 return Ok(false);
             }
@@ -113,6 +115,7 @@ impl Record {
         child: &Source,
         pairs: impl Iterator<Item = Result<Pair>>,
         out: &mut dyn Write,
+        cancel: &Cancel,
     ) -> Result<()> {
         let failed = |error: io::Error| Error::io("write", &self.path, error);
         let line = |out: &mut dyn Write, line: serde_json::Result<String>| {
@@ -122,6 +125,7 @@ impl Record {
         line(out, serde_json::to_string(&Header::of(child)))?;
         for pair in pairs {
             let pair = pair?;
+            cancel.check()?;
             if pair.left == Kind::Hole && pair.right != Kind::Data {
                 let entry = Line(pair.range.start(), pair.range.len(), pair.right);
                 line(out, serde_json::to_string(&entry))?;

@@ -47,7 +47,7 @@ fn expect(before: &Content, unit: u64) -> (Content, DigPlan) {
         let len = bytes.len() as u64;
         plan.read_bytes += if kinds.contains(&Kind::Data) { len } else { 0 };
         if bytes.iter().all(|byte| *byte == 0) && kinds.iter().any(|kind| *kind != Kind::Hole) {
-            plan.zero_bytes += len;
+            plan.dug_bytes += len;
             kinds.fill(Kind::Hole);
         }
     }
@@ -71,15 +71,15 @@ fn check(path: &Path, options: &DigOptions) {
 
     let stats = dug(path, options).unwrap();
     Content::of(path).assert_is(&after, "dug");
-    let told = (stats.size_bytes, stats.read_bytes, stats.zero_bytes);
-    assert_eq!(told, (expected.size_bytes, expected.read_bytes, expected.zero_bytes));
+    let told = (stats.size_bytes, stats.read_bytes, stats.dug_bytes);
+    assert_eq!(told, (expected.size_bytes, expected.read_bytes, expected.dug_bytes));
     assert_eq!(stats.reclaimed_bytes, space.saturating_sub(allocated(path)));
-    assert_eq!(has_checksum(path), stats.zero_bytes == 0, "gone when something was dug");
+    assert_eq!(has_checksum(path), stats.dug_bytes == 0, "gone when something was dug");
 
     let changed = changed_at(path);
     put_checksum(path);
     let again = dug(path, options).unwrap();
-    assert_eq!((again.zero_bytes, again.reclaimed_bytes), (0, 0));
+    assert_eq!((again.dug_bytes, again.reclaimed_bytes), (0, 0));
     assert_eq!(changed_at(path), changed, "the second time");
     assert!(has_checksum(path), "the second time");
     std::fs::remove_file(checksum_file::path_of(path)).unwrap();
@@ -151,7 +151,7 @@ fn the_last_byte_of_a_block_counts_and_so_does_a_partial_block() {
         let blocks = vec![Block::DataLastByte, Block::Data(0), Block::DataLastByte, Block::Data(0)];
         Pattern { size: 3 * BLOCK + 5, blocks }.write(&path);
         let stats = dug(&path, &DigOptions::default()).unwrap();
-        assert_eq!(stats.zero_bytes, BLOCK + 5, "{}", mount.fs());
+        assert_eq!(stats.dug_bytes, BLOCK + 5, "{}", mount.fs());
         let kinds = [Kind::Data, Kind::Hole, Kind::Data, Kind::Hole];
         assert_eq!(Content::of(&path).kinds, kinds, "{}", mount.fs());
     }
@@ -195,7 +195,7 @@ fn a_device_keeps_its_bytes_and_gives_up_the_space_of_zeros() {
     let options = DigOptions::default();
     let plan = planned(device.path(), &options).unwrap();
     let stats = dug(device.path(), &options).unwrap();
-    assert_eq!((plan.zero_bytes, stats.zero_bytes), ((2 << 20) - BLOCK, (2 << 20) - BLOCK));
+    assert_eq!((plan.dug_bytes, stats.dug_bytes), ((2 << 20) - BLOCK, (2 << 20) - BLOCK));
     assert!(std::fs::read(device.path()).unwrap() == bytes);
     let after = allocated(Path::new(below.trim_end()));
     assert!(after + (1 << 20) < before, "{before} {after}");

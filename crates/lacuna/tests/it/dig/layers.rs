@@ -43,7 +43,7 @@ fn assert_is_layer(path: &Path, tells: &Path) {
 fn assert_dug(path: &Path, force_layer: bool) {
     let options = DigOptions { force_layer, ..DigOptions::default() };
     planned(path, &options).unwrap();
-    assert_eq!(dug(path, &options).unwrap().zero_bytes, 8192);
+    assert_eq!(dug(path, &options).unwrap().dug_bytes, 8192);
 }
 
 fn meta_of(path: &Path) -> PathBuf {

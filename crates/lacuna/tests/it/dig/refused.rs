@@ -87,7 +87,7 @@ fn what_may_not_be_written_is_planned_and_not_dug() {
     };
     let before = Content::of(&path);
     change("+i");
-    assert_eq!(planned(&path, &DigOptions::default()).unwrap().zero_bytes, 8192);
+    assert_eq!(planned(&path, &DigOptions::default()).unwrap().dug_bytes, 8192);
     let error = dug(&path, &DigOptions::default()).unwrap_err();
     assert_eq!(error.io_kind(), Some(std::io::ErrorKind::PermissionDenied), "{error:?}");
     change("-i");

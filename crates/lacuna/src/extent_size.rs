@@ -23,7 +23,7 @@ const FS_IOC_FSGETXATTR: Opcode = ioctl::opcode::read::<Attributes>(b'X', 31);
 const HAS_EXTENT_SIZE: u32 = 0x800;
 
 /// In bytes; 0 where there is none, or no such thing.
-pub(crate) fn extent_size(file: &File) -> u64 {
+pub(crate) fn hint_of(file: &File) -> u64 {
     // SAFETY: FS_IOC_FSGETXATTR fills a `struct fsxattr`, which `Attributes` is: any bits are a valid
     // one.
     let got = unsafe { ioctl::ioctl(file, Getter::<FS_IOC_FSGETXATTR, Attributes>::new()) };
