@@ -13,8 +13,12 @@ use crate::progress::{Cancel, Progress};
 use crate::sharing;
 use crate::source::Source;
 
-/// Bytes compared at a time: both sides of a few threads fit in a processor's cache.
-const PIECE: u64 = 256 << 10;
+/// Bytes that a thread takes at a time.
+const PIECE: u64 = 8 << 20;
+
+/// Bytes of it that are read and compared at a time: both sides of a few threads fit in a
+/// processor's cache.
+const PART: u64 = 512 << 10;
 
 /// Bytes that are looked up on the disk at a time, so that their extents fit in memory.
 const REGION: u64 = 256 << 20;
@@ -96,14 +100,14 @@ pub fn diff(
     let total = sides.left.image().allocated_bytes()? + sides.right.image().allocated_bytes()?;
     progress.total_bytes.set(total);
     let mut report = Report::new(&sides, found);
-    let buf = || AlignedBuf::new(PIECE as usize);
+    let buf = || AlignedBuf::new(PART as usize);
     in_order(
         options.threads,
         sides.pieces()?,
         || (buf(), buf()),
         |bufs, piece| {
             cancel.check()?;
-            let compared = sides.compare(&piece, bufs);
+            let compared = sides.compare(&piece, bufs, cancel);
             let Pair { range, left, right } = piece.pair;
             for kind in [left, right] {
                 progress.done_bytes.add(if kind.is_allocated() { range.len() } else { 0 });
@@ -216,48 +220,66 @@ impl Sides {
         }
     }
 
-    fn compare(&self, piece: &Piece, (a, b): &mut (AlignedBuf, AlignedBuf)) -> Result<Compared> {
-        let Pair { range, left, right } = piece.pair;
+    fn compare(
+        &self,
+        piece: &Piece,
+        bufs: &mut (AlignedBuf, AlignedBuf),
+        cancel: &Cancel,
+    ) -> Result<Compared> {
+        let pair = piece.pair;
         let mut compared = Compared { differences: vec![], read: 0, shared: 0 };
-        let kinds = self.kinds_differ(left, right);
-        let mut report = |range: Range, content: bool| {
-            let (left, right) = (Some(left), Some(right));
-            compared.differences.push(Difference { range, left, right, content });
-        };
-        if piece.shared || !piece.pair.has_data() {
-            if kinds {
-                report(range, false);
+        if !piece.shared && pair.has_data() {
+            for range in pair.range.pieces(PART) {
+                cancel.check()?;
+                self.compare_part(Pair { range, ..pair }, bufs, &mut compared)?;
             }
-            compared.shared = if piece.shared { range.len() } else { 0 };
             return Ok(compared);
         }
-        let length = range.len() as usize;
-        let mut read = 0;
-        for (source, kind, buf) in [(&self.left, left, &mut *a), (&self.right, right, &mut *b)] {
+        if self.kinds_differ(pair.left, pair.right) {
+            compared.add(&pair, pair.range, false);
+        }
+        compared.shared = if piece.shared { pair.range.len() } else { 0 };
+        Ok(compared)
+    }
+
+    fn compare_part(
+        &self,
+        pair: Pair,
+        (a, b): &mut (AlignedBuf, AlignedBuf),
+        compared: &mut Compared,
+    ) -> Result<()> {
+        let (range, length) = (pair.range, pair.range.len() as usize);
+        let sides = [(&self.left, pair.left, &mut *a), (&self.right, pair.right, &mut *b)];
+        for (source, kind, buf) in sides {
             match kind {
                 Kind::Data => {
                     source.image().read_at(&mut buf[..length], range.start())?;
                     source.watch()?;
-                    read += range.len();
+                    compared.read += range.len();
                 }
                 Kind::Zero | Kind::Hole => buf[..length].fill(0),
             }
         }
+        let kinds = self.kinds_differ(pair.left, pair.right);
         if !kinds && a[..length] == b[..length] {
-            compared.read = read;
-            return Ok(compared);
+            return Ok(());
         }
-        for block in Range::to(range.len()).pieces(BLOCK) {
-            let bytes = block.start() as usize..block.end() as usize;
+        for block in range.pieces(BLOCK) {
+            let start = (block.start() - range.start()) as usize;
+            let bytes = start..start + block.len() as usize;
             let content = a[bytes.clone()] != b[bytes];
             if content || kinds {
-                let start = range.start() + block.start();
-                let end = range.start() + block.end();
-                report(Range::new(start, end).unwrap_or(range), content);
+                compared.add(&pair, block, content);
             }
         }
-        compared.read = read;
-        Ok(compared)
+        Ok(())
+    }
+}
+
+impl Compared {
+    fn add(&mut self, pair: &Pair, range: Range, content: bool) {
+        let (left, right) = (Some(pair.left), Some(pair.right));
+        self.differences.push(Difference { range, left, right, content });
     }
 }
 
