@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -85,6 +86,32 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 /// `path`, links followed.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
     std::fs::canonicalize(path).map_err(|error| Error::io("open", path, error))
+}
+
+/// The files in the directory of `path`.
+pub(crate) fn siblings(path: &Path) -> Result<Vec<PathBuf>> {
+    let directory = directory_of(path);
+    let entries = std::fs::read_dir(directory).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+    });
+    entries.map_err(|error| Error::io("list", directory, error))
+}
+
+/// `path`, and its other names in the same directory.
+pub(crate) fn names_of(path: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io("stat", path, error);
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let mut names = vec![path.to_owned()];
+    if metadata.is_file() && metadata.nlink() > 1 {
+        let is_other = |name: &PathBuf| {
+            name != path
+                && std::fs::symlink_metadata(name).is_ok_and(|other| {
+                    (other.dev(), other.ino()) == (metadata.dev(), metadata.ino())
+                })
+        };
+        names.extend(siblings(path)?.into_iter().filter(is_other));
+    }
+    Ok(names)
 }
 
 /// The directory that `path` is in.

@@ -214,8 +214,8 @@ impl Fold<'_> {
             let moved =
                 self.transfer().run(round.origin, joined(round.pairs.iter().copied().map(Ok)));
             // Whatever stopped it, and to the end.
-            round.settle_around(&self.parent)?;
-            moved?;
+            let settled = round.settle_around(&self.parent);
+            moved.and(settled)?;
             if self.options.free {
                 self.parent.image().sync()?;
                 self.settle(range)?;

@@ -144,7 +144,7 @@ fn check_chain(child: &Path, parent: &Path) -> Result<()> {
 
 /// A `.meta` file, other than `known`, whose layer has `parent` as its parent.
 fn other_child(parent: &Path, known: Option<&Path>) -> Result<Option<PathBuf>> {
-    for path in siblings(parent)? {
+    for path in beside::siblings(parent)? {
         let is_meta = path.as_os_str().as_encoded_bytes().ends_with(b".img.meta");
         if is_meta
             && Some(&*path) != known
@@ -156,15 +156,6 @@ fn other_child(parent: &Path, known: Option<&Path>) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The files in the directory of `path`.
-fn siblings(path: &Path) -> Result<Vec<PathBuf>> {
-    let directory = beside::directory_of(path);
-    let entries = std::fs::read_dir(directory).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
-    });
-    entries.map_err(|error| Error::io("list", directory, error))
-}
-
 /// Fails when `path` leads to a layer of a chain, as far as names and `.meta` files tell: there, a
 /// block of zeros hides what the parent has.
 pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
@@ -173,7 +164,9 @@ pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
     let own = id(&real).map_err(|error| Error::io("stat", path, error))?;
     let mut names = vec![path.to_owned(), real.clone()];
     // Other names of the same file.
-    names.extend(siblings(&real)?.into_iter().filter(|name| id(name).is_ok_and(|id| id == own)));
+    names.extend(
+        beside::siblings(&real)?.into_iter().filter(|name| id(name).is_ok_and(|id| id == own)),
+    );
     for name in names {
         let meta = Meta::path(&name);
         let evidence = match (meta.exists(), has_layer_name(&name)) {

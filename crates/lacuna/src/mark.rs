@@ -19,7 +19,11 @@ pub(crate) fn of(path: &Path) -> PathBuf {
 /// Fails when an interrupted session left `path` marked.
 pub(crate) fn refuse(path: &Path) -> Result<()> {
     let real = beside::resolve(path)?;
-    let mark = of(&real);
+    let names = beside::names_of(&real)?;
+    names.iter().try_for_each(|name| refuse_name(path, of(name)))
+}
+
+fn refuse_name(path: &Path, mark: PathBuf) -> Result<()> {
     match std::fs::symlink_metadata(&mark) {
         Ok(_) => Err(Error::Unfinished { path: path.to_owned(), mark }),
         // A name that leaves no room for a mark never had one.

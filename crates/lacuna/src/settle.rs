@@ -3,6 +3,7 @@
 //! Filesystems allocate more than they are asked to (an XFS extent-size hint, ext4 writing zeros
 //! around a small write into an unwritten extent), so the layout that counts is the one at the end.
 
+use crate::aligned_buf::AlignedBuf;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, Range};
 use crate::image::Image;
@@ -48,8 +49,11 @@ pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result
     })
 }
 
+/// Bytes read at a time.
+const PIECE: u64 = 64 << 10;
+
 /// In each of the `pairs`, `left` is wanted and `right` is what the target has: punches what should
-/// be a hole, makes unwritten what should be, and fails when the kinds differ all the same. The
+/// be a hole, makes unwritten what should be, but neither where there are other bytes than zeros; fails when the kinds differ all the same. The
 /// pairs are walked again after anything was mended. A device has no kinds to mend.
 ///
 /// # Errors
@@ -63,12 +67,19 @@ pub fn mend<I: Iterator<Item = Result<Pair>>>(
     if target.image().is_device() {
         return Ok(());
     }
-    let mut mended = false;
+    let (mut mended, mut buf) = (false, AlignedBuf::new(PIECE as usize));
     for pair in pairs()? {
         cancel.check()?;
         let pair = pair?;
         match pair.left {
             wanted if wanted == pair.right => continue,
+            // Filesystems add zeros; whatever else stands there is somebody's.
+            Kind::Hole | Kind::Zero
+                if pair.right == Kind::Data
+                    && !is_zeros(target.image(), pair.range, &mut buf, cancel)? =>
+            {
+                return Err(differs(target, &pair));
+            }
             Kind::Hole => target.punch(pair.range)?,
             Kind::Zero => target.zero_range(pair.range)?,
             Kind::Data => return Err(differs(target, &pair)),
@@ -87,6 +98,19 @@ pub fn mend<I: Iterator<Item = Result<Pair>>>(
         }
     }
     Ok(())
+}
+
+/// Whether all bytes of `range` are zero.
+fn is_zeros(image: &Image, range: Range, buf: &mut AlignedBuf, cancel: &Cancel) -> Result<bool> {
+    for piece in range.pieces(PIECE) {
+        cancel.check()?;
+        let bytes = &mut buf[..piece.len() as usize];
+        image.read_at(bytes, piece.start())?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn differs(target: &Target, pair: &Pair) -> Error {

@@ -6,12 +6,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Extent, Kind, Range};
+use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded};
 use crate::mark;
 use crate::progress::Cancel;
@@ -23,19 +26,40 @@ const WORDS: &str = "A lacuna fold was writing the image beside this file and ha
     Repeat the fold: it completes the image.\n";
 
 /// The form of the record; another one is not understood.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// No line is longer, in bytes.
 const LINE: u64 = 1 << 10;
 
-/// The line that says whose record this is. Device numbers change when a machine starts again, so
-/// the child goes by its inode alone.
+/// The line that says whose record this is.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
-    fold: u64,
+    /// The child's name, for people.
+    child: String,
+    child_id: Identity,
+    parent_id: Identity,
     /// What the child had then; all that the parent has gained since is a hole.
     size: u64,
+}
+
+/// Which file it is. Device numbers change when a machine starts again, and inode numbers are used
+/// again: it goes by inode and time of birth.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    inode: u64,
+    /// In nanoseconds since 1970, where the filesystem knows.
+    born: Option<u64>,
+}
+
+impl Identity {
+    fn of(image: &Image) -> Result<Self> {
+        let metadata = image.file().metadata();
+        let metadata = metadata.map_err(|error| Error::io("stat", image.path(), error))?;
+        let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let born = born.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        Ok(Self { inode: metadata.ino(), born })
+    }
 }
 
 /// One range that is to stay as it was, a line each.
@@ -59,12 +83,12 @@ impl Record {
         let record = Self::check(child, parent)?;
         if !parent.is_marked() {
             let pairs = compared(child.image(), parent.image(), Range::to(record.size))?.1;
-            parent.mark(|out| record.write(child, pairs, out, cancel))?;
+            parent.mark(|out| record.write(Header::of(child, parent)?, pairs, out, cancel))?;
         } else if record.is_current(child, cancel)? {
             parent.keep_mark()?;
         } else {
             let pairs = record.compared(child)?;
-            parent.mark(|out| record.write(child, pairs, out, cancel))?;
+            parent.mark(|out| record.write(Header::of(child, parent)?, pairs, out, cancel))?;
         }
         Ok(record)
     }
@@ -77,11 +101,15 @@ impl Record {
             return Ok(record);
         }
         match record.open() {
-            Ok((header, _)) if header.is_of(child) => Ok(record),
-            Ok(_) | Err(Error::Malformed { .. }) => {
-                Err(Error::Unfinished { path: parent.path().to_owned(), mark: record.path })
+            Ok((header, _)) if header.is_of(child, parent)? => Ok(record),
+            // Without a record of its own, it is another name of the file that is marked.
+            Err(error)
+                if !matches!(error, Error::Malformed { .. })
+                    && error.io_kind() != Some(io::ErrorKind::NotFound) =>
+            {
+                Err(error)
             }
-            Err(error) => Err(error),
+            _ => Err(Error::Unfinished { path: parent.path().to_owned(), mark: record.path }),
         }
     }
 
@@ -112,7 +140,7 @@ impl Record {
 
     fn write(
         &self,
-        child: &Source,
+        header: Header,
         pairs: impl Iterator<Item = Result<Pair>>,
         out: &mut dyn Write,
         cancel: &Cancel,
@@ -122,7 +150,7 @@ impl Record {
             line.map_err(io::Error::from).and_then(|line| writeln!(out, "{line}")).map_err(failed)
         };
         out.write_all(WORDS.as_bytes()).map_err(failed)?;
-        line(out, serde_json::to_string(&Header::of(child)))?;
+        line(out, serde_json::to_string(&header))?;
         for pair in pairs {
             let pair = pair?;
             cancel.check()?;
@@ -179,13 +207,21 @@ impl Record {
 }
 
 impl Header {
-    fn of(child: &Source) -> Self {
-        let stamp = child.stamp();
-        Self { version: VERSION, fold: stamp.id.inode, size: stamp.size }
+    fn of(child: &Source, parent: &Target) -> Result<Self> {
+        Ok(Self {
+            version: VERSION,
+            child: child.image().path().display().to_string(),
+            child_id: Identity::of(child.image())?,
+            parent_id: Identity::of(parent.image())?,
+            size: child.stamp().size,
+        })
     }
 
-    fn is_of(&self, child: &Source) -> bool {
-        (self.version, self.fold) == (VERSION, child.stamp().id.inode)
+    /// Of these two, whatever they are called by now.
+    fn is_of(&self, child: &Source, parent: &Target) -> Result<bool> {
+        Ok(self.version == VERSION
+            && self.child_id == Identity::of(child.image())?
+            && self.parent_id == Identity::of(parent.image())?)
     }
 }
 

@@ -249,3 +249,40 @@ fn what_the_child_has_got_since_a_fold_was_cancelled_is_folded_too() {
         complete(two, work);
     }
 }
+
+/// What takes the name of the parent, or of the child, meanwhile is not what the record speaks of.
+#[test]
+fn a_record_is_not_for_another_parent_nor_for_another_child() {
+    let (child, parent) = large();
+    for replaces_parent in [true, false] {
+        let Some(mount) = Mount::new(Fs::Ext4) else { return };
+        let two = cancel(Work::Fold { free: false }, || Two::on(&mount, &child, &parent));
+        let replaced = if replaces_parent { &two.parent } else { &two.child };
+        // ext4 gives the same inode again.
+        std::fs::remove_file(replaced).unwrap();
+        Pattern::whole(vec![Block::Data(9); BLOCKS]).write(replaced);
+        let untouched = Untouched::of(&[&two.child, &two.parent]);
+        let error = fold::plan(&two.child, &two.parent, &copying()).unwrap_err();
+        assert!(matches!(error, Error::Unfinished { .. }), "{error:?}");
+        let stopped = folding(&two, copying())(&Progress::default(), &Cancel::default());
+        assert!(matches!(stopped.unwrap_err().cause, Error::Unfinished { .. }));
+        untouched.check();
+    }
+}
+
+/// Somebody wrote to the parent where it had nothing: that is not taken for what filesystems add.
+#[test]
+fn other_bytes_than_zeros_are_never_punched_out_of_a_parent() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (child, parent) = large();
+    let two = cancel(Work::Fold { free: false }, || Two::on(&mount, &child, &parent));
+    let hole = (BLOCKS as u64 - 2) * 4096;
+    let file = File::options().write(true).open(&two.parent).unwrap();
+    file.write_all_at(&[9; 4096], hole).unwrap();
+    drop(file);
+    let stopped = folding(&two, copying())(&Progress::default(), &Cancel::default());
+    assert!(matches!(stopped.unwrap_err().cause, Error::KindsDiffer { .. }));
+    let mut found = [0; 4096];
+    File::open(&two.parent).unwrap().read_exact_at(&mut found, hole).unwrap();
+    assert_eq!(found, [9; 4096]);
+}

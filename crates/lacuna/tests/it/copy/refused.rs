@@ -310,3 +310,13 @@ fn a_copy_that_filled_the_disk_goes_on_once_there_is_room() {
         Content::of(&target).assert_is(&Content::of(&source), fs);
     }
 }
+
+#[test]
+fn another_name_of_an_unfinished_image_is_unfinished_too() {
+    let Some((mount, source)) = source() else { return };
+    let (link, other) = (mount.path().join("link"), mount.path().join("other"));
+    std::fs::hard_link(&source, &link).unwrap();
+    std::fs::write(mark_of(&source), "").unwrap();
+    assert!(matches!(refused(&link, &other), Error::Unfinished { .. }));
+    assert!(!other.exists());
+}
