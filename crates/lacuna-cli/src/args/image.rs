@@ -51,7 +51,8 @@ pub(crate) struct DiffArgs {
 
 /// Turn blocks of zeros, and space that was never written, into holes.
 ///
-/// Nobody may open the image for writing until it has ended. That nobody has is only asked when it begins.
+/// Nobody may open the image for writing until it has ended. That nobody has is only asked when it
+/// begins.
 ///
 /// What is read stays the same at every instant; space is given back. Not for a layer of a snapshot
 /// chain, where zeros hide what the parent has and a hole would show it: such an image is refused, as
