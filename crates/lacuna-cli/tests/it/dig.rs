@@ -62,7 +62,9 @@ fn a_dry_run_reads_and_changes_nothing() {
     assert_eq!((changed(), names(mount.path())), before);
     assert_eq!(kinds_of(&image), sample().kinds());
     let (out, _) = expect(&dig(&image, &[]).output().unwrap(), 0);
-    assert!(out.ends_with("40.0 KiB of zeros are holes now; reclaimed 40.0 KiB\n"), "{out}");
+    assert!(out.contains("40.0 KiB of zeros are holes now; reclaimed "), "{out}");
+    // ext4 may need a block more for the extents that there are now.
+    assert!(out.ends_with(" 40.0 KiB\n") || out.ends_with(" 36.0 KiB\n"), "{out}");
     let output = dig(&image, &["--quiet"]).output().unwrap();
     assert_eq!(expect(&output, 0), (String::new(), String::new()));
 }

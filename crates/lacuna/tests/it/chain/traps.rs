@@ -66,7 +66,8 @@ fn unwritten_extents_of_the_child_hide_the_data_of_the_parent() {
         }
         let stats = Two::on(&mount, &child, &parent).prune();
         assert_eq!((stats.hidden_bytes, stats.hidden_ranges), (41 * BLOCK, 2));
-        assert!(stats.reclaimed_bytes >= 41 * BLOCK, "{stats:?}");
+        // A block more may hold the extents that there are now.
+        assert!(stats.reclaimed_bytes >= 40 * BLOCK, "{stats:?}");
     }
 }
 
