@@ -153,3 +153,8 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// What a file takes on the disk, in bytes.
+pub(crate) fn allocated(path: &Path) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(path).unwrap()) * 512
+}

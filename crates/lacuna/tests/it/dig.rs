@@ -14,7 +14,7 @@ use rustix::fs::statvfs;
 
 use crate::content::Content;
 use crate::small::{small_pieces, write_small_pieces};
-use crate::{IO_MODES, changed_at, for_all, mount_with, mounts, patiently};
+use crate::{IO_MODES, allocated, changed_at, for_all, mount_with, mounts, patiently};
 
 fn planned(path: &Path, options: &DigOptions) -> lacuna::Result<DigPlan> {
     let progress = Progress::default();
@@ -52,10 +52,6 @@ fn expect(before: &Content, unit: u64) -> (Content, DigPlan) {
         }
     }
     (after, plan)
-}
-
-fn allocated(path: &Path) -> u64 {
-    std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(path).unwrap()) * 512
 }
 
 /// Plans, digs, and digs again, and compares all that can be seen of it with what is expected.

@@ -64,6 +64,11 @@ fn mark_of(image: &Path) -> PathBuf {
     image.with_file_name(format!(".{name}.lacuna-unfinished"))
 }
 
+/// What a file takes on the disk, in bytes.
+fn allocated(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
 /// Changes whenever the file does.
 fn changed_at(path: &Path) -> (i64, i64) {
     let metadata = std::fs::metadata(path).unwrap();
