@@ -13,7 +13,6 @@ use crate::extent::{Extent, Kind, Range};
 use crate::image::Image;
 use crate::layer;
 use crate::layout::{Layout, LayoutOptions, pieces, rounded};
-use crate::lease;
 use crate::open::{Access, ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
@@ -98,7 +97,7 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<DigStats> {
-    let source = open(path, options, Access::Write)?;
+    let source = open(path, options, Access::Alone)?;
     let image = source.image();
     let before = image.allocated_bytes()?;
     let real = beside::resolve(path)?;
@@ -110,7 +109,7 @@ pub fn apply(
             *begun = true;
         }
         drop(begun);
-        image.punch(range)
+        source.punch(range)
     })?;
     image.sync()?;
     image.drop_cache();
@@ -127,8 +126,7 @@ fn open(path: &Path, options: &DigOptions, access: Access) -> Result<Source> {
     if !options.force_layer {
         layer::refuse_layer(path)?;
     }
-    lease::refuse_writers(path)?;
-    Source::open(path, &ImageOptions { io: options.io, access, ..ImageOptions::default() })
+    Source::open_leased(path, &ImageOptions { io: options.io, access, ..ImageOptions::default() })
 }
 
 /// Hands every run of blocks of zeros to `dig`, and returns how much that was.

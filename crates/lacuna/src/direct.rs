@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
 
 use crate::aligned_buf::AlignedBuf;
 use crate::error::{Error, Result};
@@ -25,12 +25,23 @@ pub(crate) struct DirectFile {
 impl DirectFile {
     /// Opens `path` again, which must still be the file `id`.
     pub(crate) fn open(path: &Path, access: Access, id: FileId) -> Result<Self> {
-        let not_direct = |reason: String| Error::NotDirect { path: path.to_owned(), reason };
-        let file = open(path, access, OFlags::DIRECT)
-            .map_err(|error| not_direct(crate::error::system_words(&error)))?;
+        let file = open(path, access, OFlags::DIRECT).map_err(|error| not_direct(path, &error))?;
         if FileId::of(&file).map_err(|error| Error::io("stat", path, error))? != id {
             return Err(Error::Replaced { path: path.to_owned() });
         }
+        Self::of(path, file)
+    }
+
+    /// Turns the open `file` itself to direct I/O.
+    pub(crate) fn turn(path: &Path, file: &File) -> Result<Self> {
+        let file = file.try_clone().map_err(|error| Error::io("open", path, error))?;
+        let flags = fcntl_getfl(&file).map_err(|errno| Error::io("open", path, errno))?;
+        fcntl_setfl(&file, flags | OFlags::DIRECT)
+            .map_err(|errno| not_direct(path, &errno.into()))?;
+        Self::of(path, file)
+    }
+
+    fn of(path: &Path, file: File) -> Result<Self> {
         let stat = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
             .map_err(|error| Error::io("stat", path, error))?;
         let unit = if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::DIOALIGN) {
@@ -39,7 +50,8 @@ impl DirectFile {
             4096
         };
         if unit == 0 || !unit.is_power_of_two() || unit > 4096 {
-            return Err(not_direct(format!("the filesystem reports an alignment of {unit} bytes")));
+            let reason = format!("the filesystem reports an alignment of {unit} bytes");
+            return Err(Error::NotDirect { path: path.to_owned(), reason });
         }
         Ok(Self { file, unit })
     }
@@ -100,4 +112,9 @@ impl DirectFile {
     fn fits(&self, buf: &[u8], offset: u64) -> bool {
         offset as usize & (self.unit - 1) == 0 && buf.as_ptr().align_offset(self.unit) == 0
     }
+}
+
+fn not_direct(path: &Path, error: &std::io::Error) -> Error {
+    let reason = crate::error::system_words(error);
+    Error::NotDirect { path: path.to_owned(), reason }
 }

@@ -82,6 +82,12 @@ pub enum Error {
         /// The image.
         path: PathBuf,
     },
+    /// Another process may read what is about to be given up.
+    #[error("{} is open in another process", path.display())]
+    OpenElsewhere {
+        /// The image.
+        path: PathBuf,
+    },
     /// What is allocated of a layer cannot be known.
     #[error("{} does not show what is allocated: {}", path.display(), why_no_layout(*origin))]
     NoLayout {
@@ -254,7 +260,9 @@ impl Error {
                 "leave it: its zeros hide its parent; if it stands alone, that can be overridden"
             }
             Self::NoSpace { .. } => "free some space",
-            Self::OpenForWriting { .. } => "stop what has it open (fuser -v FILE), and run again",
+            Self::OpenForWriting { .. } | Self::OpenElsewhere { .. } => {
+                "stop what has it open (fuser -v FILE), and run again"
+            }
             Self::Unfinished { mark, .. } => {
                 return Some(format!(
                     "repeat what was interrupted, as {} tells; if the image is good all the same, \

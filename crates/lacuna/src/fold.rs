@@ -97,7 +97,7 @@ fn open(child: &Path, parent: &Path, options: &FoldOptions) -> Result<(Source, T
 }
 
 fn layer_options(options: &FoldOptions) -> LayerOptions {
-    let child = if options.free { Access::Write } else { Access::Read };
+    let child = if options.free { Access::Alone } else { Access::Read };
     LayerOptions { io: options.io, child, force: options.force_layer }
 }
 

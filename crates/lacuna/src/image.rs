@@ -56,7 +56,7 @@ impl Image {
         };
         let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
         let is_device = open::is_device(path, metadata.file_type())?;
-        let file = match is_device && options.access == Access::Write {
+        let file = match is_device && options.access != Access::Read {
             true => open::open(path, options.access, OFlags::EXCL)
                 .map_err(|error| Error::io("open exclusively", path, error))?,
             false => file,
@@ -72,7 +72,7 @@ impl Image {
             false => options.io,
         };
         let options = &ImageOptions { io, ..*options };
-        let direct = open::direct(path, options, FileId::from_metadata(&metadata))?;
+        let direct = open::direct(path, &file, options)?;
         let fs =
             fstatvfs(&file).map_err(|error| Error::io("stat the filesystem of", path, error))?;
         Ok(Self {
@@ -123,6 +123,11 @@ impl Image {
     /// The unit in which the filesystem allocates, in bytes, at least [`BLOCK`].
     pub fn allocation_unit(&self) -> u64 {
         self.unit
+    }
+
+    /// Whether it was opened by a single open file.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.access == Access::Alone
     }
 
     pub(crate) fn file(&self) -> &File {

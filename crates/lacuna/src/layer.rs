@@ -44,9 +44,8 @@ pub(crate) fn open_pair(
     }
     // A target that does not exist would be made.
     let metadata = std::fs::metadata(parent).map_err(|error| Error::io("open", parent, error))?;
-    lease::refuse_writers(child)?;
     let source = ImageOptions { io: options.io, access: options.child, ..ImageOptions::default() };
-    let source = Source::open(child, &source)?;
+    let source = Source::open_leased(child, &source)?;
     source.refuse_same(parent)?;
     if metadata.is_file() {
         lease::refuse_writers(parent)?;

@@ -18,6 +18,8 @@ pub enum Access {
     Read,
     /// Reading and writing. A device is opened exclusively: a mounted one is refused.
     Write,
+    /// As `Write`, by a single open file, so that the kernel can tell whether there is another.
+    Alone,
 }
 
 /// Which way bytes take between an image and memory.
@@ -68,7 +70,7 @@ impl Default for ImageOptions {
 pub(crate) fn open(path: &Path, access: Access, flags: OFlags) -> io::Result<File> {
     let rights = match access {
         Access::Read => OFlags::RDONLY,
-        Access::Write => OFlags::RDWR,
+        Access::Write | Access::Alone => OFlags::RDWR,
     };
     let flags = rights | flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
@@ -112,12 +114,15 @@ pub(crate) fn is_device(path: &Path, kind: std::fs::FileType) -> Result<bool> {
 /// The same file for direct I/O, as far as that is wanted and possible.
 pub(crate) fn direct(
     path: &Path,
+    file: &File,
     options: &ImageOptions,
-    id: FileId,
 ) -> Result<Option<DirectFile>> {
-    if options.io == IoMode::Buffered {
-        return Ok(None);
+    match (options.io, options.access) {
+        (IoMode::Buffered, _) | (IoMode::Auto, Access::Alone) => return Ok(None),
+        (IoMode::Direct, Access::Alone) => return DirectFile::turn(path, file).map(Some),
+        _ => {}
     }
+    let id = FileId::of(file).map_err(|error| Error::io("stat", path, error))?;
     match DirectFile::open(path, options.access, id) {
         Ok(direct) => Ok(Some(direct)),
         Err(Error::NotDirect { reason, .. }) if options.io == IoMode::Auto => {

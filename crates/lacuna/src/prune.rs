@@ -136,10 +136,10 @@ fn run(
     for range in hidden(child.image(), parent.image())? {
         for piece in range?.pieces(LONGEST) {
             cancel.check()?;
+            child.watch()?;
             parent.punch(piece)?;
             progress.done_bytes.add(piece.len());
         }
-        child.watch()?;
     }
     parent.image().sync()?;
     mend(parent, cancel, || {

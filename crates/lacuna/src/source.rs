@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::extent::Range;
 use crate::failpoint;
 use crate::image::Image;
+use crate::lease::{self, Lease};
 use crate::mark;
 use crate::open::ImageOptions;
 use crate::stamp::{FileId, Stamp};
@@ -20,6 +21,7 @@ pub struct Source {
     image: Image,
     stamp: Stamp,
     looked: Mutex<Instant>,
+    lease: Option<Lease>,
 }
 
 impl Source {
@@ -33,7 +35,17 @@ impl Source {
         image.lock()?;
         mark::refuse(path)?;
         let stamp = image.settled_stamp()?;
-        Ok(Self { image, stamp, looked: Mutex::new(Instant::now()) })
+        Ok(Self { image, stamp, looked: Mutex::new(Instant::now()), lease: None })
+    }
+
+    /// As [`open`](Self::open), with a lease: nobody else has the image open for writing, nor at all
+    /// when it is opened [alone](crate::Access::Alone), and it is noticed before anybody does.
+    pub(crate) fn open_leased(path: &Path, options: &ImageOptions) -> Result<Self> {
+        lease::refuse_writers(path)?;
+        let mut source = Self::open(path, options)?;
+        source.lease = Lease::take(&source.image)?;
+        source.check()?;
+        Ok(source)
     }
 
     /// The image.
@@ -52,7 +64,13 @@ impl Source {
     ///
     /// [`Error::Changed`].
     pub fn check(&self) -> Result<()> {
+        self.check_lease()?;
         self.image.check_unchanged(&self.stamp)
+    }
+
+    /// Fails when somebody else wants to open the image.
+    pub(crate) fn check_lease(&self) -> Result<()> {
+        self.lease.as_ref().map_or(Ok(()), Lease::check)
     }
 
     /// Takes the image as it is now for what it was: after a change of one's own.
@@ -73,11 +91,13 @@ impl Source {
         failpoint::pass("source.punch").map_err(|error| {
             Error::io_at("punch a hole in", self.image.path(), range.start(), error)
         })?;
+        self.check_lease()?;
         self.image.punch(range)
     }
 
-    /// As [`check`](Self::check), at most every two seconds: to be called often.
+    /// As [`check`](Self::check), the image at most every two seconds: to be called often.
     pub fn watch(&self) -> Result<()> {
+        self.check_lease()?;
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.elapsed() < WATCH {
             return Ok(());

@@ -51,12 +51,10 @@ pub(crate) struct DiffArgs {
 
 /// Turn blocks of zeros, and space that was never written, into holes.
 ///
-/// Nobody may open the image for writing until it has ended. That nobody has is only asked when it
-/// begins.
-///
 /// What is read stays the same at every instant; space is given back. Not for a layer of a snapshot
 /// chain, where zeros hide what the parent has and a hole would show it: such an image is refused, as
-/// far as its name and the .meta files beside it tell. May be interrupted at any time.
+/// far as its name and the .meta files beside it tell. May be interrupted at any time. Ends with an
+/// error when another process has the image open, or opens it meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lacuna dig --dry-run disk.img\n  lacuna dig disk.img")]
 pub(crate) struct DigArgs {

@@ -25,7 +25,7 @@ impl Image {
     pub fn lock(&self) -> Result<()> {
         let operation = match self.access {
             Access::Read => FlockOperation::NonBlockingLockShared,
-            Access::Write => FlockOperation::NonBlockingLockExclusive,
+            Access::Write | Access::Alone => FlockOperation::NonBlockingLockExclusive,
         };
         let begun = Instant::now();
         while let Err(errno) = flock(&self.file, operation) {

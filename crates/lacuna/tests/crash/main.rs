@@ -15,6 +15,7 @@ mod fold;
 mod interrupted;
 mod killed;
 mod medium;
+mod opened;
 mod order;
 mod points;
 mod power;

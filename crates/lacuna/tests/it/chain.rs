@@ -37,7 +37,10 @@ fn try_prune(parent: &Path, child: &Path) -> Result<PruneStats, Stopped> {
 fn at_rest<T>(paths: &[&Path], work: impl Fn() -> Result<T, Stopped>) -> Result<T, Stopped> {
     for _ in 0..200 {
         match work() {
-            Err(Stopped { cause: Error::OpenForWriting { .. }, .. }) if !is_held(paths) => {
+            Err(Stopped {
+                cause: Error::OpenForWriting { .. } | Error::OpenElsewhere { .. },
+                ..
+            }) if !is_held(paths) => {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             result => return result,

@@ -101,7 +101,7 @@ fn patiently<T>(attempt: impl Fn() -> lacuna::Result<T>) -> lacuna::Result<T> {
 
 fn is_in_use(error: &Error) -> bool {
     error.io_kind() == Some(ErrorKind::ResourceBusy)
-        || matches!(error, Error::OpenForWriting { .. })
+        || matches!(error, Error::OpenForWriting { .. } | Error::OpenElsewhere { .. })
 }
 
 #[track_caller]

@@ -116,7 +116,7 @@ fn an_image_in_use_is_neither_source_nor_target() {
     {
         let user = match access {
             Access::Read => open_for_reading(used),
-            Access::Write => open_for_writing(used),
+            Access::Write | Access::Alone => open_for_writing(used),
         };
         user.lock().unwrap();
         let error = refused(&source, &target);

@@ -50,7 +50,13 @@ fn what_is_open_for_writing_elsewhere_is_not_dug() {
         assert_eq!(changed_at(&path), before.1);
         assert!(has_checksum(&path));
         drop(writer);
-        let _reader = File::open(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        plan(&path, &options, &progress, &Cancel::default()).unwrap();
+        let error = apply(&path, &options, &progress, &Cancel::default()).unwrap_err();
+        assert!(matches!(error, Error::OpenElsewhere { .. }), "{}: {error:?}", mount.fs());
+        Content::of(&path).assert_is(&before.0, "untouched");
+        assert!(has_checksum(&path));
+        drop(reader);
         dug(&path, &options).unwrap();
     }
 }

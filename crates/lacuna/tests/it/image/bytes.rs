@@ -146,7 +146,7 @@ fn direct_io_where_there_is_none_is_an_error_and_auto_goes_without() {
     };
     let path = mount.path().join("image");
     std::fs::write(&path, "no direct I/O with all data in the journal").unwrap();
-    for access in [Access::Read, Access::Write] {
+    for access in [Access::Read, Access::Write, Access::Alone] {
         let refused = open(&path, access, IoMode::Direct).err().unwrap();
         assert!(matches!(refused, Error::NotDirect { .. }), "{refused:?}");
         assert_eq!(refused.remedy().as_deref(), Some("use buffered I/O"));

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::{IO_MODES, open, open_for_reading, open_for_writing};
 
-const ACCESSES: [Access; 2] = [Access::Read, Access::Write];
+const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Alone];
 
 /// A file on the machine's own temporary filesystem.
 fn image_in(directory: &TempDir) -> PathBuf {

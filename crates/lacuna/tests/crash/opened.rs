@@ -1,0 +1,144 @@
+//! An image that somebody opens in the middle, to read it or to write to it.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use lacuna::{Error, Result};
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::Block::{Data, Hole};
+use lacuna_testing::pattern::{BLOCK, Pattern};
+
+use crate::chain::Operation;
+use crate::points::Points;
+
+/// Opens `path` with `options` in another thread when the point `name` is passed for the first time,
+/// and does `action` with the file as soon as it is open. Returns what `operation` came to, when all
+/// that is done.
+fn open_at(
+    points: &Points,
+    name: &'static str,
+    path: &Path,
+    options: &OpenOptions,
+    action: impl FnOnce(File) + Send + 'static,
+    operation: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let (done, is_done) = channel();
+    let opener = Mutex::new(Some((path.to_owned(), options.clone(), action, done)));
+    points.visit(move |passed, _| {
+        let opener = if passed == name { opener.lock().unwrap().take() } else { None };
+        let Some((path, options, action, done)) = opener else { return };
+        let inode = path.metadata().unwrap().ino();
+        std::thread::spawn(move || {
+            action(options.open(path).unwrap());
+            done.send(()).unwrap();
+        });
+        wait_for_break(inode);
+    });
+    let result = operation();
+    is_done.recv_timeout(Duration::from_secs(20)).expect("the file was opened");
+    points.clear();
+    result
+}
+
+/// Waits until somebody waits to open the file with this inode.
+fn wait_for_break(inode: u64) {
+    let begun = Instant::now();
+    let is_broken = |line: &str| line.contains("BREAKING") && line.contains(&format!(":{inode} "));
+    while !std::fs::read_to_string("/proc/locks").unwrap().lines().any(is_broken) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn writing() -> OpenOptions {
+    File::options().write(true).clone()
+}
+
+fn reading() -> OpenOptions {
+    File::options().read(true).clone()
+}
+
+/// Writes into the first block.
+fn write(file: File) {
+    file.write_all_at(&[7; 100], 50).unwrap();
+}
+
+#[track_caller]
+fn assert_written(path: &Path) {
+    assert_eq!(std::fs::read(path).unwrap()[50..150], [7; 100]);
+}
+
+/// Three layers, of which the upper two have what folding and pruning move.
+fn chain() -> Option<(Mount, [PathBuf; 3])> {
+    let mount = Mount::new(Fs::Ext4)?;
+    let paths = ["base.img", "parent.img", "child.img"].map(|name| mount.path().join(name));
+    let rows = |byte| [[Data(byte), Hole].repeat(4), vec![Data(byte)]].concat();
+    Pattern::whole(vec![Data(9); 9]).write(&paths[0]);
+    Pattern::whole(vec![Data(1); 9]).write(&paths[1]);
+    Pattern::whole(rows(2)).write(&paths[2]);
+    Some((mount, paths))
+}
+
+#[test]
+fn what_is_written_while_an_image_is_dug_is_not_lost() {
+    let points = Points::take();
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let path = mount.path().join("base.img");
+    Pattern::whole(vec![Data(0), Data(1), Data(0), Data(1)]).write(&path);
+    let dig = || Operation::Dig.run(mount.path());
+    let error = open_at(&points, "source.punch", &path, &writing(), write, dig).unwrap_err();
+    assert!(matches!(error, Error::OpenElsewhere { .. }), "{error:?}");
+    assert_written(&path);
+    let error = open_at(&points, "source.punch", &path, &reading(), drop, dig).unwrap_err();
+    assert!(matches!(error, Error::OpenElsewhere { .. }), "{error:?}");
+    dig().unwrap();
+    assert_written(&path);
+}
+
+#[test]
+fn what_is_written_to_a_child_while_it_is_freed_is_not_lost() {
+    let points = Points::take();
+    let Some((mount, [_, parent, child])) = chain() else { return };
+    let fold = || Operation::FoldFree.run(mount.path());
+    let error = open_at(&points, "source.punch", &child, &writing(), write, fold).unwrap_err();
+    assert!(matches!(error, Error::OpenElsewhere { .. }), "{error:?}");
+    assert_written(&child);
+    let error = open_at(&points, "image.write", &child, &reading(), drop, fold).unwrap_err();
+    assert!(matches!(error, Error::OpenElsewhere { .. }), "{error:?}");
+    fold().unwrap();
+    assert_written(&parent);
+}
+
+#[test]
+fn a_child_that_is_written_to_while_it_is_folded_is_folded_again() {
+    let points = Points::take();
+    let Some((mount, [_, parent, child])) = chain() else { return };
+    let fold = || Operation::Fold.run(mount.path());
+    let error = open_at(&points, "image.write", &child, &writing(), write, fold).unwrap_err();
+    assert!(matches!(error, Error::OpenForWriting { .. }), "{error:?}");
+    assert_written(&child);
+    fold().unwrap();
+    assert_written(&parent);
+}
+
+/// Once the child no longer hides it, the parent must still have it.
+#[test]
+fn what_a_child_gives_up_while_its_parent_is_pruned_is_not_lost() {
+    let points = Points::take();
+    let Some((mount, [_, parent, child])) = chain() else { return };
+    let before = std::fs::read(&parent).unwrap();
+    let prune = || Operation::Prune.run(mount.path());
+    let give_up = |file: File| {
+        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, flags, 8 * BLOCK, BLOCK).unwrap();
+    };
+    let error = open_at(&points, "image.punch", &child, &writing(), give_up, prune).unwrap_err();
+    assert!(matches!(error, Error::OpenForWriting { .. }), "{error:?}");
+    prune().unwrap();
+    let last = 8 * BLOCK as usize;
+    assert!(std::fs::read(&parent).unwrap()[last..] == before[last..]);
+}
