@@ -91,6 +91,9 @@ impl DryRun {
         lines.push(format!(
             "would read {read}, compare {compared}, write at most {at_most}, punch or zero {cleared}"
         ));
+        if plan.reflink_bytes > 0 {
+            lines.push(format!("would reflink {}", bytes(plan.reflink_bytes)));
+        }
         if plan.resumed_bytes > 0 {
             let resumed = bytes(plan.resumed_bytes);
             lines.push(format!("would go on behind the first {resumed}, which are there already"));

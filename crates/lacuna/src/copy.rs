@@ -152,7 +152,9 @@ pub fn copy(
     // It goes before the target is written.
     source.refuse_same(&checksum_file::path_of(target))?;
     let mut target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
-    if let Err(cause) = reflink::check(options.reflink, source.image(), &target) {
+    let is_possible = || reflink::is_possible(source.image(), target.image());
+    if let Err(cause) = reflink::decide(options.reflink, source.image(), target.path(), is_possible)
+    {
         target.abandon();
         return Err(cause.into());
     }

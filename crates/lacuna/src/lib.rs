@@ -22,6 +22,7 @@ mod extent;
 mod extent_size;
 mod failpoint;
 pub mod fiemap;
+mod filesystem;
 pub mod fold;
 pub mod hash;
 mod image;

@@ -6,8 +6,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, fstatfs, ftruncate, open};
+use rustix::fs::{Mode, OFlags, ftruncate, open};
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode, Setter};
 
@@ -15,8 +16,8 @@ use crate::beside::directory_of;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Range};
 use crate::failpoint;
+use crate::filesystem::{BTRFS, magic};
 use crate::image::Image;
-use crate::target::Target;
 
 /// Whether to share space instead of copying bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,36 +46,56 @@ struct CloneRange {
     target_offset: u64,
 }
 
-/// BTRFS_SUPER_MAGIC of `linux/magic.h`.
-const BTRFS: u32 = 0x9123_683e;
-
 const FICLONERANGE: Opcode = ioctl::opcode::write::<CloneRange>(0x94, 13);
 
-/// Whether the filesystem can share space between the two at all. A range past the end is asked
-/// for, which is no more than refused.
+/// Whether the filesystem can share space between the two at all.
 pub(crate) fn is_possible(source: &Image, target: &Image) -> bool {
+    !target.is_device() && may_clone(source, target.file())
+}
+
+/// Whether the filesystem can share the space of `source` with a file in `directory`, which would be
+/// new.
+pub(crate) fn is_possible_in(source: &Image, directory: &Path) -> bool {
+    unnamed(directory).is_ok_and(|file| may_clone(source, &file))
+}
+
+/// Asks for a range past the end, which is no more than refused.
+fn may_clone(source: &Image, target: &File) -> bool {
     let past_the_end = source.size().checked_next_multiple_of(BLOCK);
     let past_the_end = past_the_end.and_then(|end| Range::with_length(end + BLOCK, BLOCK));
     past_the_end.is_some_and(|range| {
         !source.is_device()
-            && !target.is_device()
-            && matches!(call(source.file(), target.file(), range), Ok(()) | Err(Errno::INVAL))
+            && matches!(call(source.file(), target, range), Ok(()) | Err(Errno::INVAL))
     })
 }
 
-/// Fails when space is to be shared at all costs and cannot be.
+/// A file in `directory` without a name, which goes when it is closed.
+fn unnamed(directory: &Path) -> rustix::io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// Whether space is shared, if it is to be and where it `is_possible`, with the image that will
+/// stand at `target`.
 ///
 /// # Errors
 ///
-/// [`Error::NotReflinked`].
-pub(crate) fn check(reflink: Reflink, source: &Image, target: &Target) -> Result<()> {
-    match reflink == Reflink::Always && !is_possible(source, target.image()) {
-        true => Err(Error::NotReflinked {
-            source_path: source.path().to_owned(),
-            target: target.path().to_owned(),
-        }),
-        false => Ok(()),
+/// [`Error::NotReflinked`] when it is to be at all costs and cannot.
+pub(crate) fn decide(
+    reflink: Reflink,
+    source: &Image,
+    target: &Path,
+    is_possible: impl FnOnce() -> bool,
+) -> Result<bool> {
+    match (reflink, reflink != Reflink::Never && is_possible()) {
+        (Reflink::Always, false) => Err(refused(source, target)),
+        (_, shared) => Ok(shared),
     }
+}
+
+/// That `target` cannot share the space of `source`.
+pub(crate) fn refused(source: &Image, target: &Path) -> Error {
+    Error::NotReflinked { source_path: source.path().to_owned(), target: target.to_owned() }
 }
 
 /// Makes `range` of `target` share the space of the same range of `source`; false where that is
@@ -102,13 +123,12 @@ pub(crate) fn clone(source: &Image, target: &Image, range: Range) -> Result<bool
 /// other filesystems, and where that is refused.
 pub(crate) fn grow(target: &Image, start: u64, size: u64) -> bool {
     let grown = || {
-        if fstatfs(target.file())?.f_type as u32 != BTRFS {
+        if magic(target.file())? != BTRFS {
             return Err(Errno::OPNOTSUPP);
         }
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let hole = open(directory_of(target.path()), flags, Mode::RUSR | Mode::WUSR)?;
+        let hole = unnamed(directory_of(target.path()))?;
         ftruncate(&hole, size)?;
-        call(&hole.into(), target.file(), Range::new(start, size).ok_or(Errno::INVAL)?)
+        call(&hole, target.file(), Range::new(start, size).ok_or(Errno::INVAL)?)
     };
     grown().is_ok()
 }

@@ -11,7 +11,7 @@ use super::{ReflinkChoice, WorkArgs};
 /// the space of CHILD instead of a copy. CHILD is read only and stays a layer, unless --free is given.
 ///
 /// With --free, CHILD gives up each range as soon as PARENT has it durably, so that a fold needs no more
-/// than 1 MiB of free space. It ends with an error when another process has CHILD open, or opens it
+/// than 1 MiB of free space, and 30 bytes for each hole. It ends with an error when another process has CHILD open, or opens it
 /// meanwhile. From then on CHILD is no layer on its own: a part of its content is in PARENT alone. Over
 /// PARENT the chain reads the same at every instant.
 ///

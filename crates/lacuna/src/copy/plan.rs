@@ -1,18 +1,19 @@
 //! What a copy would do, from the layouts alone.
 
+use std::fs::File;
 use std::path::Path;
-
-use rustix::fs::statvfs;
 
 use super::CopyOptions;
 use crate::beside::{directory_of, hidden};
 use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{Kind, KindBytes, Range};
+use crate::filesystem;
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin};
 use crate::open::ImageOptions;
 use crate::partial::PartialRecord;
+use crate::reflink::{self, Reflink};
 use crate::settle::{compared, held_as};
 use crate::source::Source;
 use crate::target::Target;
@@ -31,6 +32,8 @@ pub struct CopyPlan {
     pub compared_bytes: u64,
     /// To be written at most: what is equal is not.
     pub written_bytes_max: u64,
+    /// To share the source's space instead.
+    pub reflink_bytes: u64,
     /// To be made holes, or zeros.
     pub cleared_bytes: u64,
     /// Space that the target takes more than now.
@@ -46,6 +49,8 @@ pub struct CopyPlan {
     /// Whether the target exists, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_exists: Option<bool>,
+    #[serde(skip)]
+    cloned_in: Option<u64>,
 }
 
 /// What copying `source` to `target` would do. Writes nothing and locks nothing but the source.
@@ -66,21 +71,41 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
         let image = Image::open(target, &ImageOptions::default())?;
         image.refuse_smaller(size_bytes)?;
         plan.rest_bytes = image.is_device().then(|| image.size() - size_bytes);
+        plan.cloned_in = cloned_in(&source, Some(&image), target, options.reflink)?;
         plan.count_pairs(&source, &image)?;
     } else if data.exists() {
         let image = Image::open(&data, &ImageOptions::default())?;
         if options.resume {
             plan.resumed_bytes = resumable(&source, &image, target)?;
         }
+        plan.cloned_in = cloned_in(&source, Some(&image), target, options.reflink)?;
         plan.count_pairs(&source, &image)?;
     } else {
+        plan.cloned_in = cloned_in(&source, None, target, options.reflink)?;
         plan.count_new(&source, LayoutOrigin::Fiemap)?;
     }
     // Of a device, the filesystem that its node is on says nothing.
     if plan.rest_bytes.is_none() {
-        plan.free_bytes = Some(free_bytes(directory_of(target))?);
+        let directory = directory_of(target);
+        let opened = File::open(directory).map_err(|error| Error::io("open", directory, error))?;
+        plan.free_bytes = Some(filesystem::free_bytes(&opened, directory)?);
     }
     Ok(plan)
+}
+
+/// The unit in which the target, `image` if there is one already, shares the source's space where it
+/// has nothing.
+fn cloned_in(
+    source: &Source,
+    image: Option<&Image>,
+    target: &Path,
+    reflink: Reflink,
+) -> Result<Option<u64>> {
+    let is_device = image.is_some_and(Image::is_device);
+    let source = source.image();
+    let is_possible = || !is_device && reflink::is_possible_in(source, directory_of(target));
+    let shares = reflink::decide(reflink, source, target, is_possible)?;
+    Ok(shares.then_some(source.allocation_unit()))
 }
 
 /// How much of `source` the part that an interrupted copy left has for certain.
@@ -91,12 +116,6 @@ fn resumable(source: &Source, part: &Image, target: &Path) -> Result<u64> {
         record.is_for(stamp.id, source.stamp()) && stamp.size == source.stamp().size
     });
     Ok(record.map_or(0, |record| record.done_bytes))
-}
-
-fn free_bytes(directory: &Path) -> Result<u64> {
-    let space = statvfs(directory)
-        .map_err(|error| Error::io("stat the filesystem of", directory, error))?;
-    Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 /// What sending `source` to a target that knows `Data` and `Hole` only, and has nothing yet, would
@@ -119,8 +138,8 @@ impl CopyPlan {
         for pair in pairs {
             let pair = pair?;
             self.kinds.add(pair.left, pair.range.len());
-            let bytes = pair.range.split_at(self.resumed_bytes).1.len();
-            self.count(held_as(pair.left, origin), pair.right, bytes);
+            let range = pair.range.split_at(self.resumed_bytes).1;
+            self.count(held_as(pair.left, origin), pair.right, range);
         }
         Ok(())
     }
@@ -130,12 +149,19 @@ impl CopyPlan {
         for extent in Layout::new(source.image(), &LayoutOptions::default())? {
             let extent = extent?;
             self.kinds.add(extent.kind, extent.range.len());
-            self.count(held_as(extent.kind, origin), Kind::Hole, extent.range.len());
+            self.count(held_as(extent.kind, origin), Kind::Hole, extent.range);
         }
         Ok(())
     }
 
-    fn count(&mut self, wanted: Kind, have: Kind, bytes: u64) {
+    fn count(&mut self, wanted: Kind, have: Kind, range: Range) {
+        let (mut bytes, is_new) = (range.len(), wanted == Kind::Data && have != Kind::Data);
+        if let Some(unit) = self.cloned_in.filter(|_| is_new && bytes >= reflink::SHORTEST) {
+            // A partial tail is copied.
+            let (cloned, tail) = range.split_at(range.end() & !(unit - 1));
+            self.reflink_bytes += cloned.len();
+            bytes = tail.len();
+        }
         match (wanted, have) {
             (Kind::Data, have) => {
                 self.read_bytes += bytes;

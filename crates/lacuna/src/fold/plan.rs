@@ -1,14 +1,16 @@
 //! What a fold would do, from the layouts alone.
 
-use rustix::fs::{StatVfs, fstatfs, fstatvfs};
+use std::mem::take;
 
-use super::{FoldOptions, unseen};
+use super::FoldOptions;
+use super::record;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind, KindBytes, Range};
+use crate::filesystem::{self, free_bytes};
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, Pair, joined, pairs, rounded, shared};
+use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded, shared};
 use crate::progress::Cancel;
-use crate::reflink::{self, Reflink};
+use crate::reflink;
 use crate::settle::compared;
 
 /// Of what a fold with `free` writes, so much must fit at least.
@@ -16,10 +18,6 @@ const ROUND_MIN: u64 = 1 << 20;
 
 /// Of what a fold with `free` writes, so much goes before the child gives it up, at most.
 const ROUND_MAX: u64 = 64 << 20;
-
-const EXT4: u32 = 0xef53;
-const BTRFS: u32 = 0x9123_683e;
-const BCACHEFS: u32 = 0xca45_1a4e;
 
 /// What a fold would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -52,94 +50,61 @@ impl FoldPlan {
         options: &FoldOptions,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let clones = options.reflink != Reflink::Never && reflink::is_possible(child, parent);
-        if options.reflink == Reflink::Always && !clones {
-            return Err(Error::NotReflinked {
-                source_path: child.path().to_owned(),
-                target: parent.path().to_owned(),
-            });
-        }
+        let is_possible = || reflink::is_possible(child, parent);
+        let clones = reflink::decide(options.reflink, child, parent.path(), is_possible)?;
         let mut plan = Self {
             size_bytes: child.size(),
             grown_bytes: child.size().saturating_sub(parent.size()),
             free_bytes: match parent.is_device() {
                 true => None,
-                false => Some(free_bytes(parent)?),
+                false => Some(free_bytes(parent.file(), parent.path())?),
             },
             ..Self::default()
         };
-        plan.count_moves(child, parent, clones, cancel)?;
-        plan.count_space(child, parent, clones, cancel)?;
+        let recorded = plan.count_moves(child, parent, clones, cancel)?;
+        if !parent.is_device() {
+            plan.needed_bytes += shared_bytes(child, parent, clones, cancel)?;
+        }
         if options.free {
             plan.needed_bytes = plan.needed_bytes.min(ROUND_MIN);
+        }
+        if !parent.is_device() && plan.kinds.allocated_bytes() + plan.grown_bytes > 0 {
+            plan.needed_bytes += record::space(recorded);
         }
         Ok(plan)
     }
 
-    /// What is shared, copied, or made unwritten.
+    /// What is shared, copied, or made unwritten, and the space that takes where the parent has
+    /// nothing, or the filesystem never writes over what is there. Returns the length of what is to be
+    /// recorded, in bytes.
     fn count_moves(
         &mut self,
         child: &Image,
         parent: &Image,
         clones: bool,
         cancel: &Cancel,
-    ) -> Result<()> {
+    ) -> Result<u64> {
+        let rewrites = filesystem::rewrites(parent.file(), parent.path())?;
+        let (mut runs, mut recorded) = (Runs::new(clones), 0);
         for pair in compared(child, parent, Range::to(child.size()))?.1 {
             let pair = pair?;
             cancel.check()?;
             self.kinds.add(pair.left, pair.range.len());
+            recorded += record::line_bytes(&pair);
+            let is_new = match (pair.left, pair.right) {
+                (Kind::Hole, _) | (Kind::Zero, Kind::Zero) => false,
+                (_, right) => rewrites || right == Kind::Hole,
+            };
             if pair.left == Kind::Zero && pair.right != Kind::Zero {
                 self.zero_range_bytes += pair.range.len();
             }
+            runs.add(&pair, is_new);
         }
-        for run in runs(child, parent)? {
-            let bytes = run?.len();
-            *match clones && bytes >= reflink::SHORTEST {
-                true => &mut self.reflink_bytes,
-                false => &mut self.copy_bytes,
-            } += bytes;
-        }
-        Ok(())
-    }
-
-    /// What takes new space: what the parent has nowhere, what it shares with another file, and all
-    /// of it where the filesystem never writes over what is there; but not what is cloned.
-    fn count_space(
-        &mut self,
-        child: &Image,
-        parent: &Image,
-        clones: bool,
-        cancel: &Cancel,
-    ) -> Result<()> {
-        let (rewrites, all) = (rewrites(parent)?, Range::to(child.size()));
-        let mut is_cloned = Runs { runs: runs(child, parent)?, current: None, clones };
-        for pair in compared(child, parent, all)?.1 {
-            let pair = pair?;
-            cancel.check()?;
-            let is_new = match pair.left {
-                Kind::Hole => false,
-                Kind::Zero if pair.right == Kind::Zero => false,
-                _ => rewrites || pair.right == Kind::Hole,
-            };
-            if is_new && !is_cloned.has(&pair)? {
-                self.needed_bytes += pair.range.len();
-            }
-        }
-        if parent.is_device() || rewrites {
-            return Ok(());
-        }
-        let (unit, range) = (parent.allocation_unit(), Some(all));
-        let options = LayoutOptions { range, flush: false };
-        let layout = rounded(Layout::new(child, &options)?, unit);
-        let mut is_cloned = Runs { runs: runs(child, parent)?, current: None, clones };
-        for pair in pairs(layout, rounded(shared(parent)?, unit)) {
-            let pair = pair?;
-            cancel.check()?;
-            if pair.left.is_allocated() && pair.right == Kind::Data && !is_cloned.has(&pair)? {
-                self.needed_bytes += pair.range.len();
-            }
-        }
-        Ok(())
+        runs.close();
+        self.reflink_bytes = runs.cloned_bytes;
+        self.copy_bytes = runs.copied_bytes;
+        self.needed_bytes = runs.needed_bytes;
+        Ok(recorded)
     }
 
     /// Whether there is room for it, as far as that is known.
@@ -160,71 +125,73 @@ impl FoldPlan {
     }
 }
 
-/// The runs of data that are cloned or copied as one.
-fn runs<'a>(
-    child: &'a Image,
-    parent: &'a Image,
-) -> Result<impl Iterator<Item = Result<Range>> + 'a> {
-    let pairs = compared(child, parent, Range::to(child.size()))?.1;
-    let data = pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left != Kind::Data));
-    Ok(joined(data.map(|pair| pair.map(unseen))).map(|run| Ok(run?.range)))
+/// The space that writing over what `parent` shares with another file takes, where that is not the
+/// case of all that is written.
+fn shared_bytes(child: &Image, parent: &Image, clones: bool, cancel: &Cancel) -> Result<u64> {
+    if filesystem::rewrites(parent.file(), parent.path())? {
+        return Ok(0);
+    }
+    let options = LayoutOptions { range: Some(Range::to(child.size())), flush: false };
+    let unit = parent.allocation_unit();
+    let layout = rounded(Layout::new(child, &options)?, unit);
+    let mut runs = Runs::new(clones);
+    for pair in pairs(layout, rounded(shared(parent)?, unit)) {
+        let pair = pair?;
+        cancel.check()?;
+        runs.add(&pair, pair.left.is_allocated() && pair.right == Kind::Data);
+    }
+    runs.close();
+    Ok(runs.needed_bytes)
 }
 
-/// The runs beside pairs of the same layout, both in order.
-struct Runs<I> {
-    runs: I,
-    current: Option<Range>,
+/// Runs of data, which are cloned or copied as one, and the space that all but the clones take.
+struct Runs {
     clones: bool,
+    cloned_bytes: u64,
+    copied_bytes: u64,
+    needed_bytes: u64,
+    /// The last run: where it ends, its length, and what copying it takes.
+    end: u64,
+    run_bytes: u64,
+    run_needed: u64,
 }
 
-impl<I: Iterator<Item = Result<Range>>> Runs<I> {
-    /// Whether `pair` is a part of a run that is cloned.
-    fn has(&mut self, pair: &Pair) -> Result<bool> {
-        if !self.clones || pair.left != Kind::Data {
-            return Ok(false);
+impl Runs {
+    fn new(clones: bool) -> Self {
+        let [cloned_bytes, copied_bytes, needed_bytes, end, run_bytes, run_needed] = [0; 6];
+        Self { clones, cloned_bytes, copied_bytes, needed_bytes, end, run_bytes, run_needed }
+    }
+
+    /// Adds the next pair, which takes space if it `is_new`.
+    fn add(&mut self, pair: &Pair, is_new: bool) {
+        let needed = if is_new { pair.range.len() } else { 0 };
+        if pair.left != Kind::Data {
+            self.needed_bytes += needed;
+            return;
         }
-        while self.current.is_none_or(|run| run.end() <= pair.range.start()) {
-            match self.runs.next().transpose()? {
-                None => return Ok(false),
-                run => self.current = run,
-            }
+        if pair.range.start() != self.end {
+            self.close();
         }
-        Ok(self.current.is_some_and(|run| run.len() >= reflink::SHORTEST))
+        self.end = pair.range.end();
+        self.run_bytes += pair.range.len();
+        self.run_needed += needed;
+    }
+
+    /// Counts the last run.
+    fn close(&mut self) {
+        let (bytes, needed) = (take(&mut self.run_bytes), take(&mut self.run_needed));
+        if self.clones && bytes >= reflink::SHORTEST {
+            self.cloned_bytes += bytes;
+        } else {
+            self.copied_bytes += bytes;
+            self.needed_bytes += needed;
+        }
     }
 }
 
 /// How much a fold with `free` is to write before the child gives it up: half of what is free, in
 /// whole blocks, since a part of a block cannot be given up.
 pub(super) fn round_bytes(parent: &Image) -> Result<u64> {
-    Ok((free_bytes(parent)? / 2).clamp(ROUND_MIN, ROUND_MAX) & !(BLOCK - 1))
-}
-
-/// What this user may still allocate on the filesystem of `image`.
-fn free_bytes(image: &Image) -> Result<u64> {
-    let space = fstatvfs(image.file())
-        .map_err(|errno| Error::io("stat the filesystem of", image.path(), errno))?;
-    let may_all = rustix::process::geteuid().is_root() && magic(image)? == EXT4;
-    let blocks = match may_all {
-        true => space.f_bfree.saturating_sub(kept_from_root(&space)),
-        false => space.f_bavail,
-    };
-    Ok(blocks.saturating_mul(space.f_frsize))
-}
-
-/// Blocks that ext4 keeps for itself, though it counts them as free: a fiftieth of all, at most 4096.
-/// What `statvfs` calls all is less than that, by what the filesystem's own tables take.
-fn kept_from_root(space: &StatVfs) -> u64 {
-    (space.f_blocks / 40).min(4096).min(space.f_bfree.saturating_sub(space.f_bavail))
-}
-
-/// Whether the filesystem never writes over what is there: btrfs, bcachefs.
-fn rewrites(image: &Image) -> Result<bool> {
-    Ok(matches!(magic(image)?, BTRFS | BCACHEFS))
-}
-
-/// What kind of filesystem `image` is on, by `linux/magic.h`.
-fn magic(image: &Image) -> Result<u32> {
-    let stat = fstatfs(image.file())
-        .map_err(|errno| Error::io("stat the filesystem of", image.path(), errno))?;
-    Ok(stat.f_type as u32)
+    let free = free_bytes(parent.file(), parent.path())?;
+    Ok((free / 2).clamp(ROUND_MIN, ROUND_MAX) & !(BLOCK - 1))
 }

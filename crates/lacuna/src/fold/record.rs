@@ -66,6 +66,27 @@ impl Identity {
 #[derive(Serialize, Deserialize)]
 struct Line(u64, u64, Kind);
 
+/// Whether what the parent has there is written down.
+fn is_recorded(pair: &Pair) -> bool {
+    pair.left == Kind::Hole && pair.right != Kind::Data
+}
+
+/// How long the line for this pair is in a record, in bytes.
+pub(super) fn line_bytes(pair: &Pair) -> u64 {
+    let digits = |number: u64| u64::from(number.checked_ilog10().unwrap_or(0)) + 1;
+    match is_recorded(pair) {
+        true => {
+            digits(pair.range.start()) + digits(pair.range.len()) + "[,,\"hole\"]\n".len() as u64
+        }
+        false => 0,
+    }
+}
+
+/// The space that a record with lines of so many bytes takes, with what comes before them.
+pub(super) fn space(lines: u64) -> u64 {
+    BLOCK + lines.next_multiple_of(BLOCK)
+}
+
 /// The record in the mark of a parent.
 pub(super) struct Record {
     path: PathBuf,
@@ -154,7 +175,7 @@ impl Record {
         for pair in pairs {
             let pair = pair?;
             cancel.check()?;
-            if pair.left == Kind::Hole && pair.right != Kind::Data {
+            if is_recorded(&pair) {
                 let entry = Line(pair.range.start(), pair.range.len(), pair.right);
                 line(out, serde_json::to_string(&entry))?;
             }

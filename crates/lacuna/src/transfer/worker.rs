@@ -6,10 +6,10 @@ use super::jobs::is_clonable;
 use super::{Job, Transfer};
 use crate::aligned_buf::AlignedBuf;
 use crate::batch::BATCH_BYTES;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::extent::{BLOCK, Kind, Range};
 use crate::layout::LayoutOrigin;
-use crate::reflink::Reflink;
+use crate::reflink::{self, Reflink};
 
 /// A thread of a transfer, with its buffers.
 pub(super) struct Worker<'a> {
@@ -81,10 +81,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         if transfer.options.reflink == Reflink::Always {
-            return Err(Error::NotReflinked {
-                source_path: source.path().to_owned(),
-                target: transfer.target.path().to_owned(),
-            });
+            return Err(reflink::refused(source, transfer.target.path()));
         }
         for piece in range.pieces(BATCH_BYTES) {
             transfer.check()?;

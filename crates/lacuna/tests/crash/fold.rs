@@ -1,7 +1,14 @@
 //! A fold that is interrupted at any of its steps.
 
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::chain::{Chain, Operation, layers};
 use crate::interrupted::{EIO, ENOSPC, cut_everywhere, fail_everywhere, kill_everywhere};
@@ -66,6 +73,44 @@ fn a_fold_in_rounds_moves_whole_blocks_however_much_room_there_is() {
         chain.run().unwrap();
         chain.check(true, "in rounds");
     }
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_leaves_a_whole_chain_that_is_folded_once_there_is_room() {
+    let points = Points::take();
+    let rows = |seed| Pattern::whole([[Data(seed), Hole].repeat(400), vec![Zero; 9]].concat());
+    let layers = [Pattern::whole(vec![Data(1); 809]), Pattern::whole(vec![Hole; 809]), rows(3)];
+    for (fs, operation) in [(Fs::Ext4, Fold), (Fs::Ext4, FoldFree), (Fs::Xfs, Fold)] {
+        let Some(chain) = Chain::new(fs, operation, &layers) else { continue };
+        chain.prepare();
+        let filler = chain.mount.path().join("filler");
+        let (path, writes) = (filler.clone(), AtomicUsize::new(0));
+        points.visit(move |name, _| {
+            if name == "image.write" && writes.fetch_add(1, Ordering::SeqCst) == 20 {
+                fill(&path);
+            }
+        });
+        let error = chain.run().unwrap_err();
+        points.clear();
+        assert_eq!(error.io_kind(), Some(ErrorKind::StorageFull), "{fs:?}: {error:?}");
+        chain.check(false, "on a full disk");
+        assert!(chain.is_marked()());
+        // At once: XFS does that later for a file that is only removed.
+        File::create(&filler).unwrap();
+        chain.complete("on a full disk");
+    }
+}
+
+/// Takes all that is free.
+fn fill(path: &Path) {
+    let file = File::create(path).unwrap();
+    let mut size = 0;
+    for step in [1 << 20, 64 << 10, BLOCK] {
+        while fallocate(&file, FallocateFlags::empty(), size, step).is_ok() {
+            size += step;
+        }
+    }
+    file.sync_all().unwrap();
 }
 
 /// A disk with so little room that the child's ranges go in several rounds.

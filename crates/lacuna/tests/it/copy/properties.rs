@@ -75,6 +75,7 @@ impl Place {
         }
         assert_eq!(stats, expected.stats);
         assert_eq!(stats.kinds.allocated_bytes() + stats.kinds.hole_bytes, stats.size_bytes);
+        assert_eq!(planned.reflink_bytes, stats.reflinked_bytes);
         // Of a new target, a plan does not know what it holds.
         assert!(changed.is_none() || stats.written_bytes <= planned.written_bytes_max);
         assert_eq!(mode_of(target), mode);

@@ -1,0 +1,49 @@
+//! What a filesystem is, and how much fits on it.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{StatVfs, fstatfs, fstatvfs};
+use rustix::io;
+
+use crate::error::{Error, Result};
+
+/// Magic numbers of `linux/magic.h`.
+const EXT4: u32 = 0xef53;
+pub(crate) const BTRFS: u32 = 0x9123_683e;
+const BCACHEFS: u32 = 0xca45_1a4e;
+
+/// What kind of filesystem `file` is on, by its magic number.
+pub(crate) fn magic(file: impl AsFd) -> io::Result<u32> {
+    Ok(fstatfs(file)?.f_type as u32)
+}
+
+/// Whether the filesystem that `file` is on never writes over what is there.
+pub(crate) fn rewrites(file: impl AsFd, path: &Path) -> Result<bool> {
+    match magic(file) {
+        Ok(magic) => Ok(matches!(magic, BTRFS | BCACHEFS)),
+        Err(errno) => Err(failed(path, errno)),
+    }
+}
+
+/// What this user may still allocate on the filesystem that `file` is on, in bytes.
+pub(crate) fn free_bytes(file: impl AsFd, path: &Path) -> Result<u64> {
+    let space = fstatvfs(&file).map_err(|errno| failed(path, errno))?;
+    let may_all = rustix::process::geteuid().is_root()
+        && magic(&file).map_err(|errno| failed(path, errno))? == EXT4;
+    let blocks = match may_all {
+        true => space.f_bfree.saturating_sub(kept_from_root(&space)),
+        false => space.f_bavail,
+    };
+    Ok(blocks.saturating_mul(space.f_frsize))
+}
+
+/// Blocks that ext4 keeps for itself, though it counts them as free: a fiftieth of all, at most 4096.
+/// What `statvfs` calls all is less than that, by what the filesystem's own tables take.
+fn kept_from_root(space: &StatVfs) -> u64 {
+    (space.f_blocks / 40).min(4096).min(space.f_bfree.saturating_sub(space.f_bavail))
+}
+
+fn failed(path: &Path, errno: io::Errno) -> Error {
+    Error::io("stat the filesystem of", path, errno)
+}
