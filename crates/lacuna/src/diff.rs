@@ -264,12 +264,10 @@ impl Sides {
         if !kinds && a[..length] == b[..length] {
             return Ok(());
         }
-        for block in range.pieces(BLOCK) {
-            let start = (block.start() - range.start()) as usize;
-            let bytes = start..start + block.len() as usize;
-            let content = a[bytes.clone()] != b[bytes];
+        let differs = |block: Range| a[block.within(range)] != b[block.within(range)];
+        for (run, content) in range.runs(BLOCK, differs) {
             if content || kinds {
-                compared.add(&pair, block, content);
+                compared.add(&pair, run, content);
             }
         }
         Ok(())
@@ -336,10 +334,9 @@ impl<'a, F: FnMut(&Difference) -> Result<()>> Report<'a, F> {
     fn add(&mut self, next: Difference) -> Result<()> {
         if let Some(open) = &mut self.open
             && (open.left, open.right, open.content) == (next.left, next.right, next.content)
-            && let Some(joined) = Range::new(open.range.start(), next.range.end())
             && open.range.end() == next.range.start()
         {
-            open.range = joined;
+            open.range = open.range.through(next.range);
             return Ok(());
         }
         let Some(done) = self.open.replace(next) else { return Ok(()) };

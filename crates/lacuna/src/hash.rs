@@ -287,10 +287,7 @@ impl Part {
         let zeros = [0; 64 << 10];
         for extent in &self.extents {
             match extent.kind {
-                Kind::Data => {
-                    let start = (extent.range.start() - self.read.start()) as usize;
-                    hasher.update(&self.bytes[start..start + extent.range.len() as usize]);
-                }
+                Kind::Data => hasher.update(&self.bytes[extent.range.within(self.read)]),
                 Kind::Zero | Kind::Hole => hasher.update_zeros(extent.range.len(), &zeros),
             }
         }

@@ -205,8 +205,7 @@ impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for Merged<I> {
             };
             match &mut self.current {
                 Some(current) if current.kind == extent.kind => {
-                    let joined = Range::new(current.range.start(), extent.range.end());
-                    current.range = joined.unwrap_or(current.range);
+                    current.range = current.range.through(extent.range);
                 }
                 current => {
                     if let Some(done) = current.replace(extent) {
@@ -249,7 +248,7 @@ impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for Rounded<I> {
             if let Some(open) = self.open.take() {
                 let unit_end = open.range.round_out(self.unit).end();
                 let (within, after) = extent.range.split_at(unit_end);
-                let range = Range::new(open.range.start(), within.end()).unwrap_or(open.range);
+                let range = open.range.through(within);
                 let kind = open.kind.max(extent.kind);
                 if after.is_empty() && within.end() < unit_end {
                     self.open = Some(Extent { range, kind });
@@ -317,10 +316,7 @@ pub(crate) fn joined(
                     == (pair.left, pair.right, pair.range.start())
             };
             match run.as_mut().filter(next_to) {
-                Some(run) => {
-                    run.range =
-                        Range::new(run.range.start(), pair.range.end()).unwrap_or(run.range);
-                }
+                Some(run) => run.range = run.range.through(pair.range),
                 None => {
                     if let Some(done) = run.replace(pair) {
                         return Some(Ok(done));
