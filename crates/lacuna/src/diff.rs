@@ -151,11 +151,7 @@ struct Compared {
 impl Sides {
     fn open(left: Source, right: Source) -> Result<Self> {
         let common = Range::to(left.image().size().min(right.image().size()));
-        let origin = |source: &Source| {
-            let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
-            Ok(Layout::new(source.image(), &nothing)?.origin())
-        };
-        let origins = (origin(&left)?, origin(&right)?);
+        let origins = (LayoutOrigin::of(left.image())?, LayoutOrigin::of(right.image())?);
         Ok(Self { left, right, common, origins })
     }
 

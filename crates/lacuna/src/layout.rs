@@ -22,6 +22,14 @@ pub enum LayoutOrigin {
     Device,
 }
 
+impl LayoutOrigin {
+    /// Where the layout of `image` comes from.
+    pub(crate) fn of(image: &Image) -> Result<Self> {
+        let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
+        Ok(Layout::new(image, &nothing)?.origin())
+    }
+}
+
 /// What part of an image to lay out, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct LayoutOptions {
