@@ -14,6 +14,12 @@ pub struct Pair {
     pub right: Kind,
 }
 
+impl Pair {
+    pub(crate) fn has_data(&self) -> bool {
+        self.left == Kind::Data || self.right == Kind::Data
+    }
+}
+
 /// Walks two gap-free layouts of the same range side by side; where one ends before the other, it
 /// counts as a hole.
 pub fn pairs<E>(
