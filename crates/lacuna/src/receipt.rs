@@ -9,9 +9,9 @@
 use std::path::Path;
 
 use crate::aligned_buf::AlignedBuf;
+use crate::digest::hex;
 use crate::error::Result;
 use crate::extent::{BLOCK, Extent, Kind, KindBytes, Range};
-use crate::hash::hex;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
 use crate::open::{ImageOptions, IoMode};
 use crate::ordered::in_order;
