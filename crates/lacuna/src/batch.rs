@@ -84,8 +84,7 @@ impl<T: Ranged> Batch<T> {
         let Some(first) = picked.next() else {
             return Range::to(0);
         };
-        let end = picked.next_back().unwrap_or(first).end();
-        Range::new(first.start(), end).unwrap_or(first)
+        first.through(picked.next_back().unwrap_or(first))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Digests of bytes and of ranges: SHA-512, BLAKE3 and Longhorn's CRC-64.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crc_fast::CrcAlgorithm::Crc64GoIso;
 use sha2::Digest as _;
@@ -185,6 +185,15 @@ pub fn hash_range(
         }
     }
     Ok(())
+}
+
+/// In lowercase hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Ranges of bytes, their kinds, and the block.
 
-use std::fmt;
+use std::{fmt, ops};
 
 /// The unit of alignment, of comparison and of change, in bytes.
 pub const BLOCK: u64 = 4096;
@@ -115,6 +115,11 @@ impl Range {
         Self { start, end: other.end.clamp(start, self.end) }
     }
 
+    /// From its start to the end of `other`; itself, where that lies before its start.
+    pub(crate) fn through(self, other: Self) -> Self {
+        Self::new(self.start, other.end).unwrap_or(self)
+    }
+
     /// What lies before `offset` and what lies from it on.
     pub fn split_at(self, offset: u64) -> (Self, Self) {
         let middle = offset.clamp(self.start, self.end);
@@ -129,6 +134,25 @@ impl Range {
             rest = after;
             (!piece.is_empty()).then_some(piece)
         })
+    }
+
+    /// Runs of neighbouring pieces of `unit` bytes about which `is` says the same, and what it says.
+    pub(crate) fn runs(self, unit: u64, is: impl Fn(Self) -> bool) -> Vec<(Self, bool)> {
+        let mut runs: Vec<(Self, bool)> = vec![];
+        for piece in self.pieces(unit) {
+            let found = is(piece);
+            match runs.last_mut() {
+                Some((run, said)) if *said == found => *run = run.through(piece),
+                _ => runs.push((piece, found)),
+            }
+        }
+        runs
+    }
+
+    /// Where its bytes are in a buffer of those of `whole`, which holds it.
+    pub(crate) fn within(self, whole: Self) -> ops::Range<usize> {
+        let start = (self.start - whole.start) as usize;
+        start..start + self.len() as usize
     }
 
     /// Grown to multiples of `unit`, a power of two, at both ends; never past [`MAX_OFFSET`].
@@ -175,6 +199,26 @@ mod tests {
         assert_eq!(range(10, 20).intersect(range(30, 40)), range(20, 20));
         assert_eq!(range(30, 40).intersect(range(10, 20)), range(30, 30));
         assert_eq!(range(10, 20).intersect(range(15, 40)), range(15, 20));
+    }
+
+    #[test]
+    fn through_runs_to_the_end_of_the_other_and_never_back() {
+        assert_eq!(range(10, 20).through(range(30, 40)), range(10, 40));
+        assert_eq!(range(10, 20).through(range(12, 15)), range(10, 15));
+        assert_eq!(range(10, 20).through(range(0, 5)), range(10, 20));
+    }
+
+    #[test]
+    fn runs_are_as_long_as_the_answer_stays() {
+        let runs = range(5, 46).runs(10, |piece| matches!(piece.start(), 5 | 15 | 45));
+        assert_eq!(runs, [(range(5, 25), true), (range(25, 45), false), (range(45, 46), true)]);
+        assert_eq!(range(5, 5).runs(10, |_| true), []);
+    }
+
+    #[test]
+    fn a_range_is_found_in_a_buffer_of_a_larger_one() {
+        assert_eq!(range(15, 25).within(range(5, 26)), 10..20);
+        assert_eq!(range(5, 26).within(range(5, 26)), 0..21);
     }
 
     #[test]

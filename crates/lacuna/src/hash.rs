@@ -4,26 +4,22 @@
 //! combine, so it is computed on several threads; the other methods take the bytes in order, read
 //! ahead by other threads.
 
-use std::fmt::Write as _;
+mod reader;
+
 use std::path::Path;
 
 use jiff::tz::TimeZone;
 
-use crate::aligned_buf::{BufPool, PooledBuf};
-use crate::batch::{BATCH_BYTES, Batch};
 use crate::beside;
 use crate::checksum_file::{self, CRC64, ChecksumFile};
-use crate::digest::{Crc64, Hasher};
+use crate::digest::{Hasher, hex};
 use crate::error::{Error, Result};
-use crate::extent::{Extent, Kind, KindBytes, Range};
-use crate::layout::{Layout, LayoutOptions, pieces};
+use crate::extent::KindBytes;
 use crate::open::{ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
 use crate::source::Source;
-
-/// Zeros that a method takes at a time which has to see them, so that cancelling does not wait.
-const ZEROS: u64 = 64 << 20;
+use reader::Reader;
 
 /// Which digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -36,6 +32,16 @@ pub enum Method {
     Sha512,
     /// BLAKE3.
     Blake3,
+}
+
+impl Method {
+    fn hasher(self) -> Hasher {
+        match self {
+            Self::Crc64 => Hasher::crc64(),
+            Self::Sha512 => Hasher::sha512(),
+            Self::Blake3 => Hasher::blake3(),
+        }
+    }
 }
 
 /// How to hash.
@@ -184,17 +190,12 @@ fn hash_source(
 ) -> Result<Hashed> {
     let image = source.image();
     progress.total_bytes.set(image.allocated_bytes()?);
-    let reader =
-        Reader { source, method: options.method, pool: BufPool::new(BATCH_BYTES as usize) };
+    let reader = Reader::new(source, options.method);
     let mut kinds = KindBytes::default();
-    let mut hasher = match options.method {
-        Method::Crc64 => Hasher::crc64(),
-        Method::Sha512 => Hasher::sha512(),
-        Method::Blake3 => Hasher::blake3(),
-    };
+    let mut hasher = options.method.hasher();
     in_order(
         options.threads,
-        batches(source, options.method)?,
+        reader.batches()?,
         || (),
         |(), batch| {
             cancel.check()?;
@@ -214,93 +215,5 @@ fn hash_source(
         size_bytes: image.size(),
         kinds,
         read_bytes: progress.read_bytes.get(),
-    })
-}
-
-/// The layout of `source`, neighbouring extents together as far as one read goes.
-fn batches(source: &Source, method: Method) -> Result<impl Iterator<Item = Result<Batch<Extent>>>> {
-    let length = move |kind| match (kind, method) {
-        (Kind::Data, _) => BATCH_BYTES,
-        (Kind::Zero | Kind::Hole, Method::Crc64) => u64::MAX,
-        (Kind::Zero | Kind::Hole, _) => ZEROS,
-    };
-    let mut pieces = pieces(Layout::new(source.image(), &LayoutOptions::default())?, length);
-    let mut batch = Batch::new();
-    Ok(std::iter::from_fn(move || {
-        for extent in pieces.by_ref() {
-            match extent.map(|extent| batch.push(extent)) {
-                Ok(None) => {}
-                Ok(Some(full)) => return Some(Ok(full)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        Some(batch.take()).filter(|last| !last.ranges().is_empty()).map(Ok)
-    }))
-}
-
-/// What the threads that read share.
-struct Reader<'a> {
-    source: &'a Source,
-    method: Method,
-    pool: BufPool,
-}
-
-/// What was read of a few extents.
-struct Part {
-    extents: Vec<Extent>,
-    crc: Option<Crc64>,
-    /// Where the bytes lie.
-    read: Range,
-    bytes: PooledBuf,
-}
-
-impl Reader<'_> {
-    fn read(&self, batch: Batch<Extent>, progress: &Progress) -> Result<Part> {
-        let read = batch.span(|extent| extent.kind == Kind::Data);
-        let mut bytes = self.pool.take();
-        bytes.truncate(read.len() as usize);
-        self.source.image().read_at(&mut bytes, read.start())?;
-        self.source.watch()?;
-        let mut part = Part { extents: batch.into_ranges(), crc: None, read, bytes };
-        for extent in part.extents.iter().filter(|extent| extent.kind == Kind::Data) {
-            progress.read_bytes.add(extent.range.len());
-            progress.done_bytes.add(extent.range.len());
-        }
-        if self.method == Method::Crc64 {
-            let mut crc = Hasher::crc64();
-            part.feed(&mut crc);
-            if let Hasher::Crc64(crc) = crc {
-                part.crc = Some(crc);
-            }
-        }
-        Ok(part)
-    }
-}
-
-impl Part {
-    /// Hands what was read to `hasher`: the CRC of all of it, if that is known by now.
-    fn feed(&self, hasher: &mut Hasher) {
-        if let (Hasher::Crc64(before), Some(crc)) = (&mut *hasher, self.crc) {
-            *before = before.then(crc);
-            return;
-        }
-        let zeros = [0; 64 << 10];
-        for extent in &self.extents {
-            match extent.kind {
-                Kind::Data => {
-                    let start = (extent.range.start() - self.read.start()) as usize;
-                    hasher.update(&self.bytes[start..start + extent.range.len() as usize]);
-                }
-                Kind::Zero | Kind::Hole => hasher.update_zeros(extent.range.len(), &zeros),
-            }
-        }
-    }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }

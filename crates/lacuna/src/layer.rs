@@ -9,7 +9,7 @@ use crate::beside;
 use crate::error::{Error, Result};
 use crate::extent::BLOCK;
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin};
+use crate::layout::LayoutOrigin;
 use crate::lease;
 use crate::open::{Access, ImageOptions, IoMode};
 use crate::source::Source;
@@ -76,8 +76,7 @@ pub(crate) fn check_sizes(child: &Image, parent: &Image) -> Result<()> {
 
 /// Fails when what is allocated cannot be known for each block.
 pub(crate) fn check_layout(image: &Image) -> Result<()> {
-    let nothing = LayoutOptions { range: Some(crate::extent::Range::to(0)), flush: false };
-    match Layout::new(image, &nothing)?.origin() {
+    match LayoutOrigin::of(image)? {
         LayoutOrigin::Fiemap => {}
         origin => return Err(Error::NoLayout { path: image.path().to_owned(), origin }),
     }

@@ -1,5 +1,8 @@
 //! The layout of an image: its extents in order, without gaps, from 0 to its size.
 
+mod extents;
+mod pairs;
+
 use std::io;
 
 use rustix::io::Errno;
@@ -9,6 +12,12 @@ use crate::extent::{Extent, Kind, Range};
 use crate::fiemap::{self, ExtentFlags, MapFlags, MappedExtent};
 use crate::image::Image;
 use crate::seek_hole;
+use extents::{GapFree, Merged};
+
+pub(crate) use extents::pieces;
+pub use extents::rounded;
+pub(crate) use pairs::joined;
+pub use pairs::{Pair, pairs};
 
 /// Where a layout comes from, and so what it can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -20,6 +29,14 @@ pub enum LayoutOrigin {
     SeekHole,
     /// A block device: everything is `Data`.
     Device,
+}
+
+impl LayoutOrigin {
+    /// Where the layout of `image` comes from.
+    pub(crate) fn of(image: &Image) -> Result<Self> {
+        let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
+        Ok(Layout::new(image, &nothing)?.origin())
+    }
 }
 
 /// What part of an image to lay out, and how.
@@ -132,244 +149,3 @@ impl Iterator for Raw<'_> {
         }
     }
 }
-
-/// Fills the gaps between allocated extents with holes and cuts what lies outside a range.
-///
-/// An extent that reaches back over what was already passed (the file changed between two batches)
-/// counts only from there on.
-struct GapFree<I> {
-    extents: I,
-    rest: Range,
-    held: Option<Extent>,
-}
-
-impl<I> GapFree<I> {
-    fn new(range: Range, extents: I) -> Self {
-        Self { extents, rest: range, held: None }
-    }
-
-    fn take_to(&mut self, offset: u64, kind: Kind) -> Extent {
-        let (range, rest) = self.rest.split_at(offset);
-        self.rest = rest;
-        Extent { range, kind }
-    }
-}
-
-impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for GapFree<I> {
-    type Item = Result<Extent, E>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let next = match self.held.take() {
-                Some(extent) => Some(Ok(extent)),
-                None => self.extents.next(),
-            };
-            let extent = match next {
-                Some(Ok(extent)) => extent,
-                Some(Err(error)) => return Some(Err(error)),
-                None => return Some(Ok(self.take_to(self.rest.end(), Kind::Hole))),
-            };
-            if extent.range.start() > self.rest.start() {
-                self.held = Some(extent);
-                return Some(Ok(self.take_to(extent.range.start(), Kind::Hole)));
-            }
-            if extent.range.end() > self.rest.start() {
-                return Some(Ok(self.take_to(extent.range.end(), extent.kind)));
-            }
-        }
-        None
-    }
-}
-
-/// Joins neighbours of one kind.
-struct Merged<I> {
-    extents: I,
-    current: Option<Extent>,
-}
-
-impl<I> Merged<I> {
-    fn new(extents: I) -> Self {
-        Self { extents, current: None }
-    }
-}
-
-impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for Merged<I> {
-    type Item = Result<Extent, E>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let extent = match self.extents.next() {
-                Some(Ok(extent)) => extent,
-                Some(Err(error)) => return Some(Err(error)),
-                None => return self.current.take().map(Ok),
-            };
-            match &mut self.current {
-                Some(current) if current.kind == extent.kind => {
-                    let joined = Range::new(current.range.start(), extent.range.end());
-                    current.range = joined.unwrap_or(current.range);
-                }
-                current => {
-                    if let Some(done) = current.replace(extent) {
-                        return Some(Ok(done));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Rounds the extents of a gap-free layout outward to multiples of `unit`, a power of two: a unit has
-/// the strongest kind within it. For comparing layouts of filesystems with different blocks.
-pub fn rounded<E>(
-    extents: impl Iterator<Item = Result<Extent, E>>,
-    unit: u64,
-) -> impl Iterator<Item = Result<Extent, E>> {
-    Merged::new(Rounded { extents, unit, open: None, held: None })
-}
-
-struct Rounded<I> {
-    extents: I,
-    unit: u64,
-    /// The part seen so far of a unit that the last extent did not fill.
-    open: Option<Extent>,
-    held: Option<Extent>,
-}
-
-impl<E, I: Iterator<Item = Result<Extent, E>>> Iterator for Rounded<I> {
-    type Item = Result<Extent, E>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let next = self.held.take().map(Ok).or_else(|| self.extents.next());
-            let mut extent = match next {
-                Some(Ok(extent)) => extent,
-                Some(Err(error)) => return Some(Err(error)),
-                None => return self.open.take().map(Ok),
-            };
-            if let Some(open) = self.open.take() {
-                let unit_end = open.range.round_out(self.unit).end();
-                let (within, after) = extent.range.split_at(unit_end);
-                let range = Range::new(open.range.start(), within.end()).unwrap_or(open.range);
-                let kind = open.kind.max(extent.kind);
-                if after.is_empty() && within.end() < unit_end {
-                    self.open = Some(Extent { range, kind });
-                    continue;
-                }
-                if !after.is_empty() {
-                    self.held = Some(Extent { range: after, kind: extent.kind });
-                }
-                return Some(Ok(Extent { range, kind }));
-            }
-            let (whole, tail) = extent.range.split_at(extent.range.end() & !(self.unit - 1));
-            if !tail.is_empty() {
-                self.open = Some(Extent { range: tail, kind: extent.kind });
-            }
-            extent.range = whole;
-            if !whole.is_empty() {
-                return Some(Ok(extent));
-            }
-        }
-    }
-}
-
-/// Cuts extents into pieces, each of at most as many bytes as `length` says for its kind.
-pub(crate) fn pieces<E>(
-    mut extents: impl Iterator<Item = Result<Extent, E>>,
-    length: impl Fn(Kind) -> u64,
-) -> impl Iterator<Item = Result<Extent, E>> {
-    let mut rest: Option<Extent> = None;
-    std::iter::from_fn(move || {
-        let extent = match rest.take().map(Ok).or_else(|| extents.next())? {
-            Ok(extent) => extent,
-            Err(error) => return Some(Err(error)),
-        };
-        let end = extent.range.start().saturating_add(length(extent.kind));
-        let (range, after) = extent.range.split_at(end);
-        rest = (!after.is_empty()).then_some(Extent { range: after, ..extent });
-        Some(Ok(Extent { range, ..extent }))
-    })
-}
-
-/// One range with the kinds that two layouts give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// Where.
-    pub range: Range,
-    /// The kind in the first layout.
-    pub left: Kind,
-    /// The kind in the second layout.
-    pub right: Kind,
-}
-
-/// Joins neighbours with the same kinds.
-pub(crate) fn joined(
-    mut pairs: impl Iterator<Item = Result<Pair>>,
-) -> impl Iterator<Item = Result<Pair>> {
-    let mut run: Option<Pair> = None;
-    std::iter::from_fn(move || {
-        for pair in pairs.by_ref() {
-            let pair = match pair {
-                Ok(pair) => pair,
-                Err(error) => return Some(Err(error)),
-            };
-            let next_to = |run: &&mut Pair| {
-                (run.left, run.right, run.range.end())
-                    == (pair.left, pair.right, pair.range.start())
-            };
-            match run.as_mut().filter(next_to) {
-                Some(run) => {
-                    run.range =
-                        Range::new(run.range.start(), pair.range.end()).unwrap_or(run.range);
-                }
-                None => {
-                    if let Some(done) = run.replace(pair) {
-                        return Some(Ok(done));
-                    }
-                }
-            }
-        }
-        run.take().map(Ok)
-    })
-}
-
-/// Walks two gap-free layouts of the same range side by side; where one ends before the other, it
-/// counts as a hole.
-pub fn pairs<E>(
-    left: impl Iterator<Item = Result<Extent, E>>,
-    right: impl Iterator<Item = Result<Extent, E>>,
-) -> impl Iterator<Item = Result<Pair, E>> {
-    let (mut left, mut right) = (left.fuse(), right.fuse());
-    let (mut a, mut b): (Option<Extent>, Option<Extent>) = (None, None);
-    std::iter::from_fn(move || {
-        if a.is_none() {
-            match left.next().transpose() {
-                Ok(next) => a = next,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        if b.is_none() {
-            match right.next().transpose() {
-                Ok(next) => b = next,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        let end = match (a, b) {
-            (Some(a), Some(b)) => a.range.end().min(b.range.end()),
-            (Some(only), None) | (None, Some(only)) => only.range.end(),
-            (None, None) => return None,
-        };
-        let range = a.or(b)?.range.split_at(end).0;
-        let kind = |extent: Option<Extent>| extent.map_or(Kind::Hole, |extent| extent.kind);
-        let pair = Pair { range, left: kind(a), right: kind(b) };
-        for side in [&mut a, &mut b] {
-            *side = side.and_then(|extent| {
-                let range = extent.range.split_at(end).1;
-                (!range.is_empty()).then_some(Extent { range, ..extent })
-            });
-        }
-        Some(Ok(pair))
-    })
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! Work on several threads whose results come in the order of the work.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::Result;
@@ -24,41 +24,14 @@ pub(crate) fn in_order<J: Send, S, R: Send>(
 ) -> Result<()> {
     let threads = threads.max(1);
     // Never full of more than what is ahead.
-    let (sender, receiver) = channel::<(u64, J)>();
+    let (sender, receiver) = channel();
     let (receiver, results) = (Mutex::new(receiver), Results::new(threads * AHEAD));
     std::thread::scope(|scope| {
         let _stop = StopOnPanic(&results);
         for _ in 0..threads {
-            scope.spawn(|| {
-                let _stop = StopOnPanic(&results);
-                let mut state = state();
-                while let Some((number, job)) = next(&receiver) {
-                    if results.is_stopped() {
-                        return;
-                    }
-                    results.put(number, work(&mut state, job));
-                }
-            });
+            scope.spawn(|| results.fill(&receiver, &state, &work));
         }
-        let results = &results;
-        scope.spawn(move || {
-            let _stop = StopOnPanic(results);
-            let mut number = 0;
-            for job in jobs {
-                let sent = match job {
-                    Ok(job) => results.wait_for_room(number) && sender.send((number, job)).is_ok(),
-                    Err(error) => {
-                        results.put(number, Err(error));
-                        false
-                    }
-                };
-                if !sent {
-                    break;
-                }
-                number += 1;
-            }
-            results.end(number);
-        });
+        scope.spawn(|| results.hand_out(jobs, sender));
         while let Some(result) = results.take() {
             if let Err(error) = result.and_then(&mut take) {
                 results.stop();
@@ -67,10 +40,6 @@ pub(crate) fn in_order<J: Send, S, R: Send>(
         }
         Ok(())
     })
-}
-
-fn next<J>(jobs: &Mutex<Receiver<(u64, J)>>) -> Option<(u64, J)> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 /// Results that wait for those before them.
@@ -93,6 +62,45 @@ impl<R> Results<R> {
     fn new(ahead: usize) -> Self {
         let state = State { waiting: BTreeMap::new(), next: 0, count: None, stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), ahead: ahead as u64 }
+    }
+
+    /// Does `work` until there are no more jobs.
+    fn fill<J, S>(
+        &self,
+        jobs: &Mutex<Receiver<(u64, J)>>,
+        state: impl Fn() -> S,
+        work: impl Fn(&mut S, J) -> Result<R>,
+    ) {
+        let _stop = StopOnPanic(self);
+        let mut state = state();
+        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok((number, job)) = next() {
+            if self.is_stopped() {
+                return;
+            }
+            self.put(number, work(&mut state, job));
+        }
+    }
+
+    /// Numbers the jobs and sends them, up to the first error. Dropping the sender tells the workers
+    /// that no more comes.
+    fn hand_out<J>(&self, jobs: impl Iterator<Item = Result<J>>, sender: Sender<(u64, J)>) {
+        let _stop = StopOnPanic(self);
+        let mut number = 0;
+        for job in jobs {
+            let sent = match job {
+                Ok(job) => self.wait_for_room(number) && sender.send((number, job)).is_ok(),
+                Err(error) => {
+                    self.put(number, Err(error));
+                    false
+                }
+            };
+            if !sent {
+                break;
+            }
+            number += 1;
+        }
+        self.end(number);
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> T) -> T {

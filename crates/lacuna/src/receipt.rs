@@ -9,9 +9,9 @@
 use std::path::Path;
 
 use crate::aligned_buf::AlignedBuf;
+use crate::digest::hex;
 use crate::error::Result;
 use crate::extent::{BLOCK, Extent, Kind, KindBytes, Range};
-use crate::hash::hex;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
 use crate::open::{ImageOptions, IoMode};
 use crate::ordered::in_order;
@@ -208,9 +208,8 @@ fn hash_window(
     bytes.fill(0);
     for extent in window {
         let range = extent.range;
-        let at = (range.start() - start) as usize;
         if extent.kind == Kind::Data {
-            source.image().read_at(&mut bytes[at..at + range.len() as usize], range.start())?;
+            source.image().read_at(&mut bytes[range.within(whole)], range.start())?;
             progress.read_bytes.add(range.len());
         }
         progress.done_bytes.add(range.len());

@@ -53,8 +53,9 @@ pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result
 const PIECE: u64 = 64 << 10;
 
 /// In each of the `pairs`, `left` is wanted and `right` is what the target has: punches what should
-/// be a hole, makes unwritten what should be, but neither where there are other bytes than zeros; fails when the kinds differ all the same. The
-/// pairs are walked again after anything was mended. A device has no kinds to mend.
+/// be a hole, makes unwritten what should be, but neither where there are other bytes than zeros;
+/// fails when the kinds differ all the same. The pairs are walked again after anything was mended. A
+/// device has no kinds to mend.
 ///
 /// # Errors
 ///
@@ -71,20 +72,10 @@ pub fn mend<I: Iterator<Item = Result<Pair>>>(
     for pair in pairs()? {
         cancel.check()?;
         let pair = pair?;
-        match pair.left {
-            wanted if wanted == pair.right => continue,
-            // Filesystems add zeros; whatever else stands there is somebody's.
-            Kind::Hole | Kind::Zero
-                if pair.right == Kind::Data
-                    && !is_zeros(target.image(), pair.range, &mut buf, cancel)? =>
-            {
-                return Err(differs(target, &pair));
-            }
-            Kind::Hole => target.punch(pair.range)?,
-            Kind::Zero => target.zero_range(pair.range)?,
-            Kind::Data => return Err(differs(target, &pair)),
+        if pair.left != pair.right {
+            mend_pair(target, &pair, &mut buf, cancel)?;
+            mended = true;
         }
-        mended = true;
     }
     if !mended {
         return Ok(());
@@ -98,6 +89,19 @@ pub fn mend<I: Iterator<Item = Result<Pair>>>(
         }
     }
     Ok(())
+}
+
+/// A pair whose kinds differ.
+fn mend_pair(target: &Target, pair: &Pair, buf: &mut AlignedBuf, cancel: &Cancel) -> Result<()> {
+    // Filesystems add zeros; whatever else stands there is somebody's.
+    if pair.right == Kind::Data && !is_zeros(target.image(), pair.range, buf, cancel)? {
+        return Err(differs(target, pair));
+    }
+    match pair.left {
+        Kind::Hole => target.punch(pair.range),
+        Kind::Zero => target.zero_range(pair.range),
+        Kind::Data => Err(differs(target, pair)),
+    }
 }
 
 /// Whether all bytes of `range` are zero.

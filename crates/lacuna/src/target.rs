@@ -7,14 +7,12 @@
 //! write to an existing target, and before a new one gets its name.
 
 mod names;
+mod open;
 
-use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-use rustix::io::Errno;
 
 use crate::beside;
 use crate::checksum_file::ChecksumFile;
@@ -22,11 +20,11 @@ use crate::error::{Error, Result};
 use crate::extent::Range;
 use crate::image::Image;
 use crate::mark;
-use crate::open::{Access, ImageOptions, IoMode, Links};
+use crate::open::IoMode;
 use crate::partial::PartialRecord;
 use crate::reflink;
 use crate::stamp::Stamp;
-use names::{appear, check_name, data_of, refuse_device_names, refuse_foreign};
+use names::{appear, data_of};
 
 /// The permission bits that a new target gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,111 +70,6 @@ enum State {
 }
 
 impl Target {
-    /// Opens and locks the image at `path`, or the hidden file that will become it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Image::open`] and [`Image::lock`]; [`Error::DanglingLink`].
-    pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
-        let real = match std::fs::canonicalize(path) {
-            Ok(real) => real,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if std::fs::symlink_metadata(path).is_ok() {
-                    return Err(Error::DanglingLink { path: path.to_owned() });
-                }
-                return Self::open_new(path, options);
-            }
-            Err(error) => return Err(Error::io("open", path, error)),
-        };
-        let image = open_image(&real, options.io, Links::Follow)?;
-        check_name(path)?;
-        if image.is_device() || mark::refuse(&real).is_err() {
-            image.forget_cache();
-        }
-        let state = match image.is_device() {
-            true => State::Device,
-            false => State::Existing { marking: Mutex::new(()) },
-        };
-        Ok(Self { image, path: real, state, written: AtomicBool::new(false) })
-    }
-
-    /// Whether `path` can be a target as far as that shows without opening it for writing: for
-    /// telling mistakes early.
-    ///
-    /// # Errors
-    ///
-    /// What [`open`](Self::open) would fail with.
-    pub fn check(path: &Path) -> Result<()> {
-        check_name(path)?;
-        match std::fs::symlink_metadata(path) {
-            Ok(_) => match Image::open(path, &ImageOptions::default()) {
-                Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
-                    Err(Error::DanglingLink { path: path.to_owned() })
-                }
-                Err(error) => Err(error),
-                Ok(_) => Ok(()),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                refuse_device_names(path)?;
-                let directory = beside::directory_of(path);
-                match std::fs::metadata(directory) {
-                    Ok(metadata) if metadata.is_dir() => Ok(()),
-                    Ok(_) => Err(Error::io("create an image in", directory, Errno::NOTDIR)),
-                    Err(error) => Err(Error::io("create an image in", directory, error)),
-                }
-            }
-            Err(error) => Err(Error::io("open", path, error)),
-        }
-    }
-
-    /// Whether an interrupted session left something at `path`: a mark, or a part of a new image.
-    ///
-    /// # Errors
-    ///
-    /// When that cannot be seen.
-    pub fn is_unfinished(path: &Path) -> Result<bool> {
-        let left = match std::fs::canonicalize(path) {
-            Ok(real) => mark::of(&real),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => data_of(path),
-            Err(error) => return Err(Error::io("resolve", path, error)),
-        };
-        match std::fs::symlink_metadata(&left) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("stat", &left, error)),
-        }
-    }
-
-    /// Whether `path` is a block device.
-    pub fn is_device(path: &Path) -> bool {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
-    }
-
-    fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
-        check_name(path)?;
-        refuse_device_names(path)?;
-        let data = data_of(path);
-        let (Permissions::Masked(mode) | Permissions::Exact(mode)) = options.permissions;
-        let create = Some(mode | 0o600);
-        let create =
-            ImageOptions { access: Access::Write, io: options.io, create, links: Links::Refuse };
-        let (image, resumed) = match Image::open(&data, &create) {
-            Ok(image) => {
-                image.lock()?;
-                (image, false)
-            }
-            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
-                refuse_foreign(&data)?;
-                let image = open_image(&data, options.io, Links::Refuse)?;
-                image.forget_cache();
-                (image, true)
-            }
-            Err(error) => return Err(error),
-        };
-        let state = State::New { permissions: options.permissions, resumed };
-        Ok(Self { image, path: path.to_owned(), state, written: AtomicBool::new(false) })
-    }
-
     /// Whether the image stood under its name when it was opened.
     pub fn existed(&self) -> bool {
         !matches!(self.state, State::New { .. })
@@ -375,11 +268,4 @@ impl Target {
             );
         }
     }
-}
-
-fn open_image(path: &Path, io: IoMode, links: Links) -> Result<Image> {
-    let options = ImageOptions { access: Access::Write, io, create: None, links };
-    let image = Image::open(path, &options)?;
-    image.lock()?;
-    Ok(image)
 }

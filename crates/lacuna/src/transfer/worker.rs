@@ -1,7 +1,5 @@
 //! Doing one piece of work: read, compare, write, clear.
 
-use std::ops;
-
 use super::jobs::is_clonable;
 use super::{Job, Transfer};
 use crate::aligned_buf::AlignedBuf;
@@ -38,17 +36,16 @@ impl<'a> Worker<'a> {
     fn bring(&mut self, job: &Job) -> Result<()> {
         let transfer = self.transfer;
         let read = job.span(|pair| pair.left == Kind::Data);
-        transfer.source.image().read_at(part(&mut self.wanted, read, read), read.start())?;
+        let wanted = &mut self.wanted[..read.len() as usize];
+        transfer.source.image().read_at(wanted, read.start())?;
         let compare = job.span(|pair| pair.left == Kind::Data && pair.right == Kind::Data);
-        transfer
-            .target
-            .image()
-            .read_at(part(&mut self.found, compare, compare), compare.start())?;
+        let found = &mut self.found[..compare.len() as usize];
+        transfer.target.image().read_at(found, compare.start())?;
         for pair in job.ranges().iter().filter(|pair| pair.left == Kind::Data) {
-            let wanted = part(&mut self.wanted, read, pair.range);
+            let wanted = &self.wanted[pair.range.within(read)];
             transfer.progress.read_bytes.add(pair.range.len());
             if pair.right == Kind::Data {
-                let found = part(&mut self.found, compare, pair.range);
+                let found = &self.found[pair.range.within(compare)];
                 transfer.write_changes(pair.range, wanted, found)?;
             } else {
                 transfer.write(wanted, pair.range.start())?;
@@ -85,52 +82,28 @@ impl<'a> Worker<'a> {
         }
         for piece in range.pieces(BATCH_BYTES) {
             transfer.check()?;
-            let wanted = part(&mut self.wanted, piece, piece);
-            transfer.source.image().read_at(wanted, piece.start())?;
+            let wanted = &mut self.wanted[..piece.len() as usize];
+            source.read_at(wanted, piece.start())?;
             transfer.progress.read_bytes.add(piece.len());
             transfer.write(wanted, piece.start())?;
             transfer.progress.done_bytes.add(piece.len());
         }
         Ok(())
     }
-}
 
-/// The part of `buf`, which stands for `whole`, that stands for `range`.
-fn part(buf: &mut [u8], whole: Range, range: Range) -> &mut [u8] {
-    let start = (range.start() - whole.start()) as usize;
-    &mut buf[start..start + range.len() as usize]
-}
-
-/// Runs of neighbouring blocks within `range` for which `differs` says so, given offsets from the
-/// start of the range. `range` starts on a block.
-fn runs(range: Range, differs: impl Fn(ops::Range<usize>) -> bool) -> Vec<ops::Range<usize>> {
-    let mut runs: Vec<ops::Range<usize>> = vec![];
-    for block in Range::to(range.len()).pieces(BLOCK) {
-        let block = block.start() as usize..block.end() as usize;
-        if !differs(block.clone()) {
-            continue;
-        }
-        match runs.last_mut() {
-            Some(run) if run.end == block.start => run.end = block.end,
-            _ => runs.push(block),
-        }
-    }
-    runs
-}
-
-impl Worker<'_> {
     /// Makes `range` of a device read as zeros, writing only where it does not.
     fn clear(&mut self, range: Range) -> Result<()> {
         let transfer = self.transfer;
         for piece in range.pieces(BATCH_BYTES) {
             transfer.check()?;
-            let found = part(&mut self.found, piece, piece);
+            let found = &mut self.found[..piece.len() as usize];
             transfer.target.image().read_at(found, piece.start())?;
             transfer.progress.compared_bytes.add(piece.len());
-            for run in runs(piece, |block| found[block].iter().any(|byte| *byte != 0)) {
-                let start = piece.start() + run.start as u64;
-                let cleared = Range::with_length(start, run.len() as u64).unwrap_or(piece);
-                transfer.target.punch(cleared)?;
+            let has_bytes = |block: Range| found[block.within(piece)].iter().any(|byte| *byte != 0);
+            for (run, written) in piece.runs(BLOCK, has_bytes) {
+                if written {
+                    transfer.target.punch(run)?;
+                }
             }
         }
         Ok(())
@@ -150,8 +123,11 @@ impl Transfer<'_> {
         if wanted == found {
             return Ok(());
         }
-        for run in runs(range, |block| wanted[block.clone()] != found[block]) {
-            self.write(&wanted[run.clone()], range.start() + run.start as u64)?;
+        let differs = |block: Range| wanted[block.within(range)] != found[block.within(range)];
+        for (run, changed) in range.runs(BLOCK, differs) {
+            if changed {
+                self.write(&wanted[run.within(range)], run.start())?;
+            }
         }
         Ok(())
     }

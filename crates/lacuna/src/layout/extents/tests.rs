@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::extent::BLOCK;
+use crate::layout::{Pair, pairs};
 
 fn extent(start: u64, end: u64, kind: Kind) -> Extent {
     Extent { range: Range::new(start, end).unwrap(), kind }

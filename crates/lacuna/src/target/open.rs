@@ -1,0 +1,136 @@
+//! Finding and opening a target, under its name or the hidden one.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use rustix::io::Errno;
+
+use super::names::{check_name, data_of, refuse_device_names, refuse_foreign};
+use super::{Permissions, State, Target, TargetOptions};
+use crate::beside;
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::mark;
+use crate::open::{Access, ImageOptions, IoMode, Links};
+
+impl Target {
+    /// Opens and locks the image at `path`, or the hidden file that will become it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Image::open`] and [`Image::lock`]; [`Error::DanglingLink`].
+    pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
+        let real = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if std::fs::symlink_metadata(path).is_ok() {
+                    return Err(Error::DanglingLink { path: path.to_owned() });
+                }
+                return Self::open_new(path, options);
+            }
+            Err(error) => return Err(Error::io("open", path, error)),
+        };
+        let image = open_image(&real, options.io, Links::Follow)?;
+        check_name(path)?;
+        if image.is_device() || mark::refuse(&real).is_err() {
+            image.forget_cache();
+        }
+        let state = match image.is_device() {
+            true => State::Device,
+            false => State::Existing { marking: Mutex::new(()) },
+        };
+        Ok(Self { image, path: real, state, written: AtomicBool::new(false) })
+    }
+
+    /// Whether `path` can be a target as far as that shows without opening it for writing: for
+    /// telling mistakes early.
+    ///
+    /// # Errors
+    ///
+    /// What [`open`](Self::open) would fail with.
+    pub fn check(path: &Path) -> Result<()> {
+        check_name(path)?;
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => check_existing(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => check_new(path),
+            Err(error) => Err(Error::io("open", path, error)),
+        }
+    }
+
+    /// Whether an interrupted session left something at `path`: a mark, or a part of a new image.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be seen.
+    pub fn is_unfinished(path: &Path) -> Result<bool> {
+        let left = match std::fs::canonicalize(path) {
+            Ok(real) => mark::of(&real),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => data_of(path),
+            Err(error) => return Err(Error::io("resolve", path, error)),
+        };
+        match std::fs::symlink_metadata(&left) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("stat", &left, error)),
+        }
+    }
+
+    /// Whether `path` is a block device.
+    pub fn is_device(path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
+    fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
+        check_name(path)?;
+        refuse_device_names(path)?;
+        let data = data_of(path);
+        let (Permissions::Masked(mode) | Permissions::Exact(mode)) = options.permissions;
+        let create = Some(mode | 0o600);
+        let create =
+            ImageOptions { access: Access::Write, io: options.io, create, links: Links::Refuse };
+        let (image, resumed) = match Image::open(&data, &create) {
+            Ok(image) => {
+                image.lock()?;
+                (image, false)
+            }
+            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
+                refuse_foreign(&data)?;
+                let image = open_image(&data, options.io, Links::Refuse)?;
+                image.forget_cache();
+                (image, true)
+            }
+            Err(error) => return Err(error),
+        };
+        let state = State::New { permissions: options.permissions, resumed };
+        Ok(Self { image, path: path.to_owned(), state, written: AtomicBool::new(false) })
+    }
+}
+
+fn check_existing(path: &Path) -> Result<()> {
+    match Image::open(path, &ImageOptions::default()) {
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
+            Err(Error::DanglingLink { path: path.to_owned() })
+        }
+        opened => opened.map(drop),
+    }
+}
+
+fn check_new(path: &Path) -> Result<()> {
+    refuse_device_names(path)?;
+    let directory = beside::directory_of(path);
+    let failed = |error| Error::io("create an image in", directory, error);
+    match std::fs::metadata(directory).map_err(failed)?.is_dir() {
+        true => Ok(()),
+        false => Err(failed(Errno::NOTDIR.into())),
+    }
+}
+
+fn open_image(path: &Path, io: IoMode, links: Links) -> Result<Image> {
+    let options = ImageOptions { access: Access::Write, io, create: None, links };
+    let image = Image::open(path, &options)?;
+    image.lock()?;
+    Ok(image)
+}
