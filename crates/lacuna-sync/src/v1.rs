@@ -1,5 +1,7 @@
 //! Wire v1, spoken both ways: Longhorn's ssync protocol, one image over a few HTTP connections.
 
+mod answer;
+mod bodies;
 mod client;
 mod connection;
 mod handler;
