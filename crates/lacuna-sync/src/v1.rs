@@ -4,6 +4,7 @@ mod answer;
 mod bodies;
 mod client;
 mod connection;
+mod contents;
 mod handler;
 mod holes;
 mod ledger;
