@@ -118,7 +118,7 @@ impl Handler {
             return Ok(None);
         }
         if self.is_closing() {
-            return Err(refuse(&Error::State("the image is closed")));
+            return Err(refuse(&session::closed()));
         }
         Ok(Some(self.gate.clone().read_owned().await))
     }
@@ -237,7 +237,7 @@ impl Handler {
     /// work goes on when the client does not wait for the answer.
     async fn close(self: Arc<Self>, method: String, checksum: String) -> Result<Answer, Refusal> {
         if self.closing.swap(true, Ordering::SeqCst) {
-            return Err(refuse(&Error::State("the image is closed")));
+            return Err(refuse(&session::closed()));
         }
         match tokio::spawn(self.end(method, checksum)).await {
             Ok(answer) => answer,
