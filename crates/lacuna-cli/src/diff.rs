@@ -9,12 +9,11 @@ use serde::Serialize;
 
 use crate::args::DiffArgs;
 use crate::failure::{Outcome, unless_stopped};
+use crate::hint::BEGIN_ANEW;
 use crate::list::List;
 use crate::meter::attended;
 use crate::output::{Output, Unwritten, printable};
 use crate::units::{bytes, counted, seconds};
-
-const AGAIN: &str = "run the same command again: it begins anew";
 
 #[derive(Serialize)]
 struct Report {
@@ -150,7 +149,7 @@ fn compare(
     }
     compared.map_err(|error| {
         let operation = format!("diff of {} and {}", args.left.display(), args.right.display());
-        unless_stopped(error.into(), operation, AGAIN)
+        unless_stopped(error.into(), operation, BEGIN_ANEW)
     })
 }
 

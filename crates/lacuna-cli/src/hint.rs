@@ -7,6 +7,20 @@ use crate::failure::Interrupted;
 use crate::output::Unwritten;
 use crate::units;
 
+/// How a command on this machine that was stopped goes on.
+pub(crate) const GO_ON: &str = "run the same command again to go on";
+
+/// The same, of one that keeps nothing.
+pub(crate) const BEGIN_ANEW: &str = "run the same command again: it begins anew";
+
+/// How a sync to a server goes on: it ended with the session.
+pub(crate) const SERVER_AGAIN: &str =
+    "start the server again, then run the same command: it compares and goes on";
+
+/// How a server that was stopped, and its client, go on.
+pub(crate) const BOTH_AGAIN: &str =
+    "start the server again, then the sync: it compares and goes on";
+
 /// The words of a command.
 pub(crate) struct Words {
     /// Its name.

@@ -9,14 +9,12 @@ use lacuna_sync::v1::{ServeOptions, ServeStats, listen, local_address, serve};
 use serde::Serialize;
 
 use crate::args::ServeArgs;
+use crate::clock::local_zone;
 use crate::failure::{Usage, unless_stopped};
+use crate::hint::BOTH_AGAIN;
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::{signals, units};
-
-/// How a server that was stopped, and its client, go on.
-pub(crate) const BOTH_AGAIN: &str =
-    "start the server again, then the sync: it compares and goes on";
 
 #[derive(Serialize)]
 struct Report {
@@ -89,10 +87,4 @@ fn run_server(
         let operation = format!("receiving {}", args.once.display());
         unless_stopped(error.into(), operation, BOTH_AGAIN)
     })
-}
-
-/// The zone of this process, as Go would choose it: what is not known is UTC.
-pub(crate) fn local_zone() -> jiff::tz::TimeZone {
-    let zone = jiff::tz::TimeZone::system();
-    if zone.is_unknown() { jiff::tz::TimeZone::UTC } else { zone }
 }

@@ -9,10 +9,9 @@ use lacuna::fold::{self, FoldOptions};
 use crate::args::{OutputArgs, ProgressStyle};
 use crate::failure::{self, Outcome, unless_stopped};
 use crate::go_flags::{self, Flag, Stop, Value};
-use crate::hint::SFOLD;
+use crate::hint::{GO_ON, SFOLD};
 use crate::meter::attended;
 use crate::output::{Output, say};
-use crate::sync::PATH_AGAIN;
 
 fn flags() -> [Flag; 1] {
     [Flag { name: "verbose", default: Value::Bool(false), help: "say more" }]
@@ -63,7 +62,7 @@ fn run(child: &Path, parent: &Path, output: &Output) -> anyhow::Result<()> {
         fold::apply(child, parent, &FoldOptions::default(), progress, cancel)
     })?;
     let stats = folded.map_err(|error| {
-        unless_stopped(error.into(), format!("fold of {from} into {into}"), PATH_AGAIN)
+        unless_stopped(error.into(), format!("fold of {from} into {into}"), GO_ON)
     })?;
     tracing::info!(
         written_bytes = stats.written_bytes,

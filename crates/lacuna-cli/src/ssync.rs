@@ -11,13 +11,12 @@ use lacuna::{IoMode, Progress, Target};
 use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
 
 use crate::args::{OutputArgs, ProgressStyle};
+use crate::clock::local_zone;
 use crate::failure::{self, Outcome, of_session, unless_stopped};
 use crate::go_flags::{self, Flag, Parsed, Stop, Value};
-use crate::hint::SSYNC;
+use crate::hint::{BOTH_AGAIN, SERVER_AGAIN, SSYNC};
 use crate::output::{Output, say};
-use crate::serve::{BOTH_AGAIN, local_zone};
 use crate::signals;
-use crate::sync::SERVER_AGAIN;
 
 /// Further tries of a request with `-httpRetry`.
 const RETRIES: u32 = 5;
