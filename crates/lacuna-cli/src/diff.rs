@@ -12,7 +12,7 @@ use crate::failure::{Outcome, unless_stopped};
 use crate::hint::BEGIN_ANEW;
 use crate::list::List;
 use crate::meter::attended;
-use crate::output::{Output, Unwritten, printable};
+use crate::output::{Output, StdoutError, printable};
 use crate::units::{bytes, counted, seconds};
 
 #[derive(Serialize)]
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &DiffArgs, output: &Output) -> anyhow::Result<Outcome> {
     match shown.map_err(|error| error.downcast::<Found>()) {
         Ok(outcome) => Ok(outcome),
         Err(Ok(found)) if found.error.kind() == io::ErrorKind::BrokenPipe => Ok(found.outcome),
-        Err(Ok(found)) => Err(Unwritten::from(found.error).into()),
+        Err(Ok(found)) => Err(StdoutError::from(found.error).into()),
         Err(Err(error)) => Err(error),
     }
 }
@@ -135,16 +135,16 @@ fn compare(
     mut show: impl FnMut(&Line) -> io::Result<()>,
 ) -> anyhow::Result<DiffStats> {
     let options = DiffOptions { io: args.work.io.mode(), threads: args.work.threads() };
-    let mut unwritten = None;
+    let mut stdout_error = None;
     let compared = attended(output, |progress, cancel| {
         diff::diff(&args.left, &args.right, &options, progress, cancel, |difference| {
             show(&Line::of(difference)).map_err(|error| {
-                unwritten = Some(error);
+                stdout_error = Some(error);
                 Error::Cancelled
             })
         })
     })?;
-    if let Some(error) = unwritten {
+    if let Some(error) = stdout_error {
         return Err(Found::bad(error));
     }
     compared.map_err(|error| {

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &FoldArgs, output: &Output) -> anyhow::Result<()> {
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = Report { child, parent, free: args.free, stats, elapsed_seconds };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.parent)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.parent)))?)
 }
 
 impl Report {

@@ -108,7 +108,7 @@ fn print_digest(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result
     let printed = output.report(&report, || vec![line(&report.hashed.digest, image)]);
     let Some(written) = &report.checksum_file else { return Ok(printed?) };
     output.remark(&format!("{written} is written"));
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{written} is written")))?)
+    Ok(printed.map_err(|error| error.but(format!("{written} is written")))?)
 }
 
 fn print_receipt(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<()> {

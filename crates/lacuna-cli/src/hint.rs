@@ -4,7 +4,7 @@ use lacuna::copy::{Kept, Stopped};
 use lacuna_sync::Error;
 
 use crate::failure::Interrupted;
-use crate::output::Unwritten;
+use crate::output::StdoutError;
 use crate::units;
 
 /// How a command on this machine that was stopped goes on.
@@ -68,7 +68,7 @@ impl Words {
         let stopped = error.downcast_ref::<Stopped>();
         let first = if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
             Some(interrupted.remedy.to_owned())
-        } else if error.downcast_ref::<Unwritten>().is_some() {
+        } else if error.downcast_ref::<StdoutError>().is_some() {
             Some("send the output to where it can be written".to_owned())
         } else if let Some(stopped) = stopped {
             self.of_image(&stopped.cause)

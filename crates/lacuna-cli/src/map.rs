@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::MapArgs;
 use crate::list::List;
-use crate::output::{Output, Unwritten, is_capable, printable};
+use crate::output::{Output, StdoutError, is_capable, printable};
 use crate::strip::Strip;
 use crate::units;
 
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
     };
     // What is no error of the image is one of the output.
     shown.and_then(|()| Ok(out.flush()?)).map_err(|error| match error.downcast::<io::Error>() {
-        Ok(error) => Unwritten::from(error).into(),
+        Ok(error) => StdoutError::from(error).into(),
         Err(error) => error,
     })
 }

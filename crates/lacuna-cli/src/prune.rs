@@ -51,7 +51,7 @@ pub(crate) fn run(args: &PruneArgs, output: &Output) -> anyhow::Result<()> {
     })?;
     let report = Report { parent, child, stats, elapsed_seconds: begun.elapsed().as_secs_f64() };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.parent)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.parent)))?)
 }
 
 impl Report {

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
             units::seconds(report.elapsed_seconds),
         )]
     });
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.image)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.image)))?)
 }
 
 fn run_server(

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = Report { source, target, elapsed_seconds, ..synced? };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.target)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
 }
 
 /// Options that the kind of target knows nothing of are mistakes, not decoration.
