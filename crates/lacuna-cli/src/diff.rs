@@ -1,6 +1,6 @@
 //! `lacuna diff`: where two images differ.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::time::Instant;
 
 use lacuna::diff::{self, DiffOptions, DiffStats, Difference};
@@ -36,10 +36,7 @@ struct Line {
 }
 
 pub(crate) fn run(args: &DiffArgs, output: &Output) -> anyhow::Result<Outcome> {
-    let mut out: Box<dyn Write> = match output.quiet && !output.json {
-        true => Box::new(io::sink()),
-        false => Box::new(BufWriter::new(io::stdout().lock())),
-    };
+    let mut out = output.stdout();
     let begun = Instant::now();
     let finished = |stats: DiffStats| Report {
         left: args.left.display().to_string(),

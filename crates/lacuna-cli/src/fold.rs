@@ -10,8 +10,7 @@ use crate::failure::unless_stopped;
 use crate::hint::GO_ON;
 use crate::meter::attended;
 use crate::output::Output;
-use crate::report::sizes;
-use crate::units::{bytes, seconds};
+use crate::units::{bytes, seconds, sizes};
 
 #[derive(Serialize)]
 struct Report {

@@ -1,5 +1,7 @@
 //! What to do about an error, in the words of the command that ran: the libraries know no flags.
 
+use std::path::Path;
+
 use lacuna::copy::{Kept, Stopped};
 use lacuna_sync::Error;
 
@@ -147,25 +149,27 @@ fn kept(kept: &Kept) -> Option<String> {
             "{} is half old and half new, and marked unfinished: the same command completes it",
             path.display()
         ),
-        Kept::HalfFolded { parent, freed: false } => format!(
-            "{} is marked unfinished; the chain reads as before, and the same command completes the fold",
-            parent.display()
-        ),
+        Kept::HalfFolded { parent, freed: false } => marked(parent, "fold"),
         Kept::HalfFolded { parent, freed: true } => format!(
             "{} is marked unfinished, and the child has given up a part of what it had: it is no longer \
              a layer on its own. Over this parent the chain reads as before, and the same command \
              completes the fold",
             parent.display()
         ),
-        Kept::HalfPruned(parent) => format!(
-            "{} is marked unfinished; the chain reads as before, and the same command completes the prune",
-            parent.display()
-        ),
+        Kept::HalfPruned(parent) => marked(parent, "prune"),
         Kept::HalfWrittenDevice(path) => format!(
             "{} is half old and half new: do not use it before the same command has completed it",
             path.display()
         ),
     })
+}
+
+fn marked(parent: &Path, operation: &str) -> String {
+    let parent = parent.display();
+    format!(
+        "{parent} is marked unfinished; the chain reads as before, and the same command completes the \
+         {operation}"
+    )
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
@@ -52,6 +52,14 @@ impl Output {
             (false, false) => joined(lines().iter().map(String::as_str)),
         };
         Ok(print(&text)?)
+    }
+
+    /// Standard output, for a report that is written bit by bit. Nothing but JSON when quiet.
+    pub(crate) fn stdout(&self) -> Box<dyn Write> {
+        match self.quiet && !self.json {
+            true => Box::new(io::sink()),
+            false => Box::new(BufWriter::new(io::stdout().lock())),
+        }
     }
 
     /// Says on standard error what an object says by itself.

@@ -11,7 +11,7 @@ use crate::failure::{self, Outcome, unless_stopped};
 use crate::go_flags::{self, Flag, Stop, Value};
 use crate::hint::{GO_ON, SFOLD};
 use crate::meter::attended;
-use crate::output::{Output, say};
+use crate::output::Output;
 
 fn flags() -> [Flag; 1] {
     [Flag { name: "verbose", default: Value::Bool(false), help: "say more" }]
@@ -21,11 +21,7 @@ fn flags() -> [Flag; 1] {
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let parsed = match go_flags::parse(&flags(), words) {
         Ok(parsed) => parsed,
-        Err(Stop::Help) => {
-            say(usage().lines());
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Wrong(why)) => return wrong(&why),
+        Err(stop) => return stop.exit(&usage()),
     };
     let (child, parent) = match parsed.words.as_slice() {
         [] => return wrong("Error: missing file paths"),
@@ -44,8 +40,7 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Ends a command whose line was no good.
 fn wrong(why: &str) -> ExitCode {
-    say([why].into_iter().chain(usage().lines()));
-    ExitCode::from(2)
+    Stop::Wrong(why.to_owned()).exit(&usage())
 }
 
 fn usage() -> String {
