@@ -157,47 +157,6 @@ impl Handler {
         }
     }
 
-    /// Whether a client is ending the session.
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
-    }
-
-    /// Runs `work` where it may block; the gate stays held until it has ended, whether the client
-    /// still waits or not.
-    async fn on_store<T: Send + 'static>(
-        &self,
-        gate: Gate,
-        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let store = self.store.clone();
-        let work = move || {
-            let _gate = gate;
-            work(&store)
-        };
-        blocking(work).await.map_err(|error| {
-            let refusal = refuse(&error);
-            if !matches!(error, Error::State(_)) {
-                self.failure().get_or_insert(error);
-            }
-            refusal
-        })
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How a session ended, and why, when what failed first is known here.
-    fn because(&self, ended: Error) -> Error {
-        match (ended, self.failure().take()) {
-            (Error::Incomplete { kept, .. } | Error::GivenUp { kept }, Some(first)) => {
-                Error::Failed { kept, source: Box::new(first) }
-            }
-            (Error::State(_), Some(first)) => first,
-            (ended, _) => ended,
-        }
-    }
-
     async fn checksum(&self, gate: Gate, interval: Interval) -> Result<Answer, Refusal> {
         let _one = self.hashes.acquire().await;
         let hash = move |store: &Store| store.opened()?.checksum(interval);
@@ -263,5 +222,46 @@ impl Handler {
             tracing::debug!("the server had ended before close was done");
         }
         answer
+    }
+
+    /// Whether a client is ending the session.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Runs `work` where it may block; the gate stays held until it has ended, whether the client
+    /// still waits or not.
+    async fn on_store<T: Send + 'static>(
+        &self,
+        gate: Gate,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.store.clone();
+        let work = move || {
+            let _gate = gate;
+            work(&store)
+        };
+        blocking(work).await.map_err(|error| {
+            let refusal = refuse(&error);
+            if !matches!(error, Error::State(_)) {
+                self.failure().get_or_insert(error);
+            }
+            refusal
+        })
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a session ended, and why, when what failed first is known here.
+    fn because(&self, ended: Error) -> Error {
+        match (ended, self.failure().take()) {
+            (Error::Incomplete { kept, .. } | Error::GivenUp { kept }, Some(first)) => {
+                Error::Failed { kept, source: Box::new(first) }
+            }
+            (Error::State(_), Some(first)) => first,
+            (ended, _) => ended,
+        }
     }
 }
