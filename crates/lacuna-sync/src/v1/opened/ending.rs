@@ -32,7 +32,7 @@ impl Opened {
         }
     }
 
-    /// See [`Store::close`](super::store::Store::close).
+    /// See [`Store::close`](crate::v1::store::Store::close).
     pub(in crate::v1) fn finish(self, method: &str, checksum: &str, zone: &TimeZone) -> Result<()> {
         let announced = (method == CRC64 && !checksum.is_empty()).then_some(checksum);
         let committed = self.check(announced).and_then(|complete| match complete {
