@@ -1,6 +1,6 @@
 //! `lacuna diff`: where two images differ.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::time::Instant;
 
 use lacuna::diff::{self, DiffOptions, DiffStats, Difference};
@@ -9,12 +9,11 @@ use serde::Serialize;
 
 use crate::args::DiffArgs;
 use crate::failure::{Outcome, unless_stopped};
+use crate::hint::BEGIN_ANEW;
 use crate::list::List;
 use crate::meter::attended;
-use crate::output::{Output, Unwritten, printable};
+use crate::output::{Output, StdoutError, printable};
 use crate::units::{bytes, counted, seconds};
-
-const AGAIN: &str = "run the same command again: it begins anew";
 
 #[derive(Serialize)]
 struct Report {
@@ -37,10 +36,7 @@ struct Line {
 }
 
 pub(crate) fn run(args: &DiffArgs, output: &Output) -> anyhow::Result<Outcome> {
-    let mut out: Box<dyn Write> = match output.quiet && !output.json {
-        true => Box::new(io::sink()),
-        false => Box::new(BufWriter::new(io::stdout().lock())),
-    };
+    let mut out = output.stdout();
     let begun = Instant::now();
     let finished = |stats: DiffStats| Report {
         left: args.left.display().to_string(),
@@ -61,7 +57,7 @@ pub(crate) fn run(args: &DiffArgs, output: &Output) -> anyhow::Result<Outcome> {
     match shown.map_err(|error| error.downcast::<Found>()) {
         Ok(outcome) => Ok(outcome),
         Err(Ok(found)) if found.error.kind() == io::ErrorKind::BrokenPipe => Ok(found.outcome),
-        Err(Ok(found)) => Err(Unwritten::from(found.error).into()),
+        Err(Ok(found)) => Err(StdoutError::from(found.error).into()),
         Err(Err(error)) => Err(error),
     }
 }
@@ -136,21 +132,21 @@ fn compare(
     mut show: impl FnMut(&Line) -> io::Result<()>,
 ) -> anyhow::Result<DiffStats> {
     let options = DiffOptions { io: args.work.io.mode(), threads: args.work.threads() };
-    let mut unwritten = None;
+    let mut stdout_error = None;
     let compared = attended(output, |progress, cancel| {
         diff::diff(&args.left, &args.right, &options, progress, cancel, |difference| {
             show(&Line::of(difference)).map_err(|error| {
-                unwritten = Some(error);
+                stdout_error = Some(error);
                 Error::Cancelled
             })
         })
     })?;
-    if let Some(error) = unwritten {
+    if let Some(error) = stdout_error {
         return Err(Found::bad(error));
     }
     compared.map_err(|error| {
         let operation = format!("diff of {} and {}", args.left.display(), args.right.display());
-        unless_stopped(error.into(), operation, AGAIN)
+        unless_stopped(error.into(), operation, BEGIN_ANEW)
     })
 }
 

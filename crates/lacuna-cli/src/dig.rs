@@ -57,7 +57,7 @@ pub(crate) fn run(args: &DigArgs, output: &Output) -> anyhow::Result<()> {
     let stats = dug.map_err(stopped)?;
     let report = Report { image, stats, elapsed_seconds: begun.elapsed().as_secs_f64() };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is dug", report.image)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is dug", report.image)))?)
 }
 
 impl Report {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use lacuna::copy::Stopped;
 
 use crate::hint::Words;
-use crate::output::{self, Output, Unwritten};
+use crate::output::{self, Output, StdoutError};
 
 /// How a command ended that did what it was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(crate) fn exit_code(
         Ok(Outcome::Bad) => return ExitCode::FAILURE,
         Err(error) => error,
     };
-    if error.downcast_ref::<Unwritten>().is_some_and(Unwritten::is_broken_pipe) {
+    if error.downcast_ref::<StdoutError>().is_some_and(StdoutError::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
     let line = match error.downcast_ref::<Interrupted>() {

@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use crate::args::FoldArgs;
 use crate::failure::unless_stopped;
+use crate::hint::GO_ON;
 use crate::meter::attended;
 use crate::output::Output;
-use crate::report::sizes;
-use crate::sync::PATH_AGAIN;
-use crate::units::{bytes, seconds};
+use crate::units::{bytes, seconds, sizes};
 
 #[derive(Serialize)]
 struct Report {
@@ -55,12 +54,12 @@ pub(crate) fn run(args: &FoldArgs, output: &Output) -> anyhow::Result<()> {
     })?;
     let stats = folded.map_err(|error| {
         let operation = format!("fold of {child} into {parent}");
-        unless_stopped(error.into(), operation, PATH_AGAIN)
+        unless_stopped(error.into(), operation, GO_ON)
     })?;
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = Report { child, parent, free: args.free, stats, elapsed_seconds };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.parent)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.parent)))?)
 }
 
 impl Report {

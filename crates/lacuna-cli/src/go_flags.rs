@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::output::say;
 
 /// The value of a flag, and so its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,22 @@ pub(crate) enum Stop {
     Help,
     /// In Go's words.
     Wrong(String),
+}
+
+impl Stop {
+    /// Ends a command that cannot be carried out.
+    pub(crate) fn exit(&self, usage: &str) -> ExitCode {
+        match self {
+            Self::Help => {
+                say(usage.lines());
+                ExitCode::SUCCESS
+            }
+            Self::Wrong(why) => {
+                say([why.as_str()].into_iter().chain(usage.lines()));
+                ExitCode::from(2)
+            }
+        }
+    }
 }
 
 impl Parsed {

@@ -11,13 +11,12 @@ use lacuna::{ImageOptions, KindBytes, Layout, LayoutOptions, LayoutOrigin, Sourc
 use serde::Serialize;
 
 use crate::args::{HashArgs, HashMethod};
+use crate::clock::{local_zone, now};
 use crate::failure::{Outcome, Usage, unless_stopped};
+use crate::hint::BEGIN_ANEW;
 use crate::meter::attended;
 use crate::output::Output;
-use crate::serve::local_zone;
 use crate::units::bytes;
-
-const AGAIN: &str = "run the same command again: it begins anew";
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -89,7 +88,7 @@ fn options(args: &HashArgs) -> HashOptions {
 }
 
 fn stopped(error: lacuna::Error, image: &str) -> anyhow::Error {
-    unless_stopped(error.into(), format!("hashing {image}"), AGAIN)
+    unless_stopped(error.into(), format!("hashing {image}"), BEGIN_ANEW)
 }
 
 fn print_digest(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<()> {
@@ -109,7 +108,7 @@ fn print_digest(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result
     let printed = output.report(&report, || vec![line(&report.hashed.digest, image)]);
     let Some(written) = &report.checksum_file else { return Ok(printed?) };
     output.remark(&format!("{written} is written"));
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{written} is written")))?)
+    Ok(printed.map_err(|error| error.but(format!("{written} is written")))?)
 }
 
 fn print_receipt(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<()> {
@@ -170,9 +169,4 @@ fn checksum_name(args: &HashArgs) -> String {
 /// As `sha512sum` prints it.
 fn line(digest: &str, image: &str) -> String {
     format!("{digest}  {image}")
-}
-
-/// RFC 3339, in UTC and whole seconds, as Longhorn writes it.
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

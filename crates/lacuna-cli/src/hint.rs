@@ -1,11 +1,27 @@
 //! What to do about an error, in the words of the command that ran: the libraries know no flags.
 
+use std::path::Path;
+
 use lacuna::copy::{Kept, Stopped};
 use lacuna_sync::Error;
 
 use crate::failure::Interrupted;
-use crate::output::Unwritten;
+use crate::output::StdoutError;
 use crate::units;
+
+/// How a command on this machine that was stopped goes on.
+pub(crate) const GO_ON: &str = "run the same command again to go on";
+
+/// The same, of one that keeps nothing.
+pub(crate) const BEGIN_ANEW: &str = "run the same command again: it begins anew";
+
+/// How a sync to a server goes on: it ended with the session.
+pub(crate) const SERVER_AGAIN: &str =
+    "start the server again, then run the same command: it compares and goes on";
+
+/// How a server that was stopped, and its client, go on.
+pub(crate) const BOTH_AGAIN: &str =
+    "start the server again, then the sync: it compares and goes on";
 
 /// The words of a command.
 pub(crate) struct Words {
@@ -54,7 +70,7 @@ impl Words {
         let stopped = error.downcast_ref::<Stopped>();
         let first = if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
             Some(interrupted.remedy.to_owned())
-        } else if error.downcast_ref::<Unwritten>().is_some() {
+        } else if error.downcast_ref::<StdoutError>().is_some() {
             Some("send the output to where it can be written".to_owned())
         } else if let Some(stopped) = stopped {
             self.of_image(&stopped.cause)
@@ -133,25 +149,27 @@ fn kept(kept: &Kept) -> Option<String> {
             "{} is half old and half new, and marked unfinished: the same command completes it",
             path.display()
         ),
-        Kept::HalfFolded { parent, freed: false } => format!(
-            "{} is marked unfinished; the chain reads as before, and the same command completes the fold",
-            parent.display()
-        ),
+        Kept::HalfFolded { parent, freed: false } => marked(parent, "fold"),
         Kept::HalfFolded { parent, freed: true } => format!(
             "{} is marked unfinished, and the child has given up a part of what it had: it is no longer \
              a layer on its own. Over this parent the chain reads as before, and the same command \
              completes the fold",
             parent.display()
         ),
-        Kept::HalfPruned(parent) => format!(
-            "{} is marked unfinished; the chain reads as before, and the same command completes the prune",
-            parent.display()
-        ),
+        Kept::HalfPruned(parent) => marked(parent, "prune"),
         Kept::HalfWrittenDevice(path) => format!(
             "{} is half old and half new: do not use it before the same command has completed it",
             path.display()
         ),
     })
+}
+
+fn marked(parent: &Path, operation: &str) -> String {
+    let parent = parent.display();
+    format!(
+        "{parent} is marked unfinished; the chain reads as before, and the same command completes the \
+         {operation}"
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `lacuna map`: show the layout of an image.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use lacuna::{
     Extent, Image, ImageOptions, IoMode, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin,
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::MapArgs;
 use crate::list::List;
-use crate::output::{Output, Unwritten, is_capable, printable};
+use crate::output::{Output, StdoutError, is_capable, printable};
 use crate::strip::Strip;
 use crate::units;
 
@@ -53,10 +53,7 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
         zero_extents: 0,
         hole_extents: 0,
     };
-    let mut out: Box<dyn Write> = match output.quiet && !output.json {
-        true => Box::new(io::sink()),
-        false => Box::new(BufWriter::new(io::stdout().lock())),
-    };
+    let mut out = output.stdout();
     let strip = Strip::new(image.size(), width());
     let shown = match (output.json, args.extents) {
         (true, true) => json_with_extents(&mut layout, &mut totals, output, &mut out),
@@ -65,7 +62,7 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
     };
     // What is no error of the image is one of the output.
     shown.and_then(|()| Ok(out.flush()?)).map_err(|error| match error.downcast::<io::Error>() {
-        Ok(error) => Unwritten::from(error).into(),
+        Ok(error) => StdoutError::from(error).into(),
         Err(error) => error,
     })
 }

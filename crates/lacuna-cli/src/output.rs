@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
@@ -45,13 +45,21 @@ impl Output {
         &self,
         json: &impl Serialize,
         lines: impl FnOnce() -> Vec<String>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), StdoutError> {
         let text = match (self.json, self.quiet) {
             (true, _) => serde_json::to_string(json).map_err(io::Error::from)? + "\n",
             (false, true) => return Ok(()),
             (false, false) => joined(lines().iter().map(String::as_str)),
         };
         Ok(print(&text)?)
+    }
+
+    /// Standard output, for a report that is written bit by bit. Nothing but JSON when quiet.
+    pub(crate) fn stdout(&self) -> Box<dyn Write> {
+        match self.quiet && !self.json {
+            true => Box::new(io::sink()),
+            false => Box::new(BufWriter::new(io::stdout().lock())),
+        }
     }
 
     /// Says on standard error what an object says by itself.
@@ -140,13 +148,13 @@ impl Write for Log {
 
 /// Standard output did not take a report.
 #[derive(Debug)]
-pub(crate) struct Unwritten {
+pub(crate) struct StdoutError {
     source: io::Error,
     /// What was done all the same.
     done: Option<String>,
 }
 
-impl Unwritten {
+impl StdoutError {
     /// Says what was done all the same.
     pub(crate) fn but(self, done: String) -> Self {
         Self { done: Some(done), ..self }
@@ -158,13 +166,13 @@ impl Unwritten {
     }
 }
 
-impl From<io::Error> for Unwritten {
+impl From<io::Error> for StdoutError {
     fn from(source: io::Error) -> Self {
         Self { source, done: None }
     }
 }
 
-impl fmt::Display for Unwritten {
+impl fmt::Display for StdoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot write to standard output: {}", lacuna::system_words(&self.source))?;
         match &self.done {
@@ -174,7 +182,7 @@ impl fmt::Display for Unwritten {
     }
 }
 
-impl std::error::Error for Unwritten {}
+impl std::error::Error for StdoutError {}
 
 #[cfg(test)]
 mod tests {

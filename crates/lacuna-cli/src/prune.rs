@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::args::PruneArgs;
 use crate::failure::unless_stopped;
+use crate::hint::GO_ON;
 use crate::meter::attended;
 use crate::output::Output;
-use crate::sync::PATH_AGAIN;
 use crate::units::{bytes, counted, seconds};
 
 #[derive(Serialize)]
@@ -47,11 +47,11 @@ pub(crate) fn run(args: &PruneArgs, output: &Output) -> anyhow::Result<()> {
     })?;
     let stats = pruned.map_err(|error| {
         let operation = format!("prune of {parent} under {child}");
-        unless_stopped(error.into(), operation, PATH_AGAIN)
+        unless_stopped(error.into(), operation, GO_ON)
     })?;
     let report = Report { parent, child, stats, elapsed_seconds: begun.elapsed().as_secs_f64() };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.parent)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.parent)))?)
 }
 
 impl Report {

@@ -4,7 +4,7 @@ use lacuna::KindBytes;
 use lacuna::copy::CopyPlan;
 use serde::Serialize;
 
-use crate::units::{bytes, seconds};
+use crate::units::{bytes, seconds, sizes};
 
 /// What a sync did. Every key is there whatever the protocol; what it does not know is 0.
 #[derive(Default, Serialize)]
@@ -108,15 +108,4 @@ impl DryRun {
         }
         lines
     }
-}
-
-/// A size, and what of it has which kind.
-pub(crate) fn sizes(size: u64, kinds: &KindBytes) -> String {
-    format!(
-        "{} ({} data, {} zero, {} hole)",
-        bytes(size),
-        bytes(kinds.data_bytes),
-        bytes(kinds.zero_bytes),
-        bytes(kinds.hole_bytes)
-    )
 }

@@ -1,6 +1,6 @@
 //! `lacuna serve`: receive an image.
 
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,12 @@ use lacuna_sync::v1::{ServeOptions, ServeStats, listen, local_address, serve};
 use serde::Serialize;
 
 use crate::args::ServeArgs;
+use crate::clock::local_zone;
 use crate::failure::{Usage, unless_stopped};
+use crate::hint::BOTH_AGAIN;
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::{signals, units};
-
-/// How a server that was stopped, and its client, go on.
-pub(crate) const BOTH_AGAIN: &str =
-    "start the server again, then the sync: it compares and goes on";
 
 #[derive(Serialize)]
 struct Report {
@@ -30,17 +28,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
-    let wrong = |error| Usage(format!("--listen {} is no HOST:PORT: {error}", args.listen));
-    let addresses: Vec<_> = args.listen.to_socket_addrs().map_err(wrong)?.collect();
-    let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
-    if let Some(beyond) = beyond.filter(|_| !args.insecure) {
-        return Err(Usage(format!(
-            "{beyond} can be reached from other machines, and nothing protects the connection: \
-             whoever connects may write {}. Add --insecure if that is meant",
-            args.once.display()
-        ))
-        .into());
-    }
+    let addresses = addresses(args)?;
     Target::check(&args.once)?;
     let listener = listen(&addresses)?;
     let address = local_address(&listener)?.to_string();
@@ -60,17 +48,23 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
         wire_bytes: stats.wire_bytes,
         elapsed_seconds: begun.elapsed().as_secs_f64(),
     };
-    let printed = output.report(&report, || {
-        vec![format!(
-            "{}: {} written, {} compared, {} on the wire, {}",
-            report.image,
-            units::bytes(report.written_bytes),
-            units::bytes(report.compared_bytes),
-            units::bytes(report.wire_bytes),
-            units::seconds(report.elapsed_seconds),
-        )]
-    });
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.image)))?)
+    let printed = output.report(&report, || vec![report.line()]);
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.image)))?)
+}
+
+/// Where to listen: beyond this machine only when that is meant.
+fn addresses(args: &ServeArgs) -> Result<Vec<SocketAddr>, Usage> {
+    let wrong = |error| Usage(format!("--listen {} is no HOST:PORT: {error}", args.listen));
+    let addresses: Vec<_> = args.listen.to_socket_addrs().map_err(wrong)?.collect();
+    let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
+    if let Some(beyond) = beyond.filter(|_| !args.insecure) {
+        return Err(Usage(format!(
+            "{beyond} can be reached from other machines, and nothing protects the connection: \
+             whoever connects may write {}. Add --insecure if that is meant",
+            args.once.display()
+        )));
+    }
+    Ok(addresses)
 }
 
 fn run_server(
@@ -91,8 +85,15 @@ fn run_server(
     })
 }
 
-/// The zone of this process, as Go would choose it: what is not known is UTC.
-pub(crate) fn local_zone() -> jiff::tz::TimeZone {
-    let zone = jiff::tz::TimeZone::system();
-    if zone.is_unknown() { jiff::tz::TimeZone::UTC } else { zone }
+impl Report {
+    fn line(&self) -> String {
+        format!(
+            "{}: {} written, {} compared, {} on the wire, {}",
+            self.image,
+            units::bytes(self.written_bytes),
+            units::bytes(self.compared_bytes),
+            units::bytes(self.wire_bytes),
+            units::seconds(self.elapsed_seconds),
+        )
+    }
 }

@@ -9,10 +9,9 @@ use lacuna::fold::{self, FoldOptions};
 use crate::args::{OutputArgs, ProgressStyle};
 use crate::failure::{self, Outcome, unless_stopped};
 use crate::go_flags::{self, Flag, Stop, Value};
-use crate::hint::SFOLD;
+use crate::hint::{GO_ON, SFOLD};
 use crate::meter::attended;
-use crate::output::{Output, say};
-use crate::sync::PATH_AGAIN;
+use crate::output::Output;
 
 fn flags() -> [Flag; 1] {
     [Flag { name: "verbose", default: Value::Bool(false), help: "say more" }]
@@ -22,11 +21,7 @@ fn flags() -> [Flag; 1] {
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let parsed = match go_flags::parse(&flags(), words) {
         Ok(parsed) => parsed,
-        Err(Stop::Help) => {
-            say(usage().lines());
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Wrong(why)) => return wrong(&why),
+        Err(stop) => return stop.exit(&usage()),
     };
     let (child, parent) = match parsed.words.as_slice() {
         [] => return wrong("Error: missing file paths"),
@@ -45,8 +40,7 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Ends a command whose line was no good.
 fn wrong(why: &str) -> ExitCode {
-    say([why].into_iter().chain(usage().lines()));
-    ExitCode::from(2)
+    Stop::Wrong(why.to_owned()).exit(&usage())
 }
 
 fn usage() -> String {
@@ -63,7 +57,7 @@ fn run(child: &Path, parent: &Path, output: &Output) -> anyhow::Result<()> {
         fold::apply(child, parent, &FoldOptions::default(), progress, cancel)
     })?;
     let stats = folded.map_err(|error| {
-        unless_stopped(error.into(), format!("fold of {from} into {into}"), PATH_AGAIN)
+        unless_stopped(error.into(), format!("fold of {from} into {into}"), GO_ON)
     })?;
     tracing::info!(
         written_bytes = stats.written_bytes,

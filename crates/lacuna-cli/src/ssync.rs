@@ -11,13 +11,12 @@ use lacuna::{IoMode, Progress, Target};
 use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
 
 use crate::args::{OutputArgs, ProgressStyle};
+use crate::clock::local_zone;
 use crate::failure::{self, Outcome, of_session, unless_stopped};
-use crate::go_flags::{self, Flag, Parsed, Stop, Value};
-use crate::hint::SSYNC;
-use crate::output::{Output, say};
-use crate::serve::{BOTH_AGAIN, local_zone};
+use crate::go_flags::{self, Flag, Parsed, Value};
+use crate::hint::{BOTH_AGAIN, SERVER_AGAIN, SSYNC};
+use crate::output::Output;
 use crate::signals;
-use crate::sync::SERVER_AGAIN;
 
 /// Further tries of a request with `-httpRetry`.
 const RETRIES: u32 = 5;
@@ -40,14 +39,7 @@ fn flags() -> Vec<Flag> {
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let parsed = match go_flags::parse(&flags(), words) {
         Ok(parsed) => parsed,
-        Err(Stop::Help) => {
-            say(usage().lines());
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Wrong(why)) => {
-            say([why.as_str()].into_iter().chain(usage().lines()));
-            return ExitCode::from(2);
-        }
+        Err(stop) => return stop.exit(&go_flags::usage("ssync", &flags())),
     };
     let verbose = u8::from(parsed.bool("verbose"));
     let output = Output::new(&OutputArgs {
@@ -63,13 +55,22 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     failure::exit_code(&SSYNC, &output, result.map(|()| Outcome::Good), 1)
 }
 
-fn usage() -> String {
-    go_flags::usage("ssync", &flags())
-}
-
 fn port(parsed: &Parsed) -> anyhow::Result<u16> {
     u16::try_from(parsed.int("port"))
         .map_err(|_| anyhow::anyhow!("the port is no number from 0 to 65535"))
+}
+
+/// `HOST:PORT` of the daemon.
+fn address(parsed: &Parsed) -> anyhow::Result<String> {
+    let host = match parsed.text("host") {
+        "" => "localhost",
+        host => host,
+    };
+    let port = port(parsed)?;
+    Ok(match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    })
 }
 
 fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
@@ -101,14 +102,6 @@ fn listen_everywhere(port: u16) -> anyhow::Result<TcpListener> {
 }
 
 fn send(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
-    let host = match parsed.text("host") {
-        "" => "localhost",
-        host => host,
-    };
-    let host = match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]"),
-        false => host.to_owned(),
-    };
     let io = if parsed.bool("directIO") { IoMode::Direct } else { IoMode::Buffered };
     // As in Go's HTTP client, 0 is no limit; a century is none either.
     let timeout = match parsed.int("timeout") {
@@ -125,7 +118,7 @@ fn send(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
         fast: parsed.bool("fastSync"),
         ..SyncOptions::default()
     };
-    let address = format!("{host}:{}", port(parsed)?);
+    let address = address(parsed)?;
     let cancel = signals::cancel(output)?;
     let synced = v1::sync(file, &address, &options, &Arc::new(Progress::default()), &cancel);
     let stats = synced.map_err(|error| {

@@ -11,17 +11,11 @@ use lacuna_sync::v1::{self, SyncOptions};
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
 use crate::failure::{Usage, of_session, unless_stopped};
+use crate::hint::{GO_ON, SERVER_AGAIN};
 use crate::meter::{Meter, attended};
 use crate::output::Output;
 use crate::report::{DryRun, Report};
 use crate::signals;
-
-/// How a command on this machine goes on.
-pub(crate) const PATH_AGAIN: &str = "run the same command again to go on";
-
-/// How a sync to a server goes on: it ended with the session.
-pub(crate) const SERVER_AGAIN: &str =
-    "start the server again, then run the same command: it compares and goes on";
 
 pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     let source = match endpoint::parse(&args.source).map_err(Usage)? {
@@ -38,7 +32,7 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     }
     let begun = Instant::now();
     let (synced, remedy) = match &target {
-        Endpoint::Path(target) => (to_path(args, &source, target, output), PATH_AGAIN),
+        Endpoint::Path(target) => (to_path(args, &source, target, output), GO_ON),
         Endpoint::Ssync(address) => (to_server(args, &source, address, output), SERVER_AGAIN),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
@@ -49,7 +43,7 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = Report { source, target, elapsed_seconds, ..synced? };
     let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|unwritten| unwritten.but(format!("{} is complete", report.target)))?)
+    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
 }
 
 /// Options that the kind of target knows nothing of are mistakes, not decoration.

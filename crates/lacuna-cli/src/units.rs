@@ -1,5 +1,7 @@
 //! Numbers for people.
 
+use lacuna::KindBytes;
+
 /// Bytes in binary units, with three digits.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -21,6 +23,17 @@ pub(crate) fn bytes(bytes: u64) -> String {
         _ if value < 99.95 => format!("{value:.1} {unit}"),
         _ => format!("{value:.0} {unit}"),
     }
+}
+
+/// A size, and what of it has which kind.
+pub(crate) fn sizes(size: u64, kinds: &KindBytes) -> String {
+    format!(
+        "{} ({} data, {} zero, {} hole)",
+        bytes(size),
+        bytes(kinds.data_bytes),
+        bytes(kinds.zero_bytes),
+        bytes(kinds.hole_bytes)
+    )
 }
 
 /// Seconds, to what matters.

@@ -171,26 +171,12 @@ impl Error {
             | Self::Unrecorded { source: error } => return error.remedy(),
             Self::Failed { source, .. } => return source.remedy(),
             Self::Connect { .. } => "check host and port, and that the server is running",
-            Self::Listen { source, .. } => match source.kind() {
-                io::ErrorKind::AddrNotAvailable => "name an address of this machine",
-                io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
-                _ => "choose another port, or stop what uses this one",
-            },
+            Self::Listen { source, .. } => of_listening(source.kind()),
             Self::Transport { .. } => {
                 "check that the server is still running, and that it is one; \
                  then run the same command again"
             }
-            Self::Refused { message, .. } if message.contains("no space left") => {
-                "free some space on the server and run the same command again"
-            }
-            Self::Refused { status: 409, message, .. } if message.contains("another client") => {
-                "wait for the other client to end, or use another server"
-            }
-            Self::Refused { status: 409, .. } => "start a new server: it serves one sync",
-            Self::Refused { message, .. } if message.contains(ANNOUNCED) => HASH_AGAIN,
-            Self::Refused { .. } => {
-                "mend this on the server, start it again, and run the same command again"
-            }
+            Self::Refused { status, message, .. } => of_refusal(*status, message),
             Self::Answer { .. } | Self::Stranger { .. } | Self::NotHttp { .. } => {
                 "check host and port"
             }
@@ -209,5 +195,27 @@ impl Error {
     /// Whether the caller asked to stop, which is no fault.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(lacuna::Error::Cancelled) | Self::Cancelled { .. })
+    }
+}
+
+fn of_listening(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrNotAvailable => "name an address of this machine",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
+        _ => "choose another port, or stop what uses this one",
+    }
+}
+
+fn of_refusal(status: u16, message: &str) -> &'static str {
+    match status {
+        _ if message.contains("no space left") => {
+            "free some space on the server and run the same command again"
+        }
+        409 if message.contains("another client") => {
+            "wait for the other client to end, or use another server"
+        }
+        409 => "start a new server: it serves one sync",
+        _ if message.contains(ANNOUNCED) => HASH_AGAIN,
+        _ => "mend this on the server, start it again, and run the same command again",
     }
 }

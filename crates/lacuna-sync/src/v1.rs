@@ -1,7 +1,10 @@
 //! Wire v1, spoken both ways: Longhorn's ssync protocol, one image over a few HTTP connections.
 
+mod answer;
+mod bodies;
 mod client;
 mod connection;
+mod contents;
 mod handler;
 mod holes;
 mod ledger;

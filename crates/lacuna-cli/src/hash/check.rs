@@ -50,7 +50,7 @@ pub(super) fn run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resu
     let outcome = if name == "sound" { Outcome::Good } else { Outcome::Bad };
     match output.report(&report, || vec![report.line()]) {
         // What cannot be written any more does not change what was found.
-        Err(unwritten) if !unwritten.is_broken_pipe() => Err(unwritten.into()),
+        Err(error) if !error.is_broken_pipe() => Err(error.into()),
         _ => Ok(outcome),
     }
 }

@@ -157,17 +157,7 @@ impl Connection {
 
     async fn ask_once(&mut self, request: &Request, body: Bytes) -> Result<Bytes> {
         let (peer, timeout) = (self.peer.clone(), self.peer.timeout);
-        let exchange = async {
-            let reused = self.sender.as_ref().is_some_and(|sender| !sender.is_closed());
-            match self.exchange(request, body.clone()).await {
-                // The server may drop an idle connection at the moment it is used again.
-                Err(_) if reused && !self.stays => {
-                    self.sender = None;
-                    self.exchange(request, body).await
-                }
-                answer => answer,
-            }
-        };
+        let exchange = self.exchange_or_again(request, body);
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, exchange) => match answer {
                 Ok(answer) => answer,
@@ -200,6 +190,22 @@ impl Connection {
     /// Whether it has to be dialled before the next request.
     pub(super) fn is_broken(&self) -> bool {
         self.sender.as_ref().is_none_or(SendRequest::is_closed)
+    }
+
+    async fn exchange_or_again(
+        &mut self,
+        request: &Request,
+        body: Bytes,
+    ) -> Result<(u16, Bytes), Cause> {
+        let reused = !self.is_broken();
+        match self.exchange(request, body.clone()).await {
+            // The server may drop an idle connection at the moment it is used again.
+            Err(_) if reused && !self.stays => {
+                self.sender = None;
+                self.exchange(request, body).await
+            }
+            answer => answer,
+        }
     }
 
     async fn exchange(&mut self, request: &Request, body: Bytes) -> Result<(u16, Bytes), Cause> {

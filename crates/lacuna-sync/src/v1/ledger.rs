@@ -5,32 +5,10 @@
 //! after it failed. So every range that was written or hashed is kept here with the CRC-64 of what was
 //! seen, the last word on a range counting, and only a ledger without gaps makes an image complete.
 
-use std::collections::BTreeMap;
-
 use lacuna::Range;
 use lacuna::digest::Crc64;
 
-/// What stands in a range, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    /// Punched: zeros.
-    Hole,
-    /// Bytes with this CRC.
-    Crc(Crc64),
-    /// Something that was accounted for, but whose CRC is lost: a part of a larger range was
-    /// overwritten, or two requests crossed.
-    Unknown,
-    /// The last request for it failed.
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    end: u64,
-    content: Content,
-    /// The number of requests when this was entered.
-    age: u32,
-}
+use super::contents::{Content, Contents};
 
 /// A request under way.
 struct Active {
@@ -43,10 +21,16 @@ struct Active {
     spoiled: bool,
 }
 
+impl Active {
+    fn overlaps(&self, range: Range) -> bool {
+        !self.range.intersect(range).is_empty()
+    }
+}
+
 /// The ranges of one image, and the requests under way.
 pub(super) struct Ledger {
     size: u64,
-    entries: BTreeMap<u64, Entry>,
+    contents: Contents,
     active: Vec<Active>,
     requests: u64,
     limits: Limits,
@@ -103,7 +87,7 @@ impl Ledger {
     pub(super) fn new(size: u64, limits: Limits) -> Self {
         Self {
             size,
-            entries: BTreeMap::new(),
+            contents: Contents::default(),
             active: vec![],
             requests: 0,
             limits,
@@ -115,7 +99,7 @@ impl Ledger {
     /// A new session begins over the same image: what is known comes from the old one, and what is
     /// under way belongs to nobody.
     pub(super) fn restart(&mut self) {
-        self.entries.clear();
+        self.contents.clear();
         self.overflowed = false;
         self.given_up = false;
         for active in &mut self.active {
@@ -130,7 +114,7 @@ impl Ledger {
 
     /// Nothing can be said any more.
     pub(super) fn overflow(&mut self) {
-        self.entries.clear();
+        self.contents.clear();
         self.overflowed = true;
     }
 
@@ -145,15 +129,14 @@ impl Ledger {
         self.requests += 1;
         let mut crossed = false;
         for other in &mut self.active {
-            let overlaps = !other.range.intersect(range).is_empty();
-            if overlaps && (writes || other.writes) {
+            if other.overlaps(range) && (writes || other.writes) {
                 other.crossed = true;
                 crossed = true;
             }
         }
         let ticket = self.requests;
         self.active.push(Active { ticket, range, writes, crossed, spoiled: false });
-        self.requests
+        ticket
     }
 
     /// The request `ticket` ended.
@@ -176,9 +159,9 @@ impl Ledger {
     }
 
     /// Nobody knows what `range` holds, nor what the requests for it that are under way will leave.
-    pub(super) fn fail(&mut self, range: Range) {
+    fn fail(&mut self, range: Range) {
         for other in &mut self.active {
-            other.spoiled |= !other.range.intersect(range).is_empty();
+            other.spoiled |= other.overlaps(range);
         }
         self.enter(range, Content::Failed);
     }
@@ -188,7 +171,7 @@ impl Ledger {
         let since = (self.requests - active.ticket) as u32;
         let now = self.requests as u32;
         let (mut reached, mut older) = (active.range.start(), vec![]);
-        for (start, entry) in self.overlapping(active.range) {
+        for (start, entry) in self.contents.overlapping(active.range) {
             if now.wrapping_sub(entry.age) <= since {
                 older.extend(Range::new(reached, start.max(reached)));
                 reached = entry.end;
@@ -204,48 +187,15 @@ impl Ledger {
         if range.is_empty() || self.overflowed {
             return;
         }
-        self.cut(range);
-        let age = self.requests as u32;
-        self.entries.insert(range.start(), Entry { end: range.end(), content, age });
-        if self.entries.len() > self.limits.ranges {
+        self.contents.enter(range, content, self.requests as u32);
+        if self.contents.len() > self.limits.ranges {
             self.overflow();
-        }
-    }
-
-    fn overlapping(&self, range: Range) -> Vec<(u64, Entry)> {
-        let first = self.entries.range(..=range.start()).next_back();
-        let from = first.map_or(range.start(), |(start, _)| *start);
-        self.entries
-            .range(from..range.end().max(from))
-            .filter(|(_, entry)| entry.end > range.start())
-            .map(|(start, entry)| (*start, *entry))
-            .collect()
-    }
-
-    /// Removes what was known of `range`. What is left of an entry at either side keeps its content
-    /// where that can be split.
-    fn cut(&mut self, range: Range) {
-        for (start, entry) in self.overlapping(range) {
-            self.entries.remove(&start);
-            let content = match entry.content {
-                Content::Crc(_) => Content::Unknown,
-                content => content,
-            };
-            if start < range.start() {
-                self.entries.insert(start, Entry { end: range.start(), content, ..entry });
-            }
-            if entry.end > range.end() {
-                self.entries.insert(range.end(), Entry { content, ..entry });
-            }
         }
     }
 
     /// The ranges that are to be holes.
     pub(super) fn holes(&self) -> impl Iterator<Item = Range> + '_ {
-        self.entries.iter().filter_map(|(start, entry)| match entry.content {
-            Content::Hole => Range::new(*start, entry.end),
-            _ => None,
-        })
+        self.contents.holes()
     }
 
     /// How the image stands, once nothing is under way.
@@ -258,14 +208,14 @@ impl Ledger {
         }
         let mut reached = 0;
         let mut crc = Some(Crc64::default());
-        for (start, entry) in &self.entries {
-            if *start > reached {
-                return missing(reached, *start);
+        for (start, entry) in self.contents.iter() {
+            if start > reached {
+                return missing(reached, start);
             }
             if entry.content == Content::Failed {
-                return missing(*start, entry.end);
+                return missing(start, entry.end);
             }
-            crc = crc.zip(crc_of(*start, entry)).map(|(crc, next)| crc.then(next));
+            crc = crc.zip(entry.crc(start)).map(|(crc, next)| crc.then(next));
             reached = entry.end;
         }
         match reached < self.size {
@@ -276,78 +226,29 @@ impl Ledger {
 
     /// Whether it is time to [`combine`](Self::combine).
     pub(super) fn is_long(&self) -> bool {
-        self.entries.len() >= self.limits.combine_from
-    }
-
-    /// Whether a request for any byte from `start` to `end` is under way. Such a range is never
-    /// settled: its holes would be mended while data is being written into them.
-    fn is_busy(&self, start: u64, end: u64) -> bool {
-        let busy = |active: &Active| active.range.start() < end && start < active.range.end();
-        self.active.iter().any(busy)
+        self.contents.len() >= self.limits.combine_from
     }
 
     /// Combines runs of settled neighbours, and returns the holes that are not kept apart any more:
     /// they must be holes in the image by now.
-    ///
-    /// A client may punch everything first and write into it later, so a hole is only settled when
-    /// something settled follows it.
     pub(super) fn combine(&mut self) -> Vec<Range> {
-        let now = self.requests as u32;
-        let mut forgotten = vec![];
-        let mut kept: BTreeMap<u64, Entry> = BTreeMap::new();
-        let mut run: Vec<(u64, Entry)> = vec![];
-        for (start, entry) in std::mem::take(&mut self.entries) {
-            let settled = now.wrapping_sub(entry.age) >= self.limits.settled_after
+        let (now, settled_after) = (self.requests as u32, self.limits.settled_after);
+        let active = &self.active;
+        let forgotten = self.contents.combine(|start, entry| {
+            now.wrapping_sub(entry.age) >= settled_after
                 && entry.content != Content::Failed
-                && !self.is_busy(start, entry.end);
-            let joins = run.last().is_none_or(|(_, last)| last.end == start);
-            if !settled || !joins {
-                join(&mut run, &mut kept, &mut forgotten);
-            }
-            match settled {
-                true => run.push((start, entry)),
-                false => drop(kept.insert(start, entry)),
-            }
-        }
-        join(&mut run, &mut kept, &mut forgotten);
-        self.entries = kept;
+                && !is_busy(active, start, entry.end)
+        });
         // Do not try again at every request when there was little to combine.
-        self.limits.combine_from = self.limits.combine_from.max(2 * self.entries.len());
+        self.limits.combine_from = self.limits.combine_from.max(2 * self.contents.len());
         forgotten
     }
 }
 
-/// Moves `run` to `kept` as one entry, holes at its end apart.
-fn join(run: &mut Vec<(u64, Entry)>, kept: &mut BTreeMap<u64, Entry>, forgotten: &mut Vec<Range>) {
-    while let Some((start, entry)) = run.pop_if(|(_, entry)| entry.content == Content::Hole) {
-        kept.insert(start, entry);
-    }
-    let Some((first, _)) = run.first().copied() else {
-        return;
-    };
-    let mut joined: Option<(Entry, Option<Crc64>)> = None;
-    for (start, entry) in run.drain(..) {
-        if entry.content == Content::Hole {
-            forgotten.extend(Range::new(start, entry.end));
-        }
-        let crc = crc_of(start, &entry);
-        joined = Some(match joined {
-            None => (entry, crc),
-            Some((_, before)) => (entry, before.zip(crc).map(|(before, crc)| before.then(crc))),
-        });
-    }
-    if let Some((last, crc)) = joined {
-        let content = crc.map_or(Content::Unknown, Content::Crc);
-        kept.insert(first, Entry { content, ..last });
-    }
-}
-
-fn crc_of(start: u64, entry: &Entry) -> Option<Crc64> {
-    match entry.content {
-        Content::Hole => Some(Crc64::zeros(entry.end - start)),
-        Content::Crc(crc) => Some(crc),
-        Content::Unknown | Content::Failed => None,
-    }
+/// Whether a request for any byte from `start` to `end` is under way. Such a range is never settled:
+/// its holes would be mended while data is being written into them.
+fn is_busy(active: &[Active], start: u64, end: u64) -> bool {
+    active.iter().any(|active| active.range.start() < end && start < active.range.end())
 }
 
 fn missing(start: u64, end: u64) -> Verdict {

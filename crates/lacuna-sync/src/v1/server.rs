@@ -123,22 +123,50 @@ async fn run(
     cancel: &Cancel,
 ) -> Result<Ended> {
     let listener = runtime::adopt(listener)?;
-    let activity = Arc::new(Activity::new());
     let (closed, mut ending) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(store, options.stall, closed));
-    let graceful = GracefulShutdown::new();
+    let server = Server::new(handler, options, wire);
     let places = Arc::new(Semaphore::new(options.connections));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(options.keep_alive).half_close(false);
     let ended = loop {
         let accepted = tokio::select! {
             place_and_stream = accept(&listener, &places) => place_and_stream,
             Some(result) = ending.recv() => break Ended::Closed(result),
-            reason = stop(&activity, &handler, options.idle, cancel) => break reason,
+            reason = stop(&server.activity, &server.handler, options.idle, cancel) => break reason,
         };
-        let Some((place, stream)) = accepted else { continue };
-        let (handler, activity, line) = (handler.clone(), activity.clone(), Line::new(place));
-        let caller = line.clone();
+        if let Some((place, stream)) = accepted {
+            server.serve(place, stream);
+        }
+    };
+    // Answers that are on their way out still leave; nothing new comes in.
+    drop(listener);
+    if tokio::time::timeout(LAST_WORDS, server.graceful.shutdown()).await.is_err() {
+        tracing::debug!("connections cut");
+    }
+    Ok(ended)
+}
+
+/// What all connections have in common.
+struct Server {
+    handler: Arc<Handler>,
+    activity: Arc<Activity>,
+    http: http1::Builder,
+    graceful: GracefulShutdown,
+    wire: Arc<Counter>,
+}
+
+impl Server {
+    fn new(handler: Arc<Handler>, options: &ServeOptions, wire: Arc<Counter>) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(options.keep_alive).half_close(false);
+        let (activity, graceful) = (Arc::new(Activity::new()), GracefulShutdown::new());
+        Self { handler, activity, http, graceful, wire }
+    }
+
+    /// Answers what comes over one connection, in a task of its own.
+    fn serve(&self, place: Place, stream: tokio::net::TcpStream) {
+        let line = Line::new(place);
+        let (handler, activity, caller) =
+            (self.handler.clone(), self.activity.clone(), line.clone());
         let service = service_fn(move |request| {
             let (handler, busy, line) = (handler.clone(), activity.begin(), caller.clone());
             // A task of its own begins at once and goes on when the client hangs up.
@@ -148,21 +176,15 @@ async fn run(
                 answer
             })
         });
-        let stream = TokioIo::new(Counted::new(stream, wire.clone()));
-        let connection = graceful.watch(http.serve_connection(stream, service));
+        let stream = TokioIo::new(Counted::new(stream, self.wire.clone()));
+        let connection = self.graceful.watch(self.http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
             line.close();
         });
-    };
-    // Answers that are on their way out still leave; nothing new comes in.
-    drop(listener);
-    if tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await.is_err() {
-        tracing::debug!("connections cut");
     }
-    Ok(ended)
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;

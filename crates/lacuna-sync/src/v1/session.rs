@@ -145,7 +145,7 @@ impl Holder {
                 Ok(())
             }
             None if closes => Ok(()),
-            None => Err(Error::State("the image is not open: send open first")),
+            None => Err(not_open()),
         }
     }
 
@@ -163,4 +163,14 @@ impl Holder {
 /// The error of a client that is not the one that has the image.
 pub(super) fn busy() -> Error {
     Error::State("another client has the image open")
+}
+
+/// The error of a request that needs an `open` before it.
+pub(super) fn not_open() -> Error {
+    Error::State("the image is not open: send open first")
+}
+
+/// The error of a request that comes after `close`.
+pub(super) fn closed() -> Error {
+    Error::State("the image is closed")
 }

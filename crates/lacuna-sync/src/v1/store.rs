@@ -9,6 +9,7 @@ use lacuna::{Cancel, Image, ImageOptions, Progress, Source, Target};
 use lacuna_wire::v1::Refusal;
 
 use super::opened::{Opened, Shared};
+use super::session;
 use crate::error::{Error, Result};
 
 /// One image that one client may open, fill and close.
@@ -65,7 +66,7 @@ impl Store {
         match &*state {
             State::Idle | State::Refused => {}
             State::Open(opened) => return opened.restart(size, direct).map(|()| true),
-            State::Closed => return Err(Error::State("the image is closed")),
+            State::Closed => return Err(session::closed()),
         }
         let opened = Opened::open(&self.path, size, direct, &self.shared)?;
         let existed = opened.existed();
@@ -76,11 +77,9 @@ impl Store {
     /// The image, when it is open.
     pub(super) fn opened(&self) -> Result<Arc<Opened>> {
         match &*self.state() {
-            State::Idle | State::Refused => {
-                Err(Error::State("the image is not open: send open first"))
-            }
+            State::Idle | State::Refused => Err(session::not_open()),
             State::Open(opened) => Ok(opened.clone()),
-            State::Closed => Err(Error::State("the image is closed")),
+            State::Closed => Err(session::closed()),
         }
     }
 
@@ -130,7 +129,7 @@ impl Store {
         let opened = match std::mem::replace(&mut *self.state(), State::Closed) {
             State::Idle => return self.close_unopened(),
             State::Refused => return Err(Error::State("the image could not be opened")),
-            State::Closed => return Err(Error::State("the image is closed")),
+            State::Closed => return Err(session::closed()),
             State::Open(opened) => opened,
         };
         match Arc::into_inner(opened) {

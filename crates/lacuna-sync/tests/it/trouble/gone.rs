@@ -85,6 +85,18 @@ fn a_connection_that_is_cut_fails_the_session_on_both_sides() {
     }
 }
 
+/// A line that is cut, for good, when some of the image has gone over it.
+fn cut_after_some(server: &Server) -> Relay {
+    let lost = AtomicBool::new(false);
+    Relay::to(&server.address, move |piece| {
+        lost.fetch_or(piece.total >= SOME, Ordering::SeqCst);
+        match lost.load(Ordering::SeqCst) {
+            true => Fate::Cut,
+            false => Fate::Pass,
+        }
+    })
+}
+
 /// A client that vanishes without a word: its machine lost power, or the cable was pulled.
 #[test]
 fn a_server_whose_client_vanished_ends_when_it_has_been_idle() {
@@ -95,14 +107,7 @@ fn a_server_whose_client_vanished_ends_when_it_has_been_idle() {
         let idle = Duration::from_secs(2);
         let stall = Duration::from_millis(500);
         let server = Server::with(&target, &ServeOptions { idle, stall, ..Default::default() });
-        let lost = AtomicBool::new(false);
-        let relay = Relay::to(&server.address, move |piece| {
-            lost.fetch_or(piece.total >= SOME, Ordering::SeqCst);
-            match lost.load(Ordering::SeqCst) {
-                true => Fate::Cut,
-                false => Fate::Pass,
-            }
-        });
+        let relay = cut_after_some(&server);
         sync(&source, &relay.address, &one_by_one()).unwrap_err();
         let error = server.failed();
         assert!(matches!(error, Error::Idle { .. }), "{error:?}");
@@ -122,14 +127,7 @@ fn a_second_client_completes_what_a_first_one_began_on_the_same_server() {
         let (_directory, target) = place();
         old(existing, &target);
         let server = Server::of(&target);
-        let lost = AtomicBool::new(false);
-        let relay = Relay::to(&server.address, move |piece| {
-            lost.fetch_or(piece.total >= SOME, Ordering::SeqCst);
-            match lost.load(Ordering::SeqCst) {
-                true => Fate::Cut,
-                false => Fate::Pass,
-            }
-        });
+        let relay = cut_after_some(&server);
         sync(&source, &relay.address, &one_by_one()).unwrap_err();
         sync(&source, &server.address, &options()).unwrap();
         server.ended().unwrap();
