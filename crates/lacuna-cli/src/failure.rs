@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use lacuna::copy::Stopped;
+use lacuna::Stopped;
 
 use crate::hint::Words;
 use crate::output::{self, Output, StdoutError};

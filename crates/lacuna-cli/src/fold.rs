@@ -74,8 +74,8 @@ impl Report {
         if stats.grown_bytes > 0 {
             lines.push(format!("{parent} grew by {}", bytes(stats.grown_bytes)));
         }
-        if stats.freed_bytes > 0 {
-            let freed = bytes(stats.freed_bytes);
+        if stats.reclaimed_bytes > 0 {
+            let freed = bytes(stats.reclaimed_bytes);
             lines.push(format!(
                 "{child} gave up {freed} and is no layer on its own any more: {parent} has all of it"
             ));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lacuna::copy::{Kept, Stopped};
+use lacuna::{Kept, Stopped};
 use lacuna_sync::Error;
 
 use crate::failure::Interrupted;
@@ -97,7 +97,7 @@ impl Words {
                 Some(format!("{}: {}", error.remedy()?, self.force_layer))
             }
             lacuna::Error::NoSpace { .. } => {
-                Some(format!("{}; {} needs no more than 1 MiB", error.remedy()?, self.free))
+                Some(format!("{}; {} needs hardly more than 1 MiB", error.remedy()?, self.free))
             }
             _ => error.remedy(),
         }

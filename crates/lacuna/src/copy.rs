@@ -2,8 +2,7 @@
 
 mod plan;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::checksum_file;
 use crate::error::{Error, Result};
@@ -14,6 +13,7 @@ use crate::progress::{Cancel, Progress};
 use crate::reflink::{self, Reflink};
 use crate::settle::{compared, settle};
 use crate::source::Source;
+use crate::stopped::{Kept, Stopped};
 use crate::target::{Permissions, Target, TargetOptions};
 use crate::transfer::{Transfer, TransferOptions};
 pub use plan::{CopyPlan, plan, plan_remote};
@@ -71,65 +71,6 @@ pub struct CopyStats {
     pub rest_bytes: u64,
 }
 
-/// A copy that did not come to its end.
-#[derive(Debug)]
-pub struct Stopped {
-    /// Why.
-    pub cause: Error,
-    /// What it left at the target.
-    pub kept: Kept,
-}
-
-/// What a copy that stopped left at its target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// Nothing of its own: the target is as it was.
-    Nothing,
-    /// A part of a new target; the same copy goes on behind it.
-    Part {
-        /// The hidden file.
-        path: PathBuf,
-        /// How much of the image, from its start, is there for certain.
-        done_bytes: u64,
-    },
-    /// All of it, under its name, which may not outlast a power cut.
-    Named(PathBuf),
-    /// An existing target, neither old nor new, and marked unfinished; the same copy completes it.
-    HalfWritten(PathBuf),
-    /// A parent that has a part of its child's ranges, and is marked unfinished. The chain reads as
-    /// before; the same fold completes it.
-    HalfFolded {
-        /// The parent.
-        parent: PathBuf,
-        /// Whether the child may have given up what the parent has by now.
-        freed: bool,
-    },
-    /// A parent that has lost a part of what its child hides, and is marked unfinished. The chain
-    /// reads as before; the same prune completes it.
-    HalfPruned(PathBuf),
-    /// A device, neither old nor new, which nothing marks; the same copy completes it.
-    HalfWrittenDevice(PathBuf),
-}
-
-/// As its cause.
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause.fmt(f)
-    }
-}
-
-impl std::error::Error for Stopped {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause.source()
-    }
-}
-
-impl From<Error> for Stopped {
-    fn from(cause: Error) -> Self {
-        Self { cause, kept: Kept::Nothing }
-    }
-}
-
 /// Makes `target` equal to `source`: durable when this returns, to be repeated when it fails.
 ///
 /// # Errors
@@ -143,31 +84,9 @@ pub fn copy(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<CopyStats, Stopped> {
-    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
-    let permissions = match options.mode {
-        Some(mode) => Permissions::Exact(mode),
-        None => Permissions::Masked(source.image().mode() & 0o777),
-    };
-    source.refuse_same(target)?;
-    // It goes before the target is written.
-    source.refuse_same(&checksum_file::path_of(target))?;
-    let mut target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
-    let is_possible = || reflink::is_possible(source.image(), target.image());
-    if let Err(cause) = reflink::decide(options.reflink, source.image(), target.path(), is_possible)
-    {
-        target.abandon();
-        return Err(cause.into());
-    }
+    let (source, mut target) = open(source, target, options)?;
     progress.total_bytes.set(source.image().allocated_bytes()?);
-    let resumed_bytes = match options.resume {
-        true => target.resumable(source.stamp())?,
-        false => 0,
-    };
-    if resumed_bytes == 0 {
-        target.void_record()?;
-    } else {
-        tracing::info!(resumed_bytes, "going on where an interrupted copy stopped");
-    }
+    let resumed_bytes = resume(&source, &target, options)?;
     let resized = target.resize(source.image().size());
     let (threads, reflink) = (options.threads.max(1), options.reflink);
     let transfer = TransferOptions { threads, reflink, resumed_bytes };
@@ -194,6 +113,33 @@ pub fn copy(
         resumed_bytes,
         rest_bytes: target.image().size() - size_bytes,
     })
+}
+
+fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<(Source, Target)> {
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
+    let permissions = match options.mode {
+        Some(mode) => Permissions::Exact(mode),
+        None => Permissions::Masked(source.image().mode() & 0o777),
+    };
+    source.refuse_same(target)?;
+    // It goes before the target is written.
+    source.refuse_same(&checksum_file::path_of(target))?;
+    let target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
+    let is_possible = || reflink::is_possible(source.image(), target.image());
+    let decided = reflink::decide(options.reflink, source.image(), target.path(), is_possible);
+    decided.inspect_err(|_| target.abandon())?;
+    Ok((source, target))
+}
+
+/// How much an interrupted copy of the same source has done; what it has recorded of another is void.
+fn resume(source: &Source, target: &Target, options: &CopyOptions) -> Result<u64> {
+    let resumed_bytes = if options.resume { target.resumable(source.stamp())? } else { 0 };
+    if resumed_bytes == 0 {
+        target.void_record()?;
+    } else {
+        tracing::info!(resumed_bytes, "going on where an interrupted copy stopped");
+    }
+    Ok(resumed_bytes)
 }
 
 /// One copy.

@@ -10,7 +10,7 @@ use crate::beside;
 use crate::checksum_file::ChecksumFile;
 use crate::error::Result;
 use crate::extent::{Extent, Kind, Range};
-use crate::image::Image;
+use crate::image::{Image, LONGEST_CLEAR};
 use crate::layer;
 use crate::layout::{Layout, LayoutOptions, pieces, rounded};
 use crate::open::{Access, ImageOptions, IoMode};
@@ -20,9 +20,6 @@ use crate::source::Source;
 
 /// Bytes read at a time, a multiple of every unit of allocation.
 const PIECE: u64 = 1 << 20;
-
-/// Unwritten bytes that are punched in one call, so that cancelling does not wait for long.
-const CLEAR: u64 = 1 << 30;
 
 /// How to dig.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +141,7 @@ fn walk(
     let mut dug = 0;
     in_order(
         options.threads,
-        pieces(allocated, |kind| if kind == Kind::Data { PIECE } else { CLEAR }),
+        pieces(allocated, |kind| if kind == Kind::Data { PIECE } else { LONGEST_CLEAR }),
         || AlignedBuf::new(PIECE as usize),
         |buf, piece| {
             cancel.check()?;
@@ -175,18 +172,8 @@ fn zeros(
     let bytes = &mut buf[..range.len() as usize];
     image.read_at(bytes, range.start())?;
     progress.read_bytes.add(range.len());
-    let mut runs: Vec<Range> = vec![];
-    for block in range.pieces(image.allocation_unit()) {
-        let start = (block.start() - range.start()) as usize;
-        if bytes[start..start + block.len() as usize].iter().any(|byte| *byte != 0) {
-            continue;
-        }
-        match runs.last_mut() {
-            Some(run) if run.end() == block.start() => {
-                *run = Range::new(run.start(), block.end()).unwrap_or(*run);
-            }
-            _ => runs.push(block),
-        }
-    }
-    Ok(runs)
+    let runs = range.runs(image.allocation_unit(), |block| {
+        bytes[block.within(range)].iter().all(|byte| *byte == 0)
+    });
+    Ok(runs.into_iter().filter(|(_, zeros)| *zeros).map(|(run, _)| run).collect())
 }

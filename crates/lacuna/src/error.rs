@@ -1,10 +1,15 @@
 //! What can go wrong with an image, and what to do about it.
 
+mod remedy;
+mod words;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::extent::{Kind, Range};
 use crate::layout::LayoutOrigin;
+
+pub use words::{describe, system_words};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -141,7 +146,7 @@ pub enum Error {
         other: PathBuf,
     },
     /// An image is a layer of a chain.
-    #[error("{} is a layer of a snapshot chain, says {}", path.display(), evidence.display())]
+    #[error("{} is a layer of a snapshot chain, {}", path.display(), layer_evidence(evidence))]
     IsLayer {
         /// The image.
         path: PathBuf,
@@ -231,126 +236,19 @@ impl Error {
             _ => None,
         }
     }
-
-    /// What the person who reads the error can do.
-    pub fn remedy(&self) -> Option<String> {
-        let text = match self {
-            Self::Io { source, .. } => return io_remedy(source).map(str::to_owned),
-            Self::NotAnImage { what, .. } if what.contains("directory") => {
-                "name the image file inside it"
-            }
-            Self::NotAnImage { .. } => "name a regular file or a block device",
-            Self::SameFile { .. } => "name two different images",
-            Self::Busy { .. } => "wait for the other process to finish, or stop it",
-            Self::Replaced { .. } => "run the command again",
-            Self::Changed { .. } => {
-                "stop what writes to it, or use a snapshot of it, and run again"
-            }
-            Self::NotDirect { .. } => "use buffered I/O",
-            Self::NotReflinked { .. } => "use two files on one XFS or btrfs, or copy",
-            Self::NoLayout { .. } => "move the layers to ext4, XFS or btrfs",
-            Self::LargeBlocks { .. } => "move the layers to a filesystem with blocks of 4096 bytes",
-            Self::LargerParent { .. } => {
-                "check which of the two is the child: its parent is never larger"
-            }
-            Self::NotItsParent { .. } | Self::SharedParent { .. } => {
-                "check the chain; if the .meta files are wrong, they can be overridden"
-            }
-            Self::IsLayer { .. } => {
-                "leave it: its zeros hide its parent; if it stands alone, that can be overridden"
-            }
-            Self::NoSpace { .. } => "free some space",
-            Self::OpenForWriting { .. } | Self::OpenElsewhere { .. } => {
-                "stop what has it open (fuser -v FILE), and run again"
-            }
-            Self::Unfinished { mark, .. } => {
-                return Some(format!(
-                    "repeat what was interrupted, as {} tells; if the image is good all the same, \
-                     remove that file",
-                    mark.display()
-                ));
-            }
-            Self::DanglingLink { .. } => "name the file itself, or remove the link",
-            Self::TooSmall { .. } => "choose a larger device",
-            Self::KindsDiffer { .. } => {
-                "write to a filesystem that keeps holes and unwritten extents: ext4, XFS or btrfs"
-            }
-            Self::Malformed { path, .. } => malformed_remedy(path),
-            Self::Cancelled => "run the same command again to go on",
-        };
-        Some(text.to_owned())
-    }
-}
-
-/// The system's words for an error as Go prints them, which Longhorn's callers match:
-/// `no space left on device`.
-pub fn system_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error ").next().unwrap_or_default();
-    let mut letters = words.chars();
-    match (letters.next(), letters.clone().next()) {
-        // Not an acronym.
-        (Some(first), Some('a'..='z')) => first.to_lowercase().chain(letters).collect(),
-        _ => words.to_owned(),
-    }
-}
-
-/// `error` and what caused it, in one line, with the [system's words](system_words).
-pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        match error.downcast_ref::<io::Error>() {
-            Some(error) => line.push_str(&system_words(error)),
-            None => line.push_str(&error.to_string()),
-        }
-        next = error.source();
-    }
-    line
-}
-
-fn io_remedy(error: &io::Error) -> Option<&'static str> {
-    // Its kind has no stable name.
-    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP) {
-        return Some("mend or remove the symbolic link");
-    }
-    Some(match error.kind() {
-        io::ErrorKind::NotFound => "check the path",
-        io::ErrorKind::PermissionDenied => "check the permissions, or run as a user who has them",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space and run the same command again"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => "mount the filesystem for writing",
-        io::ErrorKind::FileTooLarge => "choose a filesystem that holds files of this size",
-        io::ErrorKind::ResourceBusy => "unmount the device, or stop what uses it",
-        io::ErrorKind::NotADirectory => "check the path: a part of it is a file",
-        io::ErrorKind::InvalidFilename => "choose a shorter name",
-        io::ErrorKind::AlreadyExists => {
-            "move the file of this name away and run the same command again"
-        }
-        io::ErrorKind::Unsupported => "choose a filesystem that can do this: ext4, XFS or btrfs",
-        _ => return None,
-    })
-}
-
-fn malformed_remedy(path: &Path) -> &'static str {
-    let is = |end: &str| path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes());
-    if is(".meta") {
-        "restore it from whoever keeps the chain"
-    } else if is(".lacuna-unfinished") {
-        "keep it, and do not use the image beside it before what it speaks of was repeated"
-    } else {
-        "remove the file if nothing else explains it"
-    }
 }
 
 fn why_no_layout(origin: LayoutOrigin) -> &'static str {
     match origin {
         LayoutOrigin::Device => "it is a block device",
         LayoutOrigin::SeekHole | LayoutOrigin::Fiemap => "its filesystem has no FIEMAP",
+    }
+}
+
+fn layer_evidence(evidence: &Path) -> String {
+    match evidence.extension().is_some_and(|extension| extension == "meta") {
+        true => format!("says {}", evidence.display()),
+        false => format!("as its name tells: {}", evidence.display()),
     }
 }
 
@@ -366,22 +264,5 @@ impl std::fmt::Display for Place<'_> {
             Some(offset) => write!(f, " at offset {offset}"),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn system_words_are_those_of_go() {
-        for (number, words) in [
-            (2, "no such file or directory"),
-            (5, "input/output error"),
-            (28, "no space left on device"),
-        ] {
-            assert_eq!(system_words(&io::Error::from_raw_os_error(number)), words);
-        }
-        assert_eq!(system_words(&io::Error::other("RFS specific error")), "RFS specific error");
     }
 }

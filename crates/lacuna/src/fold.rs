@@ -13,7 +13,6 @@ use std::path::Path;
 
 use crate::beside;
 use crate::checksum_file::ChecksumFile;
-use crate::copy::{Kept, Stopped};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, KindBytes, Range};
 use crate::extent_size;
@@ -25,6 +24,7 @@ use crate::progress::{Cancel, Progress};
 use crate::reflink::Reflink;
 use crate::settle::{compared, mend};
 use crate::source::Source;
+use crate::stopped::{Kept, Stopped};
 use crate::target::Target;
 use crate::transfer::{Transfer, TransferOptions};
 pub use plan::FoldPlan;
@@ -77,7 +77,7 @@ pub struct FoldStats {
     /// Made unwritten in the parent.
     pub zeroed_bytes: u64,
     /// Space that the child gave up.
-    pub freed_bytes: u64,
+    pub reclaimed_bytes: u64,
 }
 
 /// What folding `child` into `parent` would do. Writes nothing.
@@ -126,14 +126,11 @@ pub fn apply(
         return Ok(FoldStats { size_bytes, kinds, ..FoldStats::default() });
     }
     let mut fold = Fold { child, parent, options, progress, cancel };
-    if let Err(cause) = fold.run() {
-        return Err(fold.stop(cause));
-    }
-    if let Err(cause) = fold.parent.commit() {
+    if let Err(cause) = fold.run().and_then(|()| fold.parent.commit()) {
         return Err(fold.stop(cause));
     }
     let Fold { child, parent, .. } = fold;
-    let freed_bytes = allocated.saturating_sub(child.image().allocated_bytes()?);
+    let reclaimed_bytes = allocated.saturating_sub(child.image().allocated_bytes()?);
     parent.image().drop_cache();
     child.image().drop_cache();
     progress.finish();
@@ -145,7 +142,7 @@ pub fn apply(
         written_bytes: progress.written_bytes.get(),
         reflinked_bytes: progress.reflinked_bytes.get(),
         zeroed_bytes: plan.zero_range_bytes,
-        freed_bytes: if options.free { freed_bytes } else { 0 },
+        reclaimed_bytes: if options.free { reclaimed_bytes } else { 0 },
     })
 }
 
@@ -210,7 +207,7 @@ impl Fold<'_> {
             let (Some(first), Some(last)) = (round.pairs.first(), round.pairs.last()) else {
                 break;
             };
-            let range = Range::new(first.range.start(), last.range.end()).unwrap_or(rest);
+            let range = first.range.through(last.range);
             let moved =
                 self.transfer().run(round.origin, joined(round.pairs.iter().copied().map(Ok)));
             // Whatever stopped it, and to the end.
@@ -230,21 +227,9 @@ impl Fold<'_> {
     /// Punches what the parent has by now out of the child, one call for neighbours.
     fn give_up(&mut self, round: &[Pair]) -> Result<()> {
         ChecksumFile::remove(&beside::resolve(self.child.image().path())?)?;
-        let mut punch: Option<Range> = None;
-        for pair in round {
-            punch = match punch {
-                Some(before) if before.end() == pair.range.start() => {
-                    Range::new(before.start(), pair.range.end())
-                }
-                Some(before) => {
-                    self.child.punch(before)?;
-                    Some(pair.range)
-                }
-                None => Some(pair.range),
-            };
-        }
-        if let Some(last) = punch {
-            self.child.punch(last)?;
+        let alike = |pair: &Pair| Ok(Pair { left: Kind::Hole, right: Kind::Hole, ..*pair });
+        for run in joined(round.iter().map(alike)) {
+            self.child.punch(run?.range)?;
         }
         self.child.sync()?;
         self.child.restamp()

@@ -1,15 +1,16 @@
 //! An image: an open regular file or block device that holds a disk.
 
+mod bytes;
 mod lock;
 mod space;
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, fstatvfs, seek};
+use rustix::fs::{Mode, OFlags, SeekFrom, fstatvfs, seek};
 use rustix::io::Errno;
 
 use crate::direct::DirectFile;
@@ -19,9 +20,7 @@ use crate::failpoint;
 use crate::open::{self, Access, ImageOptions, IoMode};
 use crate::page_cache::cached_pages;
 use crate::stamp::{FileId, Stamp};
-
-/// From this length on, `Auto` reads and writes directly.
-const DIRECT_FROM: usize = 64 << 10;
+pub(crate) use space::LONGEST_CLEAR;
 
 /// How often an image is looked at that changes between two looks.
 const SETTLE_TRIES: u32 = 4;
@@ -48,24 +47,12 @@ impl Image {
     ///
     /// [`Error::NotAnImage`], [`Error::NotDirect`] when direct I/O was asked for, or the system's.
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
-        let file = match options.create {
-            Some(mode) => {
-                open::create(path, mode).map_err(|error| Error::io("create", path, error))?
-            }
-            None => open::existing(path, options)?,
-        };
-        let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
-        let is_device = open::is_device(path, metadata.file_type())?;
-        let file = match is_device && options.access != Access::Read {
-            true => open::open(path, options.access, OFlags::EXCL)
-                .map_err(|error| Error::io("open exclusively", path, error))?,
-            false => file,
-        };
+        let (file, metadata, is_device) = open_file(path, options)?;
         let size = match is_device {
-            true => seek(&file, SeekFrom::End(0))
-                .map_err(|error| Error::io("find the size of", path, error))?,
-            false => metadata.len(),
+            true => seek(&file, SeekFrom::End(0)).map_err(Into::into),
+            false => Ok(metadata.len()),
         };
+        let size = size.map_err(|error: io::Error| Error::io("find the size of", path, error))?;
         // What lies in memory is not fetched from the disk again, nor pushed out.
         let io = match options.io == IoMode::Auto && is_cached(&file, options.access, &metadata) {
             true => IoMode::Buffered,
@@ -184,69 +171,6 @@ impl Image {
         }
     }
 
-    /// Fills `buf` from `offset`; an error where the image ends before.
-    ///
-    /// # Errors
-    ///
-    /// The system's, with the offset; `UnexpectedEof` past the end.
-    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        match self.direct_for(buf.len()) {
-            Some(direct) => direct.read_at(buf, offset),
-            None => self.file.read_exact_at(buf, offset),
-        }
-        .map_err(|error| Error::io_at("read", &self.path, offset, error))
-    }
-
-    /// Writes all of `buf` at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// The system's, with the offset. A part may have been written then.
-    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        failpoint::pass("image.write")
-            .and_then(|()| match self.direct_for(buf.len()) {
-                Some(direct) => self.write_direct(direct, buf, offset),
-                None => self.file.write_all_at(buf, offset),
-            })
-            .map_err(|error| Error::io_at("write", &self.path, offset, error))
-    }
-
-    fn direct_for(&self, len: usize) -> Option<&DirectFile> {
-        let direct = self.direct.as_ref();
-        let direct = direct.filter(|_| self.io == IoMode::Direct || len >= DIRECT_FROM);
-        if direct.is_none() {
-            self.note_cache();
-        }
-        direct
-    }
-
-    fn note_cache(&self) {
-        if !self.passed_cache.load(Ordering::Relaxed) {
-            self.passed_cache.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whole units directly; what is left at either end through the cache, whole pages at a time
-    /// being the kernel's business then.
-    fn write_direct(&self, direct: &DirectFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
-        while !buf.is_empty() {
-            let written = match direct.write_units(buf, offset) {
-                Ok(0) => {
-                    let piece = direct.to_next_unit(offset).min(buf.len());
-                    self.note_cache();
-                    self.file.write_all_at(&buf[..piece], offset)?;
-                    piece
-                }
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            buf = &buf[written..];
-            offset += written as u64;
-        }
-        Ok(())
-    }
-
     /// Makes data, size and layout durable.
     ///
     /// # Errors
@@ -265,23 +189,6 @@ impl Image {
         })
     }
 
-    /// In [`IoMode::Auto`], lets go of the page cache if anything went through it, so that an image
-    /// that passed through does not push out what others use. Only advice: nothing is lost when the
-    /// kernel does not follow it.
-    pub fn drop_cache(&self) {
-        if self.io == IoMode::Auto && self.passed_cache.load(Ordering::Relaxed) {
-            self.forget_cache();
-        }
-    }
-
-    /// Lets go of the page cache, so that what is read next comes from the medium: what a session
-    /// that failed left may be in memory only, though it counts as written.
-    pub(crate) fn forget_cache(&self) {
-        if let Err(errno) = fadvise(&self.file, 0, None, Advice::DontNeed) {
-            tracing::debug!(path = %self.path.display(), %errno, "page cache kept");
-        }
-    }
-
     /// Sets the permission bits.
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))
@@ -291,6 +198,21 @@ impl Image {
     fn error(&self, operation: &'static str, error: impl Into<io::Error>) -> Error {
         Error::io(operation, &self.path, error)
     }
+}
+
+fn open_file(path: &Path, options: &ImageOptions) -> Result<(File, Metadata, bool)> {
+    let file = match options.create {
+        Some(mode) => open::create(path, mode).map_err(|error| Error::io("create", path, error))?,
+        None => open::existing(path, options)?,
+    };
+    let metadata = file.metadata().map_err(|error| Error::io("stat", path, error))?;
+    let is_device = open::is_device(path, metadata.file_type())?;
+    let file = match is_device && options.access != Access::Read {
+        true => open::open(path, options.access, OFlags::EXCL)
+            .map_err(|error| Error::io("open exclusively", path, error))?,
+        false => file,
+    };
+    Ok((file, metadata, is_device))
 }
 
 /// Whether a file that is to be read is in the page cache, all but a little.

@@ -43,6 +43,7 @@ pub mod settle;
 mod sharing;
 mod source;
 mod stamp;
+mod stopped;
 mod target;
 mod transfer;
 
@@ -56,4 +57,5 @@ pub use progress::{Cancel, Counter, Progress};
 pub use reflink::Reflink;
 pub use source::Source;
 pub use stamp::{FileId, Stamp};
+pub use stopped::{Kept, Stopped};
 pub use target::{Permissions, Target, TargetOptions};

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 
 /// What a sync writes there; other operations say who they are and what they need to go on.
 pub(crate) const SYNC: &str = "A lacuna session was writing the image beside this file and has not finished.\n\
-    Repeat the session: it compares again and completes the image.\n";
+    Repeat the session: it compares again and completes the image. If the image was made good in another\n\
+    way, remove this file.\n";
 
 /// The mark of the image at `path`, links followed.
 pub(crate) fn of(path: &Path) -> PathBuf {

@@ -5,10 +5,9 @@
 
 use std::path::Path;
 
-use crate::copy::{Kept, Stopped};
 use crate::error::{Error, Result};
 use crate::extent::{Kind, Range};
-use crate::image::Image;
+use crate::image::{Image, LONGEST_CLEAR};
 use crate::layer::{self, LayerOptions};
 use crate::layout::{Pair, joined};
 use crate::mark;
@@ -16,13 +15,11 @@ use crate::open::{Access, IoMode};
 use crate::progress::{Cancel, Progress};
 use crate::settle::{compared, mend};
 use crate::source::Source;
+use crate::stopped::{Kept, Stopped};
 use crate::target::Target;
 
-/// Longest range that is punched in one call, so that cancelling does not wait for long.
-const LONGEST: u64 = 1 << 30;
-
 const MARK: &str = "A lacuna prune was punching holes into the image beside this file and has not finished. The\n\
-    chain is whole. Repeat the prune, or remove this file.\n";
+    chain is whole. Repeat the prune, or remove this file: both are safe.\n";
 
 /// How to prune.
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,7 +131,7 @@ fn run(
     })?;
     parent.resize(size)?;
     for range in hidden(child.image(), parent.image())? {
-        for piece in range?.pieces(LONGEST) {
+        for piece in range?.pieces(LONGEST_CLEAR) {
             cancel.check()?;
             child.watch()?;
             parent.punch(piece)?;

@@ -5,7 +5,7 @@ mod jobs;
 mod worker;
 
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::layout::{LayoutOrigin, Pair};
@@ -75,11 +75,14 @@ impl<'a> Transfer<'a> {
         pairs: impl Iterator<Item = Result<Pair>>,
     ) -> Result<()> {
         let (sender, receiver) = sync_channel(self.options.threads);
-        let receiver = Mutex::new(receiver);
+        let receiver = Arc::new(Mutex::new(receiver));
         std::thread::scope(|scope| {
             for _ in 0..self.options.threads {
-                scope.spawn(|| self.work(Worker::new(self, origin), &receiver));
+                let receiver = receiver.clone();
+                scope.spawn(move || self.work(Worker::new(self, origin), &receiver));
             }
+            // Goes with the last worker, whatever ends it.
+            drop(receiver);
             let cloned_in = self.clones.then(|| self.target.image().allocation_unit());
             let mut builder = JobBuilder::new(&self.frontier, sender, cloned_in);
             let mut add = |pair: Result<Pair>| {

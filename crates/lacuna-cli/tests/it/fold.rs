@@ -12,11 +12,11 @@ const KEYS: [&str; 14] = [
     "data_bytes",
     "elapsed_seconds",
     "free",
-    "freed_bytes",
     "grown_bytes",
     "hole_bytes",
     "parent",
     "read_bytes",
+    "reclaimed_bytes",
     "reflinked_bytes",
     "size_bytes",
     "written_bytes",
@@ -71,7 +71,7 @@ fn a_fold_makes_the_parent_what_the_two_were_and_leaves_the_child() {
                 "{fs} {more:?}"
             );
             assert_eq!(bytes("written_bytes") + bytes("reflinked_bytes"), bytes("data_bytes"));
-            assert_eq!((bytes("grown_bytes"), bytes("freed_bytes")), (4096 * 4 - 100, 0));
+            assert_eq!((bytes("grown_bytes"), bytes("reclaimed_bytes")), (4096 * 4 - 100, 0));
             assert!(!layers.mark().exists());
         }
     }
@@ -103,7 +103,7 @@ fn free_empties_the_child_and_says_what_that_means() {
         assert!(kinds_of(&layers.child).iter().all(|kind| *kind == Kind::Hole), "{fs}");
         let again = fold(&layers, &["--free", "--json"]).output().unwrap();
         let report = json(&expect(&again, 0).0);
-        assert_eq!((&report["freed_bytes"], &report["free"]), (&0.into(), &true.into()));
+        assert_eq!((&report["reclaimed_bytes"], &report["free"]), (&0.into(), &true.into()));
     }
 }
 
@@ -144,7 +144,7 @@ fn what_does_not_fit_is_refused_beforehand_and_fits_with_free() {
     let output = fold(&layers, &["--dry-run", "--json"]).output().unwrap();
     assert_eq!(json(&expect(&output, 0).0)["fits"], false);
     let (_, err) = expect(&fold(&layers, &[]).output().unwrap(), 1);
-    assert!(err.contains("needs 33554432 more bytes") && err.contains("--free needs"), "{err}");
+    assert!(err.contains("needs 33558528 more bytes") && err.contains("--free needs"), "{err}");
     assert!(layers.seen() == before);
     expect(&fold(&layers, &["--free"]).output().unwrap(), 0);
     assert!(std::fs::read(&layers.parent).unwrap() == chain);

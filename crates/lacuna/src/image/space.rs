@@ -13,6 +13,9 @@ use crate::failpoint;
 use crate::layout::{Layout, LayoutOptions};
 use crate::reflink;
 
+/// Longest range that is punched or zeroed in one call, so that cancelling does not wait for long.
+pub(crate) const LONGEST_CLEAR: u64 = 1 << 30;
+
 impl Image {
     /// Makes `range` a hole; on a device, zeros. The size stays.
     ///
@@ -56,18 +59,6 @@ impl Image {
         failpoint::pass("image.zero")
             .and_then(|()| Ok(fallocate(&self.file, flags, range.start(), range.len())?))
             .map_err(|error| Error::io_at("zero a range of", &self.path, range.start(), error))
-    }
-
-    /// Allocates what is not allocated of `range`, as unwritten extents. The size stays.
-    pub fn allocate(&self, range: Range) -> Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        failpoint::pass("image.allocate")
-            .and_then(|()| {
-                Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start(), range.len())?)
-            })
-            .map_err(|error| Error::io_at("allocate space in", &self.path, range.start(), error))
     }
 
     /// A range that reaches the end, rounded up to the filesystem's block: the kernel leaves the

@@ -5,11 +5,9 @@ use std::sync::mpsc::SyncSender;
 use super::frontier::Frontier;
 use crate::batch::{BATCH_BYTES, Batch};
 use crate::extent::Kind;
+use crate::image::LONGEST_CLEAR;
 use crate::layout::Pair;
 use crate::reflink;
-
-/// Longest range that is punched or zeroed in one call, so that cancelling does not wait for long.
-const CLEAR: u64 = 1 << 30;
 
 /// What is to be done with a few neighbouring ranges. In each pair, `left` is what the target is to
 /// have and `right` what it has.
@@ -67,7 +65,7 @@ impl<'a> JobBuilder<'a> {
     }
 
     fn pack(&mut self, pair: Pair) -> bool {
-        let length = if pair.left == Kind::Data { BATCH_BYTES } else { CLEAR };
+        let length = if pair.left == Kind::Data { BATCH_BYTES } else { LONGEST_CLEAR };
         pair.range.pieces(length).all(|range| match self.job.push(Pair { range, ..pair }) {
             Some(full) => self.hand_out(full),
             None => true,

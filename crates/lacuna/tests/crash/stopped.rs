@@ -7,8 +7,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lacuna::copy::{Stopped, copy};
-use lacuna::{Cancel, Error, IoMode, Progress};
+use lacuna::copy::copy;
+use lacuna::{Cancel, Error, IoMode, Progress, Stopped};
 use lacuna_testing::mount::Fs;
 
 use crate::points::Points;

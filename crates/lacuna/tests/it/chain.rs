@@ -10,10 +10,9 @@ mod traps;
 
 use std::path::{Path, PathBuf};
 
-use lacuna::copy::{Kept, Stopped};
 use lacuna::fold::{self, FoldOptions, FoldStats};
 use lacuna::prune::{self, PruneOptions, PruneStats};
-use lacuna::{Cancel, Error, Progress, Reflink, checksum_file};
+use lacuna::{Cancel, Error, Kept, Progress, Reflink, Stopped, checksum_file};
 use lacuna_testing::mount::Mount;
 use lacuna_testing::pattern::Pattern;
 

@@ -9,8 +9,8 @@ mod refused;
 
 use std::path::Path;
 
-use lacuna::copy::{CopyOptions, CopyStats, Stopped, copy};
-use lacuna::{Cancel, Progress, checksum_file};
+use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::{Cancel, Progress, Stopped, checksum_file};
 
 use crate::patiently;
 

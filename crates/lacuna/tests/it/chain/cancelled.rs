@@ -4,10 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lacuna::copy::{Kept, Stopped};
 use lacuna::fold::{self, FoldOptions};
 use lacuna::prune::{self, PruneOptions};
-use lacuna::{Cancel, Error, Progress};
+use lacuna::{Cancel, Error, Kept, Progress, Stopped};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 

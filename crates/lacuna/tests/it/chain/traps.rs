@@ -249,7 +249,7 @@ fn a_child_that_was_freed_has_given_up_its_space_and_the_chain_is_whole() {
             let mut two = Two::on(&mount, &child, &parent);
             let read = oracle::read(&two.layers);
             let stats = two.fold(&FoldOptions { reflink, ..freeing() });
-            assert!(stats.freed_bytes >= 4000 * BLOCK, "{stats:?}");
+            assert!(stats.reclaimed_bytes >= 4000 * BLOCK, "{stats:?}");
             assert!(oracle::read(&two.layers) == read);
             assert!(Content::of(&two.child).kinds.iter().all(|kind| *kind == Kind::Hole));
         }

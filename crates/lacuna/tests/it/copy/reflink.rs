@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lacuna::copy::{CopyOptions, CopyStats, Kept, Stopped, copy};
+use lacuna::copy::{CopyOptions, CopyStats, copy};
 use lacuna::fiemap::{ExtentFlags, MapFlags, Walk};
-use lacuna::{BLOCK, Cancel, Error, Progress, Reflink};
+use lacuna::{BLOCK, Cancel, Error, Kept, Progress, Reflink, Stopped};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Kind, Pattern, strategy};
 use proptest::prelude::*;

@@ -281,7 +281,7 @@ fn a_target_that_could_not_be_prepared_is_not_marked() {
     Pattern::whole(vec![Block::Data(5); 4]).write(&target);
     std::fs::create_dir(lacuna::checksum_file::path_of(&target)).unwrap();
     let stopped = super::stopped(&source, &target);
-    assert_eq!(stopped.kept, lacuna::copy::Kept::Nothing);
+    assert_eq!(stopped.kept, lacuna::Kept::Nothing);
     assert!(!mark_of(&target).exists());
     assert_eq!(Content::of(&target).bytes, Pattern::whole(vec![Block::Data(5); 4]).bytes());
 }
@@ -300,7 +300,7 @@ fn a_copy_that_filled_the_disk_goes_on_once_there_is_room() {
         std::fs::write(&ballast, vec![1; 24 << 20]).unwrap();
         let stopped = super::stopped(&source, &target);
         assert_eq!(stopped.cause.io_kind(), Some(std::io::ErrorKind::StorageFull), "{fs}");
-        let lacuna::copy::Kept::Part { done_bytes, .. } = stopped.kept else {
+        let lacuna::Kept::Part { done_bytes, .. } = stopped.kept else {
             panic!("{fs}: {:?}", stopped.kept)
         };
         assert!(done_bytes > 0, "{fs}: {:?}", stopped.cause);

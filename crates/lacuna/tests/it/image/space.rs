@@ -94,23 +94,8 @@ fn an_empty_range_changes_nothing() {
         for at in [0, 5000, 10_000] {
             image.punch(range(at, at)).unwrap();
             image.zero_range(range(at, at)).unwrap();
-            image.allocate(range(at, at)).unwrap();
         }
         image.check_unchanged(&before).unwrap();
-    }
-}
-
-#[test]
-fn allocating_keeps_bytes_and_size() {
-    for mount in mounts().filter(|mount| mount.fs().has_zero()) {
-        let path = mount.path().join("image");
-        Pattern::whole(vec![Block::Hole, Block::Data(1), Block::Hole]).write(&path);
-        let image = open_for_writing(&path);
-        let bytes = std::fs::read(&path).unwrap();
-        image.allocate(range(0, 8 * BLOCK)).unwrap();
-        image.sync().unwrap();
-        assert_eq!(kinds_of(&path), [Kind::Zero, Kind::Data, Kind::Zero]);
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 }
 

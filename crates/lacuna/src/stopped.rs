@@ -1,0 +1,65 @@
+//! What is left of an operation that does not come to its end.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// A copy, fold or prune that did not come to its end.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Why.
+    pub cause: Error,
+    /// What it left at the target.
+    pub kept: Kept,
+}
+
+/// What one that stopped left at its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing of its own: the target is as it was.
+    Nothing,
+    /// A part of a new target; the same copy goes on behind it.
+    Part {
+        /// The hidden file.
+        path: PathBuf,
+        /// How much of the image, from its start, is there for certain.
+        done_bytes: u64,
+    },
+    /// All of it, under its name, which may not outlast a power cut.
+    Named(PathBuf),
+    /// An existing target, neither old nor new, and marked unfinished; the same copy completes it.
+    HalfWritten(PathBuf),
+    /// A parent that has a part of its child's ranges, and is marked unfinished. The chain reads as
+    /// before; the same fold completes it.
+    HalfFolded {
+        /// The parent.
+        parent: PathBuf,
+        /// Whether the child may have given up what the parent has by now.
+        freed: bool,
+    },
+    /// A parent that has lost a part of what its child hides, and is marked unfinished. The chain
+    /// reads as before; the same prune completes it.
+    HalfPruned(PathBuf),
+    /// A device, neither old nor new, which nothing marks; the same copy completes it.
+    HalfWrittenDevice(PathBuf),
+}
+
+/// As its cause.
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl std::error::Error for Stopped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(cause: Error) -> Self {
+        Self { cause, kept: Kept::Nothing }
+    }
+}
