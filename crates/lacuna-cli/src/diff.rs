@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::args::DiffArgs;
 use crate::failure::{Outcome, unless_stopped};
-use crate::hint::BEGIN_ANEW;
 use crate::list::List;
 use crate::meter::attended;
 use crate::output::{Output, StdoutError, printable};
+use crate::remedy::BEGIN_ANEW;
 use crate::units::{bytes, counted, seconds};
 
 #[derive(Serialize)]

@@ -9,10 +9,8 @@ use crate::args::DigArgs;
 use crate::failure::unless_stopped;
 use crate::meter::attended;
 use crate::output::Output;
+use crate::remedy::DIG_ON;
 use crate::units::{bytes, seconds};
-
-const AGAIN: &str = "what was dug stays a hole, and what is read is the same: run the same command \
-    again to go on";
 
 #[derive(Serialize)]
 struct Report {
@@ -40,7 +38,7 @@ pub(crate) fn run(args: &DigArgs, output: &Output) -> anyhow::Result<()> {
     let image = args.image.display().to_string();
     let stopped = |error: lacuna::Error| {
         let operation = format!("digging {}", args.image.display());
-        unless_stopped(error.into(), operation, AGAIN)
+        unless_stopped(error.into(), operation, DIG_ON)
     };
     let begun = Instant::now();
     if args.dry_run {
@@ -68,7 +66,7 @@ impl Report {
         let reclaimed = bytes(stats.reclaimed_bytes);
         vec![
             format!("{}: {size} in {seconds}", self.image),
-            format!("read {read}, {zero} of zeros are holes now; reclaimed {reclaimed}"),
+            format!("read {read}, {zero} of zeros are holes now; it takes {reclaimed} less"),
         ]
     }
 }

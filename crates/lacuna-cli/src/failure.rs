@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use lacuna::Stopped;
 
-use crate::hint::Words;
 use crate::output::{self, Output, StdoutError};
+use crate::remedy::Words;
 
 /// How a command ended that did what it was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

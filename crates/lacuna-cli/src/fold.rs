@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::args::FoldArgs;
 use crate::failure::unless_stopped;
-use crate::hint::GO_ON;
 use crate::meter::attended;
 use crate::output::Output;
+use crate::remedy::GO_ON;
 use crate::units::{bytes, seconds, sizes};
 
 #[derive(Serialize)]
@@ -67,17 +67,20 @@ impl Report {
         let Self { child, parent, stats, .. } = self;
         let kinds = sizes(stats.size_bytes, &stats.kinds);
         let seconds = seconds(self.elapsed_seconds);
+        let (reflinked, copied) = (bytes(stats.reflinked_bytes), bytes(stats.written_bytes));
+        let zero = bytes(stats.zeroed_bytes);
         let mut lines = vec![
             format!("{child} into {parent}: {kinds} in {seconds}"),
-            moved("", stats.reflinked_bytes, stats.written_bytes, stats.zeroed_bytes),
+            format!("reflinked {reflinked}, copied {copied}, made zero {zero}"),
         ];
         if stats.grown_bytes > 0 {
             lines.push(format!("{parent} grew by {}", bytes(stats.grown_bytes)));
         }
-        if stats.reclaimed_bytes > 0 {
-            let freed = bytes(stats.reclaimed_bytes);
+        if stats.freed {
+            let reclaimed = bytes(stats.reclaimed_bytes);
             lines.push(format!(
-                "{child} gave up {freed} and is no layer on its own any more: {parent} has all of it"
+                "{child} takes {reclaimed} less and is no layer on its own any more: {parent} has all \
+                 that it gave up"
             ));
         }
         lines
@@ -88,26 +91,27 @@ impl DryRun {
     fn lines(&self) -> Vec<String> {
         let Self { child, parent, plan, .. } = self;
         let kinds = sizes(plan.size_bytes, &plan.kinds);
+        let (reflink, copy) = (bytes(plan.reflink_bytes), bytes(plan.copy_bytes));
+        let zero = bytes(plan.zero_range_bytes);
         let mut lines = vec![
             format!("{child} into {parent}: {kinds}, nothing done"),
-            moved("would have ", plan.reflink_bytes, plan.copy_bytes, plan.zero_range_bytes),
+            format!("would reflink {reflink}, copy {copy}, make zero {zero}"),
         ];
         if plan.grown_bytes > 0 {
             lines.push(format!("{parent} would grow by {}", bytes(plan.grown_bytes)));
         }
         if let Some(free) = plan.free_bytes {
-            let verdict = if self.fits { "it fits" } else { "not enough" };
+            let verdict = match (self.fits, self.free) {
+                (true, _) => "it fits",
+                (false, true) => "not enough",
+                (false, false) => "not enough (see --free)",
+            };
             let needed = bytes(plan.needed_bytes);
             lines.push(format!("needs {needed} more space, {} are free: {verdict}", bytes(free)));
         }
         if self.free {
-            lines.push(format!("{child} would give up all of it, and be no layer on its own"));
+            lines.push(format!("{child} would give up what it has, and be no layer on its own"));
         }
         lines
     }
-}
-
-fn moved(would: &str, reflinked: u64, copied: u64, zero: u64) -> String {
-    let (reflinked, copied, zero) = (bytes(reflinked), bytes(copied), bytes(zero));
-    format!("{would}reflinked {reflinked}, copied {copied}, made zero {zero}")
 }

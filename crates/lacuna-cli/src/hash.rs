@@ -13,9 +13,9 @@ use serde::Serialize;
 use crate::args::{HashArgs, HashMethod};
 use crate::clock::{local_zone, now};
 use crate::failure::{Outcome, Usage, unless_stopped};
-use crate::hint::BEGIN_ANEW;
 use crate::meter::attended;
 use crate::output::Output;
+use crate::remedy::BEGIN_ANEW;
 use crate::units::bytes;
 
 #[derive(Serialize)]
@@ -125,10 +125,11 @@ fn print_receipt(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resul
         LayoutOrigin::SeekHole => "SEEK_HOLE (data and hole)",
         LayoutOrigin::Device => "a block device (data alone)",
     };
+    let printed = output.report(&report, || vec![line(&report.receipted.digest, image)]);
     output.remark(&format!(
         "layout from {layout_from}: compare only with receipts that say the same"
     ));
-    Ok(output.report(&report, || vec![line(&report.receipted.digest, image)])?)
+    Ok(printed?)
 }
 
 fn print_dry_run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<()> {

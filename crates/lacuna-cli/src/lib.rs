@@ -13,12 +13,12 @@ mod failure;
 mod fold;
 mod go_flags;
 mod hash;
-mod hint;
 mod list;
 mod map;
 mod meter;
 mod output;
 mod prune;
+mod remedy;
 mod report;
 mod serve;
 mod sfold;
@@ -55,7 +55,7 @@ pub fn lacuna_main() -> ExitCode {
         Command::Dig(dig) => (dig::run(&dig, &output).map(done), 1),
         Command::Hash(hash) => (hash::run(&hash, &output), if hash.check { 2 } else { 1 }),
     };
-    failure::exit_code(&hint::LACUNA, &output, result, trouble)
+    failure::exit_code(&remedy::LACUNA, &output, result, trouble)
 }
 
 /// Runs `ssync` with the arguments of the process.

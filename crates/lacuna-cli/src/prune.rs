@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::args::PruneArgs;
 use crate::failure::unless_stopped;
-use crate::hint::GO_ON;
 use crate::meter::attended;
 use crate::output::Output;
+use crate::remedy::GO_ON;
 use crate::units::{bytes, counted, seconds};
 
 #[derive(Serialize)]
@@ -67,8 +67,9 @@ impl Report {
                 seconds(self.elapsed_seconds)
             ),
             format!(
-                "hidden {hidden} in {}, punched; reclaimed {}",
+                "hidden {hidden} in {}, punched; {} takes {} less",
                 counted(stats.hidden_ranges, "range"),
+                self.parent,
                 bytes(stats.reclaimed_bytes)
             ),
         ]
@@ -82,7 +83,7 @@ impl DryRun {
         vec![
             format!("{} under {}: {size}, nothing done", self.parent, self.child),
             format!(
-                "hidden {} in {}: would be punched and reclaimed, but for what other files share",
+                "hidden {} in {}: would be punched, and free but for what other files share",
                 bytes(plan.hidden_bytes),
                 counted(plan.hidden_ranges, "range")
             ),

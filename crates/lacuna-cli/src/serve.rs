@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::args::ServeArgs;
 use crate::clock::local_zone;
 use crate::failure::{Usage, unless_stopped};
-use crate::hint::BOTH_AGAIN;
 use crate::meter::Meter;
 use crate::output::Output;
+use crate::remedy::BOTH_AGAIN;
 use crate::{signals, units};
 
 #[derive(Serialize)]

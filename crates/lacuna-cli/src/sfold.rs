@@ -9,9 +9,9 @@ use lacuna::fold::{self, FoldOptions};
 use crate::args::{OutputArgs, ProgressStyle};
 use crate::failure::{self, Outcome, unless_stopped};
 use crate::go_flags::{self, Flag, Stop, Value};
-use crate::hint::{GO_ON, SFOLD};
 use crate::meter::attended;
 use crate::output::Output;
+use crate::remedy::{GO_ON, SFOLD};
 
 fn flags() -> [Flag; 1] {
     [Flag { name: "verbose", default: Value::Bool(false), help: "say more" }]

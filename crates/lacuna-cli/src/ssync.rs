@@ -14,8 +14,8 @@ use crate::args::{OutputArgs, ProgressStyle};
 use crate::clock::local_zone;
 use crate::failure::{self, Outcome, of_session, unless_stopped};
 use crate::go_flags::{self, Flag, Parsed, Value};
-use crate::hint::{BOTH_AGAIN, SERVER_AGAIN, SSYNC};
 use crate::output::Output;
+use crate::remedy::{BOTH_AGAIN, SERVER_AGAIN, SSYNC};
 use crate::signals;
 
 /// Further tries of a request with `-httpRetry`.

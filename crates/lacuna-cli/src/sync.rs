@@ -11,9 +11,9 @@ use lacuna_sync::v1::{self, SyncOptions};
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
 use crate::failure::{Usage, of_session, unless_stopped};
-use crate::hint::{GO_ON, SERVER_AGAIN};
 use crate::meter::{Meter, attended};
 use crate::output::Output;
+use crate::remedy::{GO_ON, SERVER_AGAIN};
 use crate::report::{DryRun, Report};
 use crate::signals;
 

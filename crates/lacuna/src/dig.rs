@@ -58,7 +58,7 @@ pub struct DigStats {
     pub read_bytes: u64,
     /// In blocks of zeros, and in unwritten ranges: made holes.
     pub dug_bytes: u64,
-    /// By which the space that the image takes has become less.
+    /// By which the image takes less space; what another file shares of it is not free.
     pub reclaimed_bytes: u64,
 }
 
@@ -147,6 +147,7 @@ fn walk(
             cancel.check()?;
             let zeros = zeros(image, &piece, buf, progress)?;
             zeros.iter().try_for_each(|zeros| dig(*zeros))?;
+            image.forget(piece.range);
             progress.done_bytes.add(piece.range.len());
             Ok(zeros.iter().map(|zeros| zeros.len()).sum::<u64>())
         },

@@ -146,7 +146,7 @@ pub enum Error {
         other: PathBuf,
     },
     /// An image is a layer of a chain.
-    #[error("{} is a layer of a snapshot chain, {}", path.display(), layer_evidence(evidence))]
+    #[error("{} is a layer of a snapshot chain, {}", path.display(), layer_evidence(path, evidence))]
     IsLayer {
         /// The image.
         path: PathBuf,
@@ -162,9 +162,11 @@ pub enum Error {
         needed: u64,
         /// In bytes.
         free: u64,
+        /// Whether it is what a fold needs that frees its child as it goes.
+        freeing: bool,
     },
     /// An earlier session left the image half-written.
-    #[error("{} is unfinished: a session that was writing it was interrupted", path.display())]
+    #[error("{} is unfinished: what was writing it was interrupted", path.display())]
     Unfinished {
         /// The image.
         path: PathBuf,
@@ -198,6 +200,16 @@ pub enum Error {
         expected: Kind,
         /// The kind that its layout shows.
         found: Kind,
+    },
+    /// A fold has left something out.
+    #[error("only {moved} of {planned} bytes of {} were folded", path.display())]
+    NotAllMoved {
+        /// The child.
+        path: PathBuf,
+        /// In bytes.
+        moved: u64,
+        /// In bytes.
+        planned: u64,
     },
     /// A file beside the image is not what its name says.
     #[error("{} is malformed: {reason}", path.display())]
@@ -245,9 +257,10 @@ fn why_no_layout(origin: LayoutOrigin) -> &'static str {
     }
 }
 
-fn layer_evidence(evidence: &Path) -> String {
+fn layer_evidence(path: &Path, evidence: &Path) -> String {
     match evidence.extension().is_some_and(|extension| extension == "meta") {
         true => format!("says {}", evidence.display()),
+        false if path == evidence => "as its name tells".to_owned(),
         false => format!("as its name tells: {}", evidence.display()),
     }
 }

@@ -6,6 +6,8 @@ use std::fs::File;
 
 use rustix::ioctl::{self, Getter, Opcode};
 
+use crate::extent::{BLOCK, MAX_OFFSET, Range};
+
 /// `struct fsxattr` of `linux/fs.h`.
 #[repr(C)]
 struct Attributes {
@@ -33,4 +35,13 @@ pub(crate) fn hint_of(file: &File) -> u64 {
         }
         _ => 0,
     }
+}
+
+/// `range` in units of `hint`, which need not be of whole blocks, and in blocks.
+pub(crate) fn in_units(range: Range, hint: u64) -> Range {
+    let unit = hint.max(1);
+    let start = (range.start() / unit * unit) & !(BLOCK - 1);
+    let end = range.end().checked_next_multiple_of(unit);
+    let end = end.and_then(|end| end.checked_next_multiple_of(BLOCK));
+    Range::new(start, end.unwrap_or(MAX_OFFSET).min(MAX_OFFSET)).unwrap_or(range)
 }

@@ -13,9 +13,18 @@ const EXT4: u32 = 0xef53;
 pub(crate) const BTRFS: u32 = 0x9123_683e;
 const BCACHEFS: u32 = 0xca45_1a4e;
 
+const NFS: u32 = 0x6969;
+const CIFS: u32 = 0xff53_4d42;
+const SMB2: u32 = 0xfe53_4d42;
+
 /// What kind of filesystem `file` is on, by its magic number.
 pub(crate) fn magic(file: impl AsFd) -> io::Result<u32> {
     Ok(fstatfs(file)?.f_type as u32)
+}
+
+/// Whether `file` is on another machine, as far as that is known.
+pub(crate) fn is_remote(file: impl AsFd) -> bool {
+    matches!(magic(file), Ok(NFS | CIFS | SMB2))
 }
 
 /// Whether the filesystem that `file` is on never writes over what is there.

@@ -76,8 +76,12 @@ pub struct FoldStats {
     pub reflinked_bytes: u64,
     /// Made unwritten in the parent.
     pub zeroed_bytes: u64,
-    /// Space that the child gave up.
+    /// By which the child takes less space; what the parent or another file shares of it is not free.
     pub reclaimed_bytes: u64,
+    /// Whether the child gave up what the parent has, in this fold or in an interrupted one that it
+    /// completed: it is no layer on its own.
+    #[serde(skip)]
+    pub freed: bool,
 }
 
 /// What folding `child` into `parent` would do. Writes nothing.
@@ -87,7 +91,8 @@ pub struct FoldStats {
 /// What would be wrong with either, as far as that shows without writing.
 pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
     let (child, parent) = open(child, parent, options)?;
-    FoldPlan::of(child.image(), parent.image(), options, &Cancel::default())
+    let is_recorded = parent.is_marked();
+    FoldPlan::of(child.image(), parent.image(), options, is_recorded, &Cancel::default())
 }
 
 fn open(child: &Path, parent: &Path, options: &FoldOptions) -> Result<(Source, Target)> {
@@ -116,20 +121,20 @@ pub fn apply(
 ) -> Result<FoldStats, Stopped> {
     let (child, parent) = open(child, parent, options)?;
     cancel.check()?;
-    let plan = FoldPlan::of(child.image(), parent.image(), options, cancel)?;
+    let plan = FoldPlan::of(child.image(), parent.image(), options, parent.is_marked(), cancel)?;
     plan.check_space(parent.image())?;
     progress.total_bytes.set(plan.kinds.allocated_bytes());
     let allocated = child.image().allocated_bytes()?;
-    if plan.kinds.allocated_bytes() + plan.grown_bytes == 0 && !parent.is_marked() {
+    if plan.is_empty() && !parent.is_marked() {
         progress.finish();
         let (size_bytes, kinds) = (plan.size_bytes, plan.kinds);
         return Ok(FoldStats { size_bytes, kinds, ..FoldStats::default() });
     }
-    let mut fold = Fold { child, parent, options, progress, cancel };
-    if let Err(cause) = fold.run().and_then(|()| fold.parent.commit()) {
+    let mut fold = Fold { child, parent, options, progress, cancel, freed: false };
+    if let Err(cause) = fold.run(plan.kinds.allocated_bytes()).and_then(|()| fold.parent.commit()) {
         return Err(fold.stop(cause));
     }
-    let Fold { child, parent, .. } = fold;
+    let Fold { child, parent, freed, .. } = fold;
     let reclaimed_bytes = allocated.saturating_sub(child.image().allocated_bytes()?);
     parent.image().drop_cache();
     child.image().drop_cache();
@@ -143,6 +148,7 @@ pub fn apply(
         reflinked_bytes: progress.reflinked_bytes.get(),
         zeroed_bytes: plan.zero_range_bytes,
         reclaimed_bytes: if options.free { reclaimed_bytes } else { 0 },
+        freed,
     })
 }
 
@@ -152,31 +158,34 @@ struct Fold<'a> {
     options: &'a FoldOptions,
     progress: &'a Progress,
     cancel: &'a Cancel,
+    /// Whether the child may have given up anything, by now or before.
+    freed: bool,
 }
 
 impl Fold<'_> {
-    /// All but the commit.
-    fn run(&mut self) -> Result<()> {
-        let record = Record::begin(&self.child, &self.parent, self.cancel)?;
+    /// All but the commit. The child has `planned` bytes to be moved.
+    fn run(&mut self, planned: u64) -> Result<()> {
+        let record = Record::begin(&self.child, &self.parent, self.options.free, self.cancel)?;
+        self.freed = record.freed();
         let size = self.child.image().size();
         self.parent.resize(size.max(self.parent.image().size()))?;
         let hint = extent_size::hint_of(self.parent.image().file());
-        match self.options.free || hint > 0 {
+        let moved = match self.options.free || hint > 0 {
             true => self.move_in_rounds(hint)?,
-            false => {
-                let (origin, pairs) = folded(&self.child, &self.parent, Range::to(size))?;
-                self.transfer().run(origin, pairs)?;
-            }
+            false => self.move_at_once()?,
+        };
+        self.child.check()?;
+        if moved != planned {
+            let path = self.child.image().path().to_owned();
+            return Err(Error::NotAllMoved { path, moved, planned });
         }
         if !self.options.free {
             self.parent.image().sync()?;
             self.settle(Range::to(size))?;
         }
-        if !self.parent.image().is_device() {
-            mend(&self.parent, self.cancel, || {
-                kept(record.extents()?, self.parent.image(), Range::to(size))
-            })?;
-        }
+        mend(&self.parent, self.cancel, || {
+            kept(record.extents()?, self.parent.image(), Range::to(size))
+        })?;
         self.child.check()
     }
 
@@ -197,11 +206,23 @@ impl Fold<'_> {
         })
     }
 
-    /// Moves the child's ranges, a few at a time: what the child gives up, the parent has for good,
-    /// and what the filesystem allocates around them hides what is below for a moment only.
-    fn move_in_rounds(&mut self, hint: u64) -> Result<()> {
+    /// Moves the child's ranges, and returns how many bytes these are.
+    fn move_at_once(&self) -> Result<u64> {
         let all = Range::to(self.child.image().size());
-        let mut rest = all;
+        let (origin, pairs) = folded(&self.child, &self.parent, all)?;
+        let mut moved = 0;
+        let count = |pair: &Result<Pair>| {
+            moved += pair.as_ref().map_or(0, |pair| pair.range.len());
+        };
+        self.transfer().run(origin, pairs.inspect(count))?;
+        Ok(moved)
+    }
+
+    /// The same, a few at a time: what the child gives up, the parent has for good, and what the
+    /// filesystem allocates around them hides what is below for a moment only.
+    fn move_in_rounds(&mut self, hint: u64) -> Result<u64> {
+        let all = Range::to(self.child.image().size());
+        let (mut rest, mut total) = (all, 0);
         while !rest.is_empty() {
             let round = Round::next(&self.child, &self.parent, rest, hint)?;
             let (Some(first), Some(last)) = (round.pairs.first(), round.pairs.last()) else {
@@ -213,6 +234,7 @@ impl Fold<'_> {
             // Whatever stopped it, and to the end.
             let settled = round.settle_around(&self.parent);
             moved.and(settled)?;
+            total += round.pairs.iter().map(|pair| pair.range.len()).sum::<u64>();
             if self.options.free {
                 self.parent.image().sync()?;
                 self.settle(range)?;
@@ -221,7 +243,7 @@ impl Fold<'_> {
             }
             rest = all.split_at(range.end()).1;
         }
-        Ok(())
+        Ok(total)
     }
 
     /// Punches what the parent has by now out of the child, one call for neighbours.
@@ -240,7 +262,7 @@ impl Fold<'_> {
         let kept = match (self.parent.is_written(), self.parent.image().is_device()) {
             (false, _) => Kept::Nothing,
             (true, true) => Kept::HalfWrittenDevice(path),
-            (true, false) => Kept::HalfFolded { parent: path, freed: self.options.free },
+            (true, false) => Kept::HalfFolded { parent: path, freed: self.freed },
         };
         Stopped { cause, kept }
     }

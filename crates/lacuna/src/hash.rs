@@ -83,9 +83,17 @@ pub enum Verdict {
     /// It speaks of the image as it is, and is right.
     Sound(Hashed),
     /// The image was changed after it was written.
-    Stale,
+    Stale {
+        /// The digest in the file.
+        recorded: String,
+    },
     /// It speaks of the image as it is, and is wrong: the bytes changed, and the change time did not.
-    Corrupt(Hashed),
+    Corrupt {
+        /// The digest in the file; that of the image, where an earlier hash found it corrupt.
+        recorded: String,
+        /// What the image has.
+        hashed: Hashed,
+    },
     /// There is none.
     Missing,
 }
@@ -168,13 +176,13 @@ pub fn check(
         });
     }
     if source.image().is_device() || !recorded.is_fresh(source.stamp()) {
-        return Ok(Verdict::Stale);
+        return Ok(Verdict::Stale { recorded: recorded.checksum });
     }
     let hashed = hash_source(&source, &options, progress, cancel)?;
     progress.finish();
     Ok(match hashed.digest == recorded.checksum && !recorded.silently_corrupted {
         true => Verdict::Sound(hashed),
-        false => Verdict::Corrupt(hashed),
+        false => Verdict::Corrupt { recorded: recorded.checksum, hashed },
     })
 }
 

@@ -6,13 +6,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
+use crate::filesystem::is_remote;
 use crate::image::Image;
-use crate::open::{Access, open};
+use crate::open::{Access, open, refused};
 
 /// `F_SETSIG` of `asm-generic/fcntl.h`.
 const F_SETSIG: libc::c_int = 10;
@@ -21,12 +23,17 @@ const F_SETSIG: libc::c_int = 10;
 /// until it runs.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long a reader who comes in between may take.
+const READER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What nobody else has open for writing; nor for reading, when it was opened
 /// [alone](Access::Alone).
 pub(crate) struct Lease {
     file: File,
     path: PathBuf,
     kind: libc::c_int,
+    /// Shared by those who rely on the lease at the moment.
+    gate: RwLock<()>,
 }
 
 impl Lease {
@@ -41,12 +48,16 @@ impl Lease {
         // It goes with the open file, whatever descriptor leads to it.
         let file = image.file().try_clone().map_err(|error| Error::io("lease", path, error))?;
         let kind = if image.is_alone() { libc::F_WRLCK } else { libc::F_RDLCK };
-        let lease = Self { file, path: path.to_owned(), kind };
-        Ok(lease.set()?.then_some(lease))
+        let lease = Self::new(file, path, kind);
+        Ok(lease.set(PATIENCE)?.then_some(lease))
+    }
+
+    fn new(file: File, path: &Path, kind: libc::c_int) -> Self {
+        Self { file, path: path.to_owned(), kind, gate: RwLock::new(()) }
     }
 
     /// False where there is no lease to be had.
-    fn set(&self) -> Result<bool> {
+    fn set(&self, patience: Duration) -> Result<bool> {
         let begun = Instant::now();
         loop {
             // The signal that tells of whoever comes is SIGIO otherwise, which ends the process.
@@ -58,7 +69,9 @@ impl Lease {
                     tracing::debug!(path = %self.path.display(), %error, "no lease to be had");
                     return Ok(false);
                 }
-                Err(_) if begun.elapsed() < PATIENCE => {
+                // Of a server that has lent nothing of the file.
+                Err(_) if is_remote(&self.file) => return Ok(false),
+                Err(_) if begun.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(_) => return Err(self.broken()),
@@ -66,12 +79,36 @@ impl Lease {
         }
     }
 
-    /// Fails when somebody waits to open the file, or has waited for too long and has it open by now.
-    pub(crate) fn check(&self) -> Result<()> {
-        match fcntl(&self.file, libc::F_GETLEASE, 0) {
-            Ok(kind) if kind == self.kind => Ok(()),
-            Ok(_) => Err(self.broken()),
-            Err(error) => Err(Error::io("ask for the lease of", &self.path, error)),
+    /// Until what this returns is dropped, nobody else has `image` open, as far as the lease goes.
+    /// Whoever wants to read it is let in first and waited for, for a while.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenForWriting`], [`Error::OpenElsewhere`]; [`Error::Changed`] when it was written to
+    /// while a reader was let in.
+    pub(crate) fn hold(&self, image: &Image) -> Result<RwLockReadGuard<'_, ()>> {
+        loop {
+            let held = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            match fcntl(&self.file, libc::F_GETLEASE, 0) {
+                Ok(kind) if kind == self.kind => return Ok(held),
+                Ok(libc::F_RDLCK) => drop(held),
+                Ok(_) => return Err(self.broken()),
+                Err(error) => return Err(Error::io("ask for the lease of", &self.path, error)),
+            }
+            self.let_in_readers(image)?;
+        }
+    }
+
+    /// Gives the lease back, and takes it again once those who want to read are gone.
+    fn let_in_readers(&self, image: &Image) -> Result<()> {
+        let _nobody_relies_on_it = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // They wait for as long as that takes.
+        let before = image.settled_stamp()?;
+        fcntl(&self.file, libc::F_SETLEASE, libc::F_UNLCK)
+            .map_err(|error| Error::io("give back the lease of", &self.path, error))?;
+        match self.set(READER_PATIENCE)? {
+            true => image.check_unchanged(&before),
+            false => Err(self.broken()),
         }
     }
 
@@ -99,10 +136,8 @@ impl Drop for Lease {
 ///
 /// [`Error::OpenForWriting`], or that the file cannot be opened.
 pub(crate) fn refuse_writers(path: &Path) -> Result<()> {
-    let file = open(path, Access::Read, OFlags::empty())
-        .map_err(|error| Error::io("open", path, error))?;
-    let lease = Lease { file, path: path.to_owned(), kind: libc::F_RDLCK };
-    lease.set().map(drop)
+    let file = open(path, Access::Read, OFlags::empty()).map_err(|error| refused(path, error))?;
+    Lease::new(file, path, libc::F_RDLCK).set(PATIENCE).map(drop)
 }
 
 fn fcntl(file: &File, what: libc::c_int, value: libc::c_int) -> io::Result<libc::c_int> {

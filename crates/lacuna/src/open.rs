@@ -93,9 +93,17 @@ pub(crate) fn existing(path: &Path, options: &ImageOptions) -> Result<File> {
         let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
         match kind.map(|kind| is_device(path, kind)) {
             Ok(Err(not_an_image)) => not_an_image,
-            _ => Error::io("open", path, error),
+            _ => refused(path, error),
         }
     })
+}
+
+/// Why a file could not be opened, which never waits for whoever has a lease on it.
+pub(crate) fn refused(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Busy { path: path.to_owned() },
+        _ => Error::io("open", path, error),
+    }
 }
 
 /// Whether it is a device, when it can be an image at all.

@@ -48,7 +48,7 @@ pub struct PruneStats {
     pub hidden_bytes: u64,
     /// In so many ranges.
     pub hidden_ranges: u64,
-    /// By which the space that the parent takes has become less.
+    /// By which the parent takes less space; what another file shares of it is not free.
     pub reclaimed_bytes: u64,
 }
 
@@ -140,9 +140,10 @@ fn run(
     }
     parent.image().sync()?;
     mend(parent, cancel, || {
-        let (child, parent) = (child.image(), parent.image());
-        let pairs = compared(child, parent, Range::to(child.size()))?.1;
-        Ok(pairs.filter_map(|pair| match pair {
+        let parent = parent.image();
+        let pairs = compared(child.image(), parent, Range::to(child.image().size()))?.1;
+        let watched = pairs.map(|pair| child.watch().and(pair));
+        Ok(watched.filter_map(|pair| match pair {
             Ok(pair) if pair.left == Kind::Hole => None,
             pair => Some(pair.map(|pair| Pair { left: Kind::Hole, ..pair })),
         }))

@@ -1,7 +1,7 @@
 //! The image that a session reads from: locked, whole, and watched for changes.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -64,13 +64,13 @@ impl Source {
     ///
     /// [`Error::Changed`].
     pub fn check(&self) -> Result<()> {
-        self.check_lease()?;
+        drop(self.hold()?);
         self.image.check_unchanged(&self.stamp)
     }
 
-    /// Fails when somebody else wants to open the image.
-    pub(crate) fn check_lease(&self) -> Result<()> {
-        self.lease.as_ref().map_or(Ok(()), Lease::check)
+    /// See [`Lease::hold`]; without a lease there is nothing to hold.
+    fn hold(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
+        self.lease.as_ref().map(|lease| lease.hold(&self.image)).transpose()
     }
 
     /// Takes the image as it is now for what it was: after a change of one's own.
@@ -91,13 +91,13 @@ impl Source {
         failpoint::pass("source.punch").map_err(|error| {
             Error::io_at("punch a hole in", self.image.path(), range.start(), error)
         })?;
-        self.check_lease()?;
+        let _lease = self.hold()?;
         self.image.punch(range)
     }
 
     /// As [`check`](Self::check), the image at most every two seconds: to be called often.
     pub fn watch(&self) -> Result<()> {
-        self.check_lease()?;
+        drop(self.hold()?);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.elapsed() < WATCH {
             return Ok(());

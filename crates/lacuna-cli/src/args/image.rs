@@ -101,10 +101,10 @@ pub(crate) struct HashArgs {
     #[arg(long, requires = "write")]
     pub(crate) dry_run: bool,
     /// Tell whether IMAGE.checksum holds: sound, stale, corrupt or missing
-    #[arg(long, conflicts_with = "write")]
+    #[arg(long, conflicts_with_all = ["write", "dry_run"])]
     pub(crate) check: bool,
     /// Print a receipt of size, kinds and content
-    #[arg(long, conflicts_with_all = ["method", "write", "check"])]
+    #[arg(long, conflicts_with_all = ["method", "write", "check", "dry_run"])]
     pub(crate) layout: bool,
     #[command(flatten)]
     pub(crate) work: WorkArgs,

@@ -68,11 +68,42 @@ fn the_chain_reads_as_before_and_the_same_command_completes_it() {
 fn with_free_it_says_that_the_child_is_no_layer_any_more() {
     let directory = tempfile::tempdir().unwrap();
     let (layers, err, chain) = stopped(directory.path(), &["--free"], Signal::TERM);
-    let words = "the child has given up a part of what it had: it is no longer a layer on its own";
+    let words =
+        "the child may have given up a part of what it had: take it for no layer on its own";
     assert!(err.contains(words), "{err}");
     assert!(kinds_of(&layers.child).contains(&Kind::Hole));
     complete(&layers, &["--free"], &chain);
     assert!(kinds_of(&layers.child).iter().all(|kind| *kind == Kind::Hole));
+}
+
+#[test]
+fn what_was_freed_by_then_is_said_by_whatever_completes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layers, _, chain) = stopped(directory.path(), &["--free"], Signal::INT);
+    let mut fold = lacuna();
+    fold.arg("fold").arg(&layers.child).arg("--into").arg(&layers.parent);
+    let (out, _) = expect(&fold.output().unwrap(), 0);
+    assert!(out.contains("is no layer on its own any more"), "{out}");
+    assert!(std::fs::read(&layers.parent).unwrap() == chain);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_not_told_to_be_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layers, ..) = stopped(directory.path(), &[], Signal::INT);
+    let record = std::fs::read_to_string(layers.mark()).unwrap();
+    for (spoilt, why) in [
+        (record.replace("\"version\":3", "\"version\":9"), "another version of lacuna wrote it"),
+        (record[..record.len() - 2].to_owned(), "is malformed: a line has no end"),
+        (record[..record.find('{').unwrap() + 20].to_owned(), "is malformed: a line has no end"),
+        (record[..record.find('{').unwrap()].to_owned(), "is malformed: it ends early"),
+    ] {
+        std::fs::write(layers.mark(), spoilt).unwrap();
+        let mut fold = lacuna();
+        fold.arg("fold").arg(&layers.child).arg("--into").arg(&layers.parent);
+        let (_, err) = expect(&fold.output().unwrap(), 1);
+        assert!(err.contains(why) && err.contains("what to do: keep it"), "{err}");
+    }
 }
 
 #[test]

@@ -73,7 +73,9 @@ fn people_read_what_was_hidden_and_what_came_back() {
     let space = allocated(&layers.parent);
     let (out, _) = expect(&prune(&layers, &[]).output().unwrap(), 0);
     let reclaimed = (space - allocated(&layers.parent)) / 1024;
-    let told = format!("hidden 208 KiB in 3 ranges, punched; reclaimed {reclaimed} KiB\n");
+    let parent = layers.parent.display();
+    let told =
+        format!("hidden 208 KiB in 3 ranges, punched; {parent} takes {reclaimed} KiB less\n");
     assert!(out.contains(&told), "{out}");
     let output = prune(&layers, &["-q"]).output().unwrap();
     assert_eq!(expect(&output, 0), (String::new(), String::new()));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::CopyOptions;
-use crate::beside::{directory_of, hidden};
+use crate::beside::{self, directory_of, hidden};
 use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{Kind, KindBytes, Range};
@@ -67,18 +67,19 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
     let mut plan = CopyPlan { size_bytes, ..CopyPlan::default() };
     plan.target_exists = Some(target.exists());
     let data = hidden(target, ".lacuna-data");
+    let real = if target.exists() { beside::resolve(target)? } else { target.to_owned() };
     if target.exists() {
         let image = Image::open(target, &ImageOptions::default())?;
         image.refuse_smaller(size_bytes)?;
         plan.rest_bytes = image.is_device().then(|| image.size() - size_bytes);
-        plan.cloned_in = cloned_in(&source, Some(&image), target, options.reflink)?;
+        plan.cloned_in = cloned_in(&source, Some(&image), &real, options.reflink)?;
         plan.count_pairs(&source, &image)?;
     } else if data.exists() {
         let image = Image::open(&data, &ImageOptions::default())?;
         if options.resume {
             plan.resumed_bytes = resumable(&source, &image, target)?;
         }
-        plan.cloned_in = cloned_in(&source, Some(&image), target, options.reflink)?;
+        plan.cloned_in = cloned_in(&source, Some(&image), &real, options.reflink)?;
         plan.count_pairs(&source, &image)?;
     } else {
         plan.cloned_in = cloned_in(&source, None, target, options.reflink)?;
@@ -86,7 +87,7 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
     }
     // Of a device, the filesystem that its node is on says nothing.
     if plan.rest_bytes.is_none() {
-        let directory = directory_of(target);
+        let directory = directory_of(&real);
         let opened = File::open(directory).map_err(|error| Error::io("open", directory, error))?;
         plan.free_bytes = Some(filesystem::free_bytes(&opened, directory)?);
     }

@@ -26,11 +26,14 @@ impl Error {
             Self::NotItsParent { .. } | Self::SharedParent { .. } => WRONG_CHAIN,
             Self::IsLayer { .. } => ZEROS_HIDE,
             Self::NoSpace { .. } => "free some space",
-            Self::OpenForWriting { .. } | Self::OpenElsewhere { .. } => OPEN,
+            Self::OpenForWriting { path } | Self::OpenElsewhere { path } => {
+                return Some(in_use(path));
+            }
             Self::Unfinished { mark, .. } => return Some(unfinished(mark)),
             Self::DanglingLink { .. } => "name the file itself, or remove the link",
             Self::TooSmall { .. } => "choose a larger device",
             Self::KindsDiffer { .. } => NO_KINDS,
+            Self::NotAllMoved { .. } => "keep the child, and report this: it is a fault of lacuna",
             Self::Malformed { path, .. } => malformed_remedy(path),
             Self::Cancelled => "run the same command again to go on",
         };
@@ -42,9 +45,12 @@ const IN_DIRECTORY: &str = "name the image file inside it";
 const WRONG_CHAIN: &str = "check the chain; if the .meta files are wrong, they can be overridden";
 const ZEROS_HIDE: &str =
     "leave it: its zeros hide its parent; if it stands alone, that can be overridden";
-const OPEN: &str = "stop what has it open (fuser -v FILE), and run again";
 const NO_KINDS: &str =
     "write to a filesystem that keeps holes and unwritten extents: ext4, XFS or btrfs";
+
+fn in_use(path: &Path) -> String {
+    format!("stop what has it open (fuser -v {}), and run again", path.display())
+}
 
 fn unfinished(mark: &Path) -> String {
     format!("repeat what was interrupted, as {} tells", mark.display())

@@ -6,6 +6,7 @@ use super::FoldOptions;
 use super::record;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind, KindBytes, Range};
+use crate::extent_size::{self, in_units};
 use crate::filesystem::{self, free_bytes};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded, shared};
@@ -40,14 +41,18 @@ pub struct FoldPlan {
     /// Space that is free for it; not known of a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
+    /// Whether the child gives up what the parent has.
+    #[serde(skip)]
+    freeing: bool,
 }
 
 impl FoldPlan {
-    /// For two images that fit together.
+    /// For two images that fit together. `is_recorded`: what must stay is written down already.
     pub(super) fn of(
         child: &Image,
         parent: &Image,
         options: &FoldOptions,
+        is_recorded: bool,
         cancel: &Cancel,
     ) -> Result<Self> {
         let is_possible = || reflink::is_possible(child, parent);
@@ -55,20 +60,22 @@ impl FoldPlan {
         let mut plan = Self {
             size_bytes: child.size(),
             grown_bytes: child.size().saturating_sub(parent.size()),
+            freeing: options.free,
             free_bytes: match parent.is_device() {
                 true => None,
                 false => Some(free_bytes(parent.file(), parent.path())?),
             },
             ..Self::default()
         };
-        let recorded = plan.count_moves(child, parent, clones, cancel)?;
+        let (recorded, unit) = plan.count_moves(child, parent, clones, cancel)?;
         if !parent.is_device() {
             plan.needed_bytes += shared_bytes(child, parent, clones, cancel)?;
         }
         if options.free {
             plan.needed_bytes = plan.needed_bytes.min(ROUND_MIN);
         }
-        if !parent.is_device() && plan.kinds.allocated_bytes() + plan.grown_bytes > 0 {
+        plan.needed_bytes = plan.needed_bytes.max(unit);
+        if !parent.is_device() && !plan.is_empty() && !is_recorded {
             plan.needed_bytes += record::space(recorded);
         }
         Ok(plan)
@@ -76,16 +83,17 @@ impl FoldPlan {
 
     /// What is shared, copied, or made unwritten, and the space that takes where the parent has
     /// nothing, or the filesystem never writes over what is there. Returns the length of what is to be
-    /// recorded, in bytes.
+    /// recorded, and the most that the filesystem allocates at a time, in bytes.
     fn count_moves(
         &mut self,
         child: &Image,
         parent: &Image,
         clones: bool,
         cancel: &Cancel,
-    ) -> Result<u64> {
+    ) -> Result<(u64, u64)> {
+        let hint = extent_size::hint_of(parent.file());
         let rewrites = filesystem::rewrites(parent.file(), parent.path())?;
-        let (mut runs, mut recorded) = (Runs::new(clones), 0);
+        let (mut runs, mut recorded, mut unit) = (Runs::new(clones), 0, 0);
         for pair in compared(child, parent, Range::to(child.size()))?.1 {
             let pair = pair?;
             cancel.check()?;
@@ -95,6 +103,10 @@ impl FoldPlan {
                 (Kind::Hole, _) | (Kind::Zero, Kind::Zero) => false,
                 (_, right) => rewrites || right == Kind::Hole,
             };
+            if hint > 0 && pair.left.is_allocated() && pair.right == Kind::Hole {
+                let piece = pair.range.split_at(pair.range.start().saturating_add(hint)).0;
+                unit = unit.max(in_units(piece, hint).len());
+            }
             if pair.left == Kind::Zero && pair.right != Kind::Zero {
                 self.zero_range_bytes += pair.range.len();
             }
@@ -104,7 +116,12 @@ impl FoldPlan {
         self.reflink_bytes = runs.cloned_bytes;
         self.copy_bytes = runs.copied_bytes;
         self.needed_bytes = runs.needed_bytes;
-        Ok(recorded)
+        Ok((recorded, unit))
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kinds.allocated_bytes() + self.grown_bytes == 0
     }
 
     /// Whether there is room for it, as far as that is known.
@@ -119,6 +136,7 @@ impl FoldPlan {
                 path: parent.path().to_owned(),
                 needed: self.needed_bytes,
                 free,
+                freeing: self.freeing,
             }),
             None => Ok(()),
         }

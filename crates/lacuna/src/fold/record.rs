@@ -26,10 +26,10 @@ const WORDS: &str = "A lacuna fold was writing the image beside this file and ha
     Repeat the fold: it completes the image. Keep this file until then: the fold needs what it says.\n";
 
 /// The form of the record; another one is not understood.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// No line is longer, in bytes.
-const LINE: u64 = 1 << 10;
+const LINE: u64 = 8 << 10;
 
 /// The line that says whose record this is.
 #[derive(Serialize, Deserialize)]
@@ -41,6 +41,8 @@ struct Header {
     parent_id: Identity,
     /// What the child had then; all that the parent has gained since is a hole.
     size: u64,
+    /// Whether the child gives up what the parent has.
+    freed: bool,
 }
 
 /// Which file it is. Device numbers change when a machine starts again, and inode numbers are used
@@ -88,9 +90,12 @@ pub(super) fn space(lines: u64) -> u64 {
 }
 
 /// The record in the mark of a parent.
+#[derive(Clone)]
 pub(super) struct Record {
     path: PathBuf,
     size: u64,
+    /// Whether the child may have given up what the parent has.
+    freed: bool,
 }
 
 impl Record {
@@ -100,35 +105,47 @@ impl Record {
     /// # Errors
     ///
     /// [`Error::Unfinished`] when something else was interrupted.
-    pub(super) fn begin(child: &Source, parent: &Target, cancel: &Cancel) -> Result<Self> {
-        let record = Self::check(child, parent)?;
+    pub(super) fn begin(
+        child: &Source,
+        parent: &Target,
+        free: bool,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let before = Self::check(child, parent)?;
+        let record = Self { freed: before.freed || free, ..before.clone() };
+        let header = Header::of(child, parent, record.freed)?;
         if !parent.is_marked() {
             let pairs = compared(child.image(), parent.image(), Range::to(record.size))?.1;
-            parent.mark(|out| record.write(Header::of(child, parent)?, pairs, out, cancel))?;
-        } else if record.is_current(child, cancel)? {
+            parent.mark(|out| record.write(header, pairs, out, cancel))?;
+        } else if record.freed == before.freed && record.is_current(child, cancel)? {
             parent.keep_mark()?;
         } else {
             let pairs = record.compared(child)?;
-            parent.mark(|out| record.write(Header::of(child, parent)?, pairs, out, cancel))?;
+            parent.mark(|out| record.write(header, pairs, out, cancel))?;
         }
         Ok(record)
+    }
+
+    /// Whether the child may have given up what the parent has.
+    pub(super) fn freed(&self) -> bool {
+        self.freed
     }
 
     /// Fails when something else than a fold of `child` was interrupted at `parent`.
     pub(super) fn check(child: &Source, parent: &Target) -> Result<Self> {
         let (path, size) = (mark::of(parent.path()), child.image().size());
-        let record = Self { path, size };
+        let record = Self { path, size, freed: false };
         if !parent.is_marked() {
             return Ok(record);
         }
-        match record.open() {
-            Ok((header, _)) if header.is_of(child, parent)? => Ok(record),
-            // Without a record of its own, it is another name of the file that is marked.
-            Err(error)
-                if !matches!(error, Error::Malformed { .. })
-                    && error.io_kind() != Some(io::ErrorKind::NotFound) =>
-            {
-                Err(error)
+        let opened = match record.open() {
+            // It is another name of the file that is marked.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => None,
+            opened => opened?,
+        };
+        match opened {
+            Some((header, _)) if header.is_of(child, parent)? => {
+                Ok(Self { freed: header.freed, ..record })
             }
             _ => Err(Error::Unfinished { path: parent.path().to_owned(), mark: record.path }),
         }
@@ -137,7 +154,7 @@ impl Record {
     /// Whether all that is to stay as it was is still where the child has nothing: a chain is in use
     /// while a fold waits to be repeated.
     fn is_current(&self, child: &Source, cancel: &Cancel) -> Result<bool> {
-        if self.open()?.0.size != self.size {
+        if self.reopen()?.0.size != self.size {
             return Ok(false);
         }
         for pair in self.compared(child)? {
@@ -183,19 +200,36 @@ impl Record {
         Ok(())
     }
 
-    fn open(&self) -> Result<(Header, Lines)> {
+    /// `None` where it is no fold that has left the mark.
+    fn open(&self) -> Result<Option<(Header, Lines)>> {
         let file = File::open(&self.path).map_err(|error| Error::io("open", &self.path, error))?;
         let mut lines = Lines { path: self.path.clone(), file: BufReader::new(file) };
-        for _ in WORDS.lines() {
-            lines.next_line()?;
+        for (number, expected) in WORDS.lines().enumerate() {
+            match lines.next_line() {
+                Ok(Some(line)) if line.trim_ascii_end() == expected.as_bytes() => {}
+                Ok(_) | Err(Error::Malformed { .. }) if number == 0 => return Ok(None),
+                read => drop(read?.ok_or_else(|| lines.malformed("it ends early"))?),
+            }
         }
-        let header = lines.parse()?.ok_or_else(|| lines.malformed("it ends early"))?;
-        Ok((header, lines))
+        let header: serde_json::Value =
+            lines.parse()?.ok_or_else(|| lines.malformed("it ends early"))?;
+        if header.get("version") != Some(&VERSION.into()) {
+            return Err(lines.malformed("another version of lacuna wrote it"));
+        }
+        let header = serde_json::from_value(header);
+        let header = header.map_err(|error| lines.malformed(&error.to_string()))?;
+        Ok(Some((header, lines)))
+    }
+
+    /// The same, of the mark that this fold has made or goes on under.
+    fn reopen(&self) -> Result<(Header, Lines)> {
+        let reason = "it is no longer the record of this fold".to_owned();
+        self.open()?.ok_or_else(|| Error::Malformed { path: self.path.clone(), reason })
     }
 
     /// The whole of the parent: what was recorded, and `Data` where nothing was.
     pub(super) fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>> + use<>> {
-        let (header, mut lines) = self.open()?;
+        let (header, mut lines) = self.reopen()?;
         let (mut rest, gained) = Range::to(self.size).split_at(header.size);
         let gained = Some(Extent { range: gained, kind: Kind::Hole });
         let mut held: Option<Extent> = None;
@@ -228,20 +262,21 @@ impl Record {
 }
 
 impl Header {
-    fn of(child: &Source, parent: &Target) -> Result<Self> {
+    fn of(child: &Source, parent: &Target, freed: bool) -> Result<Self> {
+        let name = child.image().path().file_name().unwrap_or_default();
         Ok(Self {
             version: VERSION,
-            child: child.image().path().display().to_string(),
+            child: name.to_string_lossy().into_owned(),
             child_id: Identity::of(child.image())?,
             parent_id: Identity::of(parent.image())?,
             size: child.stamp().size,
+            freed,
         })
     }
 
     /// Of these two, whatever they are called by now.
     fn is_of(&self, child: &Source, parent: &Target) -> Result<bool> {
-        Ok(self.version == VERSION
-            && self.child_id == Identity::of(child.image())?
+        Ok(self.child_id == Identity::of(child.image())?
             && self.parent_id == Identity::of(parent.image())?)
     }
 }

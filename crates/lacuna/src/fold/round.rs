@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::{kept, plan, unseen};
 use crate::error::Result;
-use crate::extent::{BLOCK, Extent, Kind, MAX_OFFSET, Range};
+use crate::extent::{Extent, Kind, MAX_OFFSET, Range};
+use crate::extent_size::in_units;
 use crate::layout::{LayoutOrigin, Pair};
 use crate::progress::Cancel;
 use crate::settle::{compared, mend};
@@ -49,7 +50,8 @@ impl Round {
             }
             round.pairs.push(unseen(Pair { range, ..pair }));
             room = room.saturating_sub(round.around.moved(range));
-            if room == 0 || round.pairs.len() == RANGES {
+            let is_cut = range.end() < wanted.end();
+            if room == 0 || is_cut || round.pairs.len() == RANGES {
                 room = 0;
                 end = near(range, hint).end();
             }
@@ -71,21 +73,12 @@ impl Round {
     }
 }
 
-/// `range` in units of `hint`, which need not be of whole blocks, and in blocks.
-fn hinted(range: Range, hint: u64) -> Range {
-    let unit = hint.max(1);
-    let start = (range.start() / unit * unit) & !(BLOCK - 1);
-    let end = range.end().checked_next_multiple_of(unit);
-    let end = end.and_then(|end| end.checked_next_multiple_of(BLOCK));
-    Range::new(start, end.unwrap_or(MAX_OFFSET).min(MAX_OFFSET)).unwrap_or(range)
-}
-
 /// Where the filesystem may allocate more than it is asked to when `range` is written: XFS shifts what
 /// it has rounded by up to as much again, where something is in the way.
 fn near(range: Range, hint: u64) -> Range {
     let start = range.start().saturating_sub(hint);
     let end = range.end().saturating_add(hint).min(MAX_OFFSET);
-    hinted(Range::new(start, end).unwrap_or(range), hint)
+    in_units(Range::new(start, end).unwrap_or(range), hint)
 }
 
 /// The parent where the child has nothing, as far as the filesystem may allocate there what is not
@@ -133,9 +126,9 @@ impl Around {
             self.push(Extent { range, kind: Kind::Data });
         }
         self.reached = near(range, self.hint).end();
-        let hinted = hinted(range, self.hint);
-        let new = hinted.split_at(self.charged).1;
-        self.charged = hinted.end();
+        let units = in_units(range, self.hint);
+        let new = units.split_at(self.charged).1;
+        self.charged = units.end();
         new.len()
     }
 
@@ -154,6 +147,7 @@ impl Around {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extent::BLOCK;
 
     fn block(number: u64) -> Range {
         Range::with_length(number * BLOCK, BLOCK).unwrap()

@@ -1,6 +1,7 @@
 //! Reading and writing, directly or through the page cache.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +10,7 @@ use rustix::fs::{Advice, fadvise};
 use super::Image;
 use crate::direct::DirectFile;
 use crate::error::{Error, Result};
+use crate::extent::Range;
 use crate::failpoint;
 use crate::open::IoMode;
 
@@ -83,15 +85,26 @@ impl Image {
     /// that passed through does not push out what others use. Only advice: nothing is lost when the
     /// kernel does not follow it.
     pub fn drop_cache(&self) {
+        self.forget(Range::to(self.size));
+    }
+
+    /// The same of `range` alone.
+    pub(crate) fn forget(&self, range: Range) {
         if self.io == IoMode::Auto && self.passed_cache.load(Ordering::Relaxed) {
-            self.forget_cache();
+            self.advise(range);
         }
     }
 
     /// Lets go of the page cache, so that what is read next comes from the medium: what a session
     /// that failed left may be in memory only, though it counts as written.
     pub(crate) fn forget_cache(&self) {
-        if let Err(errno) = fadvise(&self.file, 0, None, Advice::DontNeed) {
+        self.advise(Range::to(self.size));
+    }
+
+    fn advise(&self, range: Range) {
+        // To the end, when there is no length.
+        let length = NonZeroU64::new(range.len()).filter(|_| range.end() < self.size);
+        if let Err(errno) = fadvise(&self.file, range.start(), length, Advice::DontNeed) {
             tracing::debug!(path = %self.path.display(), %errno, "page cache kept");
         }
     }

@@ -214,7 +214,7 @@ fn what_is_cancelled_over_an_extent_size_hint_leaves_a_whole_chain() {
     for work in &WORKS[..2] {
         let make = || {
             let two = Two::on(&mount, &child, &Pattern::whole(vec![]));
-            set_extent_size(&two.parent);
+            set_extent_size(&two.parent, 1 << 20);
             two
         };
         complete(cancel(*work, make), *work);

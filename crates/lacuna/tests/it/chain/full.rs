@@ -80,7 +80,7 @@ fn a_fold_that_cannot_fit_is_refused_before_the_first_write() {
         assert!(!planned.fits(), "{planned:?}");
         let error = try_fold(&two.child, &two.parent, &copying()).unwrap_err().cause;
         assert!(
-            matches!(&error, Error::NoSpace { path, needed, free }
+            matches!(&error, Error::NoSpace { path, needed, free, freeing: false }
                 if *path == two.parent && *needed == (16 << 20) + RECORD && free < needed),
             "{error:?}"
         );

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use lacuna::Reflink;
 use lacuna::fold::{self, FoldOptions};
 use lacuna::prune::{self, PruneOptions};
+use lacuna::{BLOCK, Reflink};
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Kind, Pattern, strategy};
 use proptest::collection::vec;
@@ -16,7 +16,10 @@ use proptest::sample::Index;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use super::oracle::{self, Layer};
-use super::{assert_nothing_hidden, at_rest, folded, has_checksum, pruned, put_checksum};
+use super::traps::set_extent_size;
+use super::{
+    Two, assert_nothing_hidden, at_rest, copying, folded, has_checksum, pruned, put_checksum,
+};
 use crate::content::Content;
 use crate::{IO_MODES, for_all, mount_with};
 
@@ -221,6 +224,29 @@ fn a_chain_on_xfs_with_smaller_blocks_reads_the_same() {
 #[test]
 fn a_chain_on_xfs_with_an_extent_size_hint_reads_the_same() {
     compare(10, &[mount_with(Fs::Xfs, &["-d", "extszinherit=16"])]);
+}
+
+/// Rounds are cut wherever that falls within the runs of the child and the units of the parent.
+#[test]
+fn a_fold_into_any_extent_size_hint_leaves_nothing_out() {
+    let Some(mount) = Mount::new(Fs::Xfs) else { return };
+    let kind =
+        prop::sample::select(std::vec![Block::Data(1), Block::Data(1), Block::Zero, Block::Hole]);
+    let runs = || vec((kind.clone(), prop_oneof![1..9_usize, 1..900_usize]), 1..9);
+    let hint = prop::sample::select(std::vec![2, 3, 7, 16, 17, 256, 300]);
+    for_all(12, (runs(), runs(), hint, any::<bool>()), |(child, parent, hint, free)| {
+        let blocks = |runs: Vec<(Block, usize)>| {
+            let blocks = |(block, length)| std::iter::repeat_n(block, length);
+            runs.into_iter().flat_map(blocks).collect::<Vec<_>>()
+        };
+        let (child, mut parent) = (Pattern::whole(blocks(child)), blocks(parent));
+        parent.truncate(child.blocks.len());
+        let mut two = Two::on(&mount, &child, &Pattern::whole(Vec::new()));
+        set_extent_size(&two.parent, hint * BLOCK);
+        Pattern::whole(parent).write_over(&two.parent);
+        two.look();
+        two.fold(&FoldOptions { free, ..copying() });
+    });
 }
 
 #[test]

@@ -33,8 +33,8 @@ fn ran(program: &str, arguments: &[&str], path: &Path) -> bool {
 }
 
 /// Of a file that has no extents yet, on XFS.
-pub(super) fn set_extent_size(path: &Path) {
-    assert!(ran("xfs_io", &["-c", "extsize 1m"], path));
+pub(super) fn set_extent_size(path: &Path, bytes: u64) {
+    assert!(ran("xfs_io", &["-c", &format!("extsize {bytes}")], path));
 }
 
 fn preallocate(path: &Path, offset: u64, length: u64) {
@@ -265,10 +265,57 @@ fn an_extent_size_hint_of_the_parent_does_not_hide_what_lies_below() {
         let child = Pattern::whole(some.collect());
         for options in [FoldOptions::default(), copying(), freeing()] {
             let mut two = Two::on(&mount, &child, &Pattern::whole(vec![]));
-            set_extent_size(&two.parent);
+            set_extent_size(&two.parent, 1 << 20);
             two.fold(&options);
         }
     }
+}
+
+/// There, a round ends in the middle of a run, and in the middle of a unit.
+#[test]
+fn an_extent_size_hint_that_does_not_divide_a_round_leaves_nothing_out() {
+    let Some(mount) = Mount::new(Fs::Xfs) else { return };
+    let runs = [(1019, 1), (1, 1), (78, 1), (9, 290)];
+    let run = |(data, hole)| [vec![Block::Data(1); data], vec![Block::Hole; hole]].concat();
+    let child = Pattern::whole(runs.map(run).concat());
+    for below in [Block::Data(2), Block::Hole] {
+        for hint in [3, 5, 17].map(|blocks| blocks * BLOCK) {
+            for options in [copying(), freeing()] {
+                let mut two = Two::on(&mount, &child, &Pattern::whole(vec![]));
+                set_extent_size(&two.parent, hint);
+                Pattern::whole(vec![below; child.blocks.len()]).write_over(&two.parent);
+                two.look();
+                two.fold(&options);
+            }
+        }
+    }
+}
+
+/// XFS takes room for all of a unit before it writes a block of it.
+#[test]
+fn a_fold_needs_room_for_a_unit_of_the_parents_extent_size_hint() {
+    let Some(mount) = Mount::new(Fs::Xfs) else { return };
+    let blocks = [vec![Block::Hole; 50], vec![Block::Data(1)], vec![Block::Hole; 9000]];
+    let two = Two::on(&mount, &Pattern::whole(blocks.concat()), &Pattern::whole(vec![]));
+    set_extent_size(&two.parent, 16 << 20);
+    for options in [copying(), freeing()] {
+        let plan = || Ok(lacuna::fold::plan(&two.child, &two.parent, &options)?.needed_bytes);
+        let needed = super::at_rest(&[&two.child, &two.parent], plan).unwrap();
+        assert_eq!(needed, (16 << 20) + 2 * BLOCK, "with the record");
+    }
+}
+
+/// The record of the fold names the child.
+#[test]
+fn layers_with_long_paths_and_names_are_folded() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let directory = (0..12).fold(mount.path().to_owned(), |path, _| path.join("d".repeat(200)));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (child, parent) = (directory.join("\u{1}".repeat(200)), directory.join("parent"));
+    Pattern::whole(vec![Block::Data(1), Block::Hole]).write(&child);
+    Pattern::whole(vec![Block::Zero, Block::Hole]).write(&parent);
+    folded(&child, &parent, &freeing());
+    assert_eq!(Content::of(&parent).kinds, [Kind::Data, Kind::Hole]);
 }
 
 /// ext4 writes zeros around what is written into an unwritten extent.

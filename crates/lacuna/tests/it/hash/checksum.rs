@@ -139,7 +139,7 @@ fn an_image_that_was_touched_or_changed_since_has_a_stale_checksum() {
         for change in changes {
             written(&path, &TimeZone::UTC, "").unwrap();
             change();
-            assert_eq!(verdict(&path).unwrap(), Verdict::Stale, "{}", mount.fs());
+            assert!(matches!(verdict(&path).unwrap(), Verdict::Stale { .. }), "{}", mount.fs());
         }
     }
 }
@@ -158,14 +158,16 @@ fn other_bytes_under_the_same_change_time_are_corrupt() {
     for change in changes {
         let before = ChecksumFile::read(&path).unwrap().unwrap();
         edit(&path, change);
-        let Verdict::Corrupt(hashed) = verdict(&path).unwrap() else { panic!("not corrupt") };
+        let Verdict::Corrupt { hashed, .. } = verdict(&path).unwrap() else {
+            panic!("not corrupt")
+        };
         assert_eq!(hashed.digest, crc64);
         before.write(&path).unwrap();
         assert!(matches!(verdict(&path).unwrap(), Verdict::Sound(_)));
     }
     // A time that is none is that of no image.
     edit(&path, |file| file.change_time = "yesterday".to_owned());
-    assert_eq!(verdict(&path).unwrap(), Verdict::Stale);
+    assert!(matches!(verdict(&path).unwrap(), Verdict::Stale { .. }));
 }
 
 #[test]

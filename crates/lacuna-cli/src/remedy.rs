@@ -12,6 +12,10 @@ use crate::units;
 /// How a command on this machine that was stopped goes on.
 pub(crate) const GO_ON: &str = "run the same command again to go on";
 
+/// The same, of a dig.
+pub(crate) const DIG_ON: &str =
+    "what was dug stays a hole, and what is read is the same: run the same command again to go on";
+
 /// The same, of one that keeps nothing.
 pub(crate) const BEGIN_ANEW: &str = "run the same command again: it begins anew";
 
@@ -35,7 +39,7 @@ pub(crate) struct Words {
     serve: &'static str,
     /// How a layer is taken for what it is not said to be.
     force_layer: &'static str,
-    /// How a fold gets by with little space.
+    /// How a fold gets by with less space.
     free: &'static str,
 }
 
@@ -45,7 +49,8 @@ pub(crate) const LACUNA: Words = Words {
     no_fast: "--no-fast",
     serve: "lacuna serve --once FILE",
     force_layer: "--force-layer",
-    free: "--free",
+    free: "with --free, CHILD gives up each range that PARENT has, and is no layer on its own then: \
+        see --dry-run --free",
 };
 
 pub(crate) const SSYNC: Words = Words {
@@ -60,7 +65,7 @@ pub(crate) const SSYNC: Words = Words {
 pub(crate) const SFOLD: Words = Words {
     command: "sfold",
     force_layer: "lacuna fold --force-layer",
-    free: "lacuna fold --free",
+    free: "see lacuna fold --free",
     ..LACUNA
 };
 
@@ -96,8 +101,14 @@ impl Words {
             | lacuna::Error::IsLayer { .. } => {
                 Some(format!("{}: {}", error.remedy()?, self.force_layer))
             }
-            lacuna::Error::NoSpace { .. } => {
-                Some(format!("{}; {} needs hardly more than 1 MiB", error.remedy()?, self.free))
+            lacuna::Error::Malformed { path, .. } if is_meta(path) => {
+                Some(format!("{}, or override it: {}", error.remedy()?, self.force_layer))
+            }
+            lacuna::Error::Malformed { path, .. } if is_checksum(path) => {
+                Some("write it anew: lacuna hash --write IMAGE".to_owned())
+            }
+            lacuna::Error::NoSpace { freeing: false, .. } => {
+                Some(format!("{}; {}", error.remedy()?, self.free))
             }
             _ => error.remedy(),
         }
@@ -129,6 +140,14 @@ fn speaks_of_direct(message: &str) -> bool {
     message.contains("direct I/O is not possible") || message.contains("for directIO")
 }
 
+fn is_meta(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "meta")
+}
+
+fn is_checksum(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "checksum")
+}
+
 fn kept(kept: &Kept) -> Option<String> {
     Some(match kept {
         Kept::Nothing => return None,
@@ -151,8 +170,8 @@ fn kept(kept: &Kept) -> Option<String> {
         ),
         Kept::HalfFolded { parent, freed: false } => marked(parent, "fold"),
         Kept::HalfFolded { parent, freed: true } => format!(
-            "{} is marked unfinished, and the child has given up a part of what it had: it is no longer \
-             a layer on its own. Over this parent the chain reads as before, and the same command \
+            "{} is marked unfinished, and the child may have given up a part of what it had: take it for \
+             no layer on its own. Over this parent the chain reads as before, and the same command \
              completes the fold",
             parent.display()
         ),
