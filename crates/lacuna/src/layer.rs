@@ -55,23 +55,14 @@ pub(crate) fn open_pair(
     check_layout(source.image())?;
     if !target.image().is_device() {
         check_layout(target.image())?;
-        check_sizes(source.image(), target.image())?;
+        let (parent_size, child_size) = (target.image().size(), source.image().size());
+        if parent_size > child_size {
+            let (parent, child) = (parent.to_owned(), child.to_owned());
+            return Err(Error::LargerParent { parent, parent_size, child, child_size });
+        }
     }
     target.image().refuse_smaller(source.image().size())?;
     Ok((source, target))
-}
-
-/// Fails when the parent is the larger one.
-pub(crate) fn check_sizes(child: &Image, parent: &Image) -> Result<()> {
-    match parent.size() > child.size() {
-        true => Err(Error::LargerParent {
-            parent: parent.path().to_owned(),
-            parent_size: parent.size(),
-            child: child.path().to_owned(),
-            child_size: child.size(),
-        }),
-        false => Ok(()),
-    }
 }
 
 /// Fails when what is allocated cannot be known for each block.

@@ -53,8 +53,8 @@ pub(crate) struct DiffArgs {
 ///
 /// What is read stays the same at every instant; space is given back. Not for a layer of a snapshot
 /// chain, where zeros hide what the parent has and a hole would show it: such an image is refused, as
-/// far as its name and the .meta files beside it tell. May be interrupted at any time. Ends with an
-/// error when another process has the image open, or opens it meanwhile.
+/// far as its name and the .meta files beside it tell. May be interrupted at any time. Nobody
+/// else may have the image open; who opens it meanwhile is noticed, and a reader let in.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lacuna dig --dry-run disk.img\n  lacuna dig disk.img")]
 pub(crate) struct DigArgs {

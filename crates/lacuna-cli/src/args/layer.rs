@@ -11,9 +11,9 @@ use super::{ReflinkChoice, WorkArgs};
 /// the space of CHILD instead of a copy. CHILD is read only and stays a layer, unless --free is given.
 ///
 /// With --free, CHILD gives up each range as soon as PARENT has it durably, so that a fold needs no more
-/// than 1 MiB of free space, and 30 bytes for each hole. It ends with an error when another process has CHILD open, or opens it
-/// meanwhile. From then on CHILD is no layer on its own: a part of its content is in PARENT alone. Over
-/// PARENT the chain reads the same at every instant.
+/// than 1 MiB of free space, and some 30 bytes for each hole. Nobody else may have CHILD open. From then
+/// on CHILD is no layer on its own: a part of its content is in PARENT alone. Over PARENT the chain
+/// reads the same at every instant.
 ///
 /// Where .meta files lie beside them, PARENT must be the parent of CHILD and of no other layer. The
 /// files and their names stay as they are: to take CHILD out of the chain is up to whoever keeps it.

@@ -9,6 +9,7 @@ mod hash;
 mod layers;
 mod map;
 mod prune;
+mod readme;
 mod remedies;
 mod serve;
 mod sfold;

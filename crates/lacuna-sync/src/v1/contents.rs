@@ -26,7 +26,7 @@ pub(super) struct Entry {
     pub(super) end: u64,
     pub(super) content: Content,
     /// The number of requests when this was entered.
-    pub(super) age: u32,
+    pub(super) entered_at: u32,
 }
 
 impl Entry {
@@ -78,9 +78,9 @@ impl Contents {
     }
 
     /// `range` holds `content`, whatever was known of it before.
-    pub(super) fn enter(&mut self, range: Range, content: Content, age: u32) {
+    pub(super) fn enter(&mut self, range: Range, content: Content, entered_at: u32) {
         self.cut(range);
-        self.0.insert(range.start(), Entry { end: range.end(), content, age });
+        self.0.insert(range.start(), Entry { end: range.end(), content, entered_at });
     }
 
     /// Removes what was known of `range`. What is left of an entry at either side keeps its content

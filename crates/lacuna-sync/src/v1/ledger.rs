@@ -172,7 +172,7 @@ impl Ledger {
         let now = self.requests as u32;
         let (mut reached, mut older) = (active.range.start(), vec![]);
         for (start, entry) in self.contents.overlapping(active.range) {
-            if now.wrapping_sub(entry.age) <= since {
+            if now.wrapping_sub(entry.entered_at) <= since {
                 older.extend(Range::new(reached, start.max(reached)));
                 reached = entry.end;
             }
@@ -235,7 +235,7 @@ impl Ledger {
         let (now, settled_after) = (self.requests as u32, self.limits.settled_after);
         let active = &self.active;
         let forgotten = self.contents.combine(|start, entry| {
-            now.wrapping_sub(entry.age) >= settled_after
+            now.wrapping_sub(entry.entered_at) >= settled_after
                 && entry.content != Content::Failed
                 && !is_busy(active, start, entry.end)
         });
