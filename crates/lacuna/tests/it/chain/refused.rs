@@ -152,7 +152,7 @@ fn a_writer_who_comes_while_it_is_asked_for_writers_does_no_harm() {
                 drop(File::options().write(true).open(&two.child).unwrap());
             }
         });
-        for _ in 0..3000 {
+        for _ in 0..300 {
             let planned = lacuna::fold::plan(&two.child, &two.parent, &FoldOptions::default());
             if let Err(error) = planned {
                 assert!(matches!(error, Error::OpenForWriting { .. }), "{error:?}");
