@@ -17,6 +17,22 @@ pub enum Error {
         /// The beginning of what came, in quotes, printable ASCII only.
         excerpt: String,
     },
+    /// A message of version 2 is not what the protocol allows.
+    #[error("the peer sent {what} that {reason}")]
+    Malformed {
+        /// What was to be read.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// What is to be sent has no room in a message.
+    #[error("{what} is longer than {most}, which is all that can be sent")]
+    TooLong {
+        /// What.
+        what: &'static str,
+        /// The limit, in its own unit: bytes, or entries.
+        most: usize,
+    },
 }
 
 impl Error {

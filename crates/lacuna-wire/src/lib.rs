@@ -5,6 +5,9 @@
 //! when it is written.
 //!
 //! - [`v1`]: the HTTP API of Longhorn's `ssync`.
+//! - Everything else: version 2, lacuna's own, as `docs/protocol.md` has it to the byte. Each side begins
+//!   with a hello ([`ClientHello`], [`ServerHello`]); then come frames, each a [`Header`] and the payload
+//!   of a [`Message`].
 
 #![forbid(unsafe_code)]
 #![deny(
@@ -25,7 +28,20 @@
     )
 )]
 
+mod codec;
 mod error;
+mod frame;
+mod hello;
+mod message;
+mod runs;
 pub mod v1;
 
 pub use error::Error;
+pub use frame::{HEADER, Header, PAYLOAD_MAX};
+pub use hello::{
+    BODY_MAX, ClientHello, HELLO_MAX, MAGIC, Role, ServerHello, VERSION, hello_length,
+};
+pub use message::{
+    Accept, CHUNK_BLOCKS, DIGEST, Done, Kinds, Message, Offer, Sent, Stamp, WORDS_MAX, Wanted,
+};
+pub use runs::{Kind, RUNS_MAX, Run, Runs};

@@ -12,6 +12,7 @@ pub mod batch;
 mod beside;
 mod blkdev;
 pub mod checksum_file;
+pub mod chunk;
 pub mod copy;
 pub mod diff;
 pub mod dig;

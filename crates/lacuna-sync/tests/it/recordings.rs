@@ -40,7 +40,7 @@ impl Exchange {
 }
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../lacuna-wire/tests/recordings")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../lacuna-wire/tests/it/recordings")
 }
 
 /// A whole sync, in the order in which it was recorded.

@@ -12,7 +12,7 @@ use lacuna_wire::v1::{self, Interval, JSON, Refusal, Request};
 use serde_json::Value;
 
 fn recordings() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/recordings")
 }
 
 /// A recorded answer: status, the headers that a handler sets, body.

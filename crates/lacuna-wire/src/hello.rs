@@ -1,0 +1,300 @@
+//! The first words of each side. Their form never changes; what they can say grows by tags.
+
+use crate::codec::Reader;
+use crate::error::Error;
+use crate::frame::crc64;
+use crate::message::{WORDS_MAX, cut, printable};
+
+/// What lacuna's own protocol begins with: no TLS record and no HTTP verb does.
+pub const MAGIC: [u8; 8] = *b"\x8blacuna\n";
+
+/// The longest list of capabilities, in bytes.
+pub const BODY_MAX: usize = 8192;
+
+/// The longest hello, in bytes.
+pub const HELLO_MAX: usize = PREFIX + BODY_MAX + CHECK;
+
+/// Magic and length.
+const PREFIX: usize = 10;
+
+/// The crc64 at the end.
+const CHECK: usize = 8;
+
+/// The version that this crate speaks.
+pub const VERSION: u16 = 2;
+
+const WHAT: &str = "the hello";
+
+const TAG_VERSION: u16 = 1;
+const TAG_PROGRAM: u16 = 2;
+const TAG_ROLE: u16 = 3;
+const TAG_PATH: u16 = 4;
+const TAG_TOKEN: u16 = 5;
+const TAG_COMPRESSION: u16 = 6;
+const TAG_OPTIONS: u16 = 7;
+const TAG_MODE: u16 = 8;
+const TAG_REFUSAL: u16 = 9;
+
+/// The longest of each, in bytes.
+const PROGRAM_MAX: usize = 64;
+const PATH_MAX: usize = 4095;
+const TOKEN_MAX: usize = 256;
+
+const ZSTD: u8 = 1;
+
+/// Which end of a session the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The image of the client goes to the server.
+    Source,
+    /// The image of the server comes to the client.
+    Target,
+}
+
+/// What the client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The lowest and the highest version that it speaks.
+    pub versions: (u16, u16),
+    /// For people.
+    pub program: String,
+    /// Of the client.
+    pub role: Role,
+    /// Of the server's image, 1 to 4095 bytes.
+    pub path: Vec<u8>,
+    /// What the server may ask for.
+    pub token: Option<Vec<u8>>,
+    /// Whether it can compress with zstd.
+    pub zstd: bool,
+    /// The target is read again from the medium before it is committed.
+    pub verify: bool,
+    /// Nothing is written.
+    pub compare_only: bool,
+    /// What an interrupted session left counts as unknown content.
+    pub no_resume: bool,
+    /// Permission bits of a new target.
+    pub mode: Option<u32>,
+}
+
+/// What the server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerHello {
+    /// The session begins.
+    Welcome {
+        /// The version of the session.
+        version: u16,
+        /// For people.
+        program: String,
+        /// Whether both may compress with zstd.
+        zstd: bool,
+    },
+    /// The session does not begin.
+    Refusal {
+        /// One of those of `Failed`.
+        code: u16,
+        /// Why, for people.
+        words: String,
+    },
+}
+
+/// How long a hello is that begins with these bytes, or that more are needed to tell.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] as soon as it cannot be one.
+pub fn hello_length(begin: &[u8]) -> Result<Option<usize>, Error> {
+    let malformed = |reason| Error::Malformed { what: WHAT, reason };
+    if begin.iter().zip(MAGIC).any(|(byte, magic)| *byte != magic) {
+        return Err(malformed("does not begin with lacuna's magic"));
+    }
+    let Some(length) = begin.get(MAGIC.len()..PREFIX).and_then(<[u8]>::first_chunk) else {
+        return Ok(None);
+    };
+    let length = usize::from(u16::from_le_bytes(*length));
+    match length > BODY_MAX {
+        true => Err(malformed("is too long")),
+        false => Ok(PREFIX.checked_add(length).and_then(|sum| sum.checked_add(CHECK))),
+    }
+}
+
+impl ClientHello {
+    /// The bytes of this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLong`] for a part that no hello has room for.
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let mut body = vec![];
+        let (low, high) = self.versions;
+        put(&mut body, TAG_VERSION, &[low.to_le_bytes(), high.to_le_bytes()].concat());
+        put(
+            &mut body,
+            TAG_PROGRAM,
+            limited("the program's name", self.program.as_bytes(), PROGRAM_MAX)?,
+        );
+        put(&mut body, TAG_ROLE, &[if self.role == Role::Source { 0 } else { 1 }]);
+        put(&mut body, TAG_PATH, limited("the path", &self.path, PATH_MAX)?);
+        if let Some(token) = &self.token {
+            put(&mut body, TAG_TOKEN, limited("the token", token, TOKEN_MAX)?);
+        }
+        put(&mut body, TAG_COMPRESSION, if self.zstd { &[ZSTD] } else { &[] });
+        let options = [self.verify, self.compare_only, self.no_resume];
+        let bits = (0_u32..).zip(options).map(|(bit, set)| u32::from(set) << bit);
+        put(&mut body, TAG_OPTIONS, &bits.fold(0, |all, bit| all | bit).to_le_bytes());
+        if let Some(mode) = self.mode {
+            put(&mut body, TAG_MODE, &mode.to_le_bytes());
+        }
+        Ok(framed(&body))
+    }
+
+    /// What `bytes`, a whole hello, say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let tags = Tags::of(bytes)?;
+        let mut versions = tags.required(TAG_VERSION)?;
+        let versions = (versions.u16()?, versions.u16()?);
+        let role = match tags.required(TAG_ROLE)?.u8()? {
+            0 => Role::Source,
+            1 => Role::Target,
+            _ => return Err(malformed("has a role that there is not")),
+        };
+        let path = tags.required(TAG_PATH)?.rest();
+        if path.is_empty() || path.len() > PATH_MAX || path.contains(&0) {
+            return Err(malformed("has no path"));
+        }
+        let token = tags.get(TAG_TOKEN).map(Reader::rest);
+        if token.is_some_and(|token| token.len() > TOKEN_MAX) {
+            return Err(malformed("has too long a token"));
+        }
+        let options = tags.get(TAG_OPTIONS).map(|mut options| options.u32()).transpose()?;
+        let is_set = |bit: u32| options.unwrap_or(0) >> bit & 1 == 1;
+        Ok(Self {
+            versions,
+            program: tags.program()?,
+            role,
+            path: path.to_vec(),
+            token: token.map(<[u8]>::to_vec),
+            zstd: tags.get(TAG_COMPRESSION).is_some_and(|known| known.rest().contains(&ZSTD)),
+            verify: is_set(0),
+            compare_only: is_set(1),
+            no_resume: is_set(2),
+            mode: tags.get(TAG_MODE).map(|mut mode| mode.u32()).transpose()?,
+        })
+    }
+}
+
+impl ServerHello {
+    /// The bytes of this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLong`] for a name of the program that no hello has room for.
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let mut body = vec![];
+        match self {
+            Self::Welcome { version, program, zstd } => {
+                put(&mut body, TAG_VERSION, &version.to_le_bytes());
+                put(
+                    &mut body,
+                    TAG_PROGRAM,
+                    limited("the program's name", program.as_bytes(), PROGRAM_MAX)?,
+                );
+                put(&mut body, TAG_COMPRESSION, if *zstd { &[ZSTD] } else { &[] });
+            }
+            Self::Refusal { code, words } => {
+                let words = cut(words, WORDS_MAX);
+                put(&mut body, TAG_REFUSAL, &[&code.to_le_bytes(), words.as_bytes()].concat());
+            }
+        }
+        Ok(framed(&body))
+    }
+
+    /// What `bytes`, a whole hello, say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let tags = Tags::of(bytes)?;
+        if let Some(mut refusal) = tags.get(TAG_REFUSAL) {
+            let code = refusal.u16()?;
+            let words = printable(refusal.rest(), WORDS_MAX);
+            return Ok(Self::Refusal { code, words });
+        }
+        Ok(Self::Welcome {
+            version: tags.required(TAG_VERSION)?.u16()?,
+            program: tags.program()?,
+            zstd: tags.get(TAG_COMPRESSION).is_some_and(|chosen| chosen.rest() == [ZSTD]),
+        })
+    }
+}
+
+fn malformed(reason: &'static str) -> Error {
+    Error::Malformed { what: WHAT, reason }
+}
+
+fn limited<'a>(what: &'static str, bytes: &'a [u8], most: usize) -> Result<&'a [u8], Error> {
+    match bytes.len() > most {
+        true => Err(Error::TooLong { what, most }),
+        false => Ok(bytes),
+    }
+}
+
+/// No value is longer than a `u16` can tell: the longest that is [`limited`] has 4095 bytes.
+fn put(body: &mut Vec<u8>, tag: u16, value: &[u8]) {
+    body.extend(tag.to_le_bytes());
+    body.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
+    body.extend(value);
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes());
+    bytes.extend(body);
+    bytes.extend(crc64(&[&bytes]).to_le_bytes());
+    bytes
+}
+
+/// The capabilities of a hello, those that are not known among them.
+struct Tags<'a>(Vec<(u16, &'a [u8])>);
+
+impl<'a> Tags<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, Error> {
+        if hello_length(bytes)? != Some(bytes.len()) {
+            return Err(malformed("is not as long as it says"));
+        }
+        let (covered, check) =
+            bytes.split_last_chunk::<CHECK>().ok_or_else(|| malformed("ends early"))?;
+        if crc64(&[covered]) != u64::from_le_bytes(*check) {
+            return Err(malformed("has a wrong checksum"));
+        }
+        let mut reader = Reader::new(WHAT, covered);
+        reader.bytes(PREFIX)?;
+        let mut tags: Vec<(u16, &[u8])> = vec![];
+        while !reader.is_empty() {
+            let (tag, length) = (reader.u16()?, reader.u16()?);
+            if tags.last().is_some_and(|(last, _)| *last >= tag) {
+                return Err(malformed("has its capabilities out of order"));
+            }
+            tags.push((tag, reader.bytes(usize::from(length))?));
+        }
+        Ok(Self(tags))
+    }
+
+    fn get(&self, tag: u16) -> Option<Reader<'a>> {
+        let found = self.0.iter().find(|(known, _)| *known == tag);
+        found.map(|(_, value)| Reader::new(WHAT, value))
+    }
+
+    fn required(&self, tag: u16) -> Result<Reader<'a>, Error> {
+        self.get(tag).ok_or_else(|| malformed("leaves out what it must say"))
+    }
+
+    fn program(&self) -> Result<String, Error> {
+        let name = self.get(TAG_PROGRAM).map_or(&[][..], Reader::rest);
+        Ok(printable(name, PROGRAM_MAX))
+    }
+}

@@ -1,0 +1,285 @@
+//! What the frames carry.
+
+mod parts;
+
+use crate::codec::Reader;
+use crate::error::Error;
+use crate::runs::Runs;
+pub(crate) use parts::{cut, printable};
+use parts::{decode_sent, decode_wanted, encode_sent, encode_wanted};
+
+/// Blocks in a chunk.
+pub const CHUNK_BLOCKS: u32 = 16;
+
+/// Of a digest and of a chaining value, so many bytes are sent.
+pub const DIGEST: usize = 16;
+
+/// The longest words of [`Message::Failed`], in bytes.
+pub const WORDS_MAX: usize = 1024;
+
+/// A message; what is long in it is borrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// What the source has.
+    Offer(Offer),
+    /// Of a part of the image, the kinds, and the digest of each chunk that has data.
+    Digests {
+        /// The kinds.
+        runs: Runs,
+        /// [`DIGEST`] bytes a chunk.
+        digests: &'a [u8],
+    },
+    /// Of a part of the image, the kinds and the data.
+    Data {
+        /// The kinds.
+        runs: Runs,
+        /// Of the runs of data.
+        bytes: &'a [u8],
+    },
+    /// The blocks that were wanted.
+    Blocks {
+        /// For each chunk that was wanted.
+        entries: Vec<Sent>,
+        /// Of the blocks of all entries.
+        bytes: &'a [u8],
+    },
+    /// All was sent; the receipt of the source.
+    End([u8; 32]),
+    /// Of a part of the image, the kinds.
+    Layout(Runs),
+    /// What the target can take.
+    Accept(Accept),
+    /// What the target lacks.
+    Want(Vec<Wanted>),
+    /// So many chunks with data were checked.
+    Checked(u64),
+    /// The kinds are to be sent again.
+    Settle,
+    /// The target is what the source is, and durable.
+    Done(Done),
+    /// Nothing, but somebody is there.
+    Alive,
+    /// The session is over.
+    Failed {
+        /// Why, for programs.
+        code: u16,
+        /// Why, for people.
+        words: String,
+    },
+}
+
+/// The kinds that a layout tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinds {
+    /// Data, zero and hole.
+    Three,
+    /// Data and hole.
+    Two,
+    /// A device, where all is data.
+    One,
+}
+
+/// When a source was last changed, and which file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Seconds and nanoseconds.
+    pub ctime: (i64, u32),
+}
+
+/// What the source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// In bytes, at most `i64::MAX`.
+    pub size: u64,
+    /// That its layout tells.
+    pub kinds: Kinds,
+    /// Permission bits.
+    pub mode: u32,
+    /// As it is now.
+    pub stamp: Stamp,
+}
+
+/// What the target can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// That it holds; [`Kinds::One`] of a device.
+    pub kinds: Kinds,
+    /// There is no content behind this offset.
+    pub content_end: u64,
+    /// Taken over from an interrupted session, at the start.
+    pub resumed: u64,
+}
+
+/// A chunk of which the target lacks something; bit 0 of a mask is its first block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its number.
+    pub chunk: u64,
+    /// Blocks that are wanted whatever they hold.
+    pub missing: u16,
+    /// Blocks that are wanted if their chaining value is another.
+    pub differing: u16,
+    /// The chaining values of the target's, of `differing`, in order.
+    pub digests: Vec<[u8; DIGEST]>,
+}
+
+/// A chunk of which some blocks follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its number.
+    pub chunk: u64,
+    /// Which blocks.
+    pub blocks: u16,
+}
+
+/// What the target did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Of the target.
+    pub receipt: [u8; 32],
+    /// Written to it.
+    pub written: u64,
+    /// Read from it and compared.
+    pub compared: u64,
+}
+
+const OFFER: u8 = 0x01;
+const DIGESTS: u8 = 0x02;
+const DATA: u8 = 0x03;
+const BLOCKS: u8 = 0x04;
+const END: u8 = 0x05;
+const LAYOUT: u8 = 0x06;
+const ACCEPT: u8 = 0x11;
+const WANT: u8 = 0x12;
+const CHECKED: u8 = 0x13;
+const SETTLE: u8 = 0x14;
+const DONE: u8 = 0x15;
+const ALIVE: u8 = 0x1e;
+const FAILED: u8 = 0x1f;
+
+impl<'a> Message<'a> {
+    /// The type in the header of its frame.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Offer(_) => OFFER,
+            Self::Digests { .. } => DIGESTS,
+            Self::Data { .. } => DATA,
+            Self::Blocks { .. } => BLOCKS,
+            Self::End(_) => END,
+            Self::Layout(_) => LAYOUT,
+            Self::Accept(_) => ACCEPT,
+            Self::Want(_) => WANT,
+            Self::Checked(_) => CHECKED,
+            Self::Settle => SETTLE,
+            Self::Done(_) => DONE,
+            Self::Alive => ALIVE,
+            Self::Failed { .. } => FAILED,
+        }
+    }
+
+    /// Appends the payload to `head`, but for what is borrowed, which is returned: it follows.
+    pub fn encode(&self, head: &mut Vec<u8>) -> &'a [u8] {
+        match self {
+            Self::Offer(offer) => offer.encode(head),
+            Self::Digests { runs, digests } => {
+                runs.encode(head);
+                return digests;
+            }
+            Self::Data { runs, bytes } => {
+                runs.encode(head);
+                return bytes;
+            }
+            Self::Blocks { entries, bytes } => {
+                encode_sent(entries, head);
+                return bytes;
+            }
+            Self::End(receipt) => head.extend(receipt),
+            Self::Layout(runs) => runs.encode(head),
+            Self::Accept(accept) => accept.encode(head),
+            Self::Want(wanted) => encode_wanted(wanted, head),
+            Self::Checked(chunks) => head.extend(chunks.to_le_bytes()),
+            Self::Settle | Self::Alive => {}
+            Self::Done(done) => {
+                head.extend(done.receipt);
+                head.extend(done.written.to_le_bytes());
+                head.extend(done.compared.to_le_bytes());
+            }
+            Self::Failed { code, words } => {
+                head.extend(code.to_le_bytes());
+                head.extend(cut(words, WORDS_MAX).as_bytes());
+            }
+        }
+        &[]
+    }
+
+    /// What a frame of type `kind` with this payload says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`].
+    pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(name(kind)?, payload);
+        let message = match kind {
+            DIGESTS => {
+                let runs = Runs::decode(&mut reader)?;
+                return Ok(Self::Digests { runs, digests: reader.rest() });
+            }
+            DATA => {
+                let runs = Runs::decode(&mut reader)?;
+                return Ok(Self::Data { runs, bytes: reader.rest() });
+            }
+            BLOCKS => {
+                let entries = decode_sent(&mut reader)?;
+                return Ok(Self::Blocks { entries, bytes: reader.rest() });
+            }
+            FAILED => {
+                let code = reader.u16()?;
+                return Ok(Self::Failed { code, words: printable(reader.rest(), WORDS_MAX) });
+            }
+            OFFER => Self::Offer(Offer::decode(&mut reader)?),
+            END => Self::End(reader.array()?),
+            LAYOUT => Self::Layout(Runs::decode(&mut reader)?),
+            ACCEPT => Self::Accept(Accept::decode(&mut reader)?),
+            WANT => Self::Want(decode_wanted(&mut reader)?),
+            CHECKED => Self::Checked(reader.u64()?),
+            SETTLE => Self::Settle,
+            DONE => Self::Done(Done {
+                receipt: reader.array()?,
+                written: reader.u64()?,
+                compared: reader.u64()?,
+            }),
+            _ => Self::Alive,
+        };
+        reader.finish().map(|()| message)
+    }
+}
+
+fn name(kind: u8) -> Result<&'static str, Error> {
+    Ok(match kind {
+        OFFER => "Offer",
+        DIGESTS => "Digests",
+        DATA => "Data",
+        BLOCKS => "Blocks",
+        END => "End",
+        LAYOUT => "Layout",
+        ACCEPT => "Accept",
+        WANT => "Want",
+        CHECKED => "Checked",
+        SETTLE => "Settle",
+        DONE => "Done",
+        ALIVE => "Alive",
+        FAILED => "Failed",
+        _ => {
+            return Err(Error::Malformed {
+                what: "a frame",
+                reason: "has a type that there is not",
+            });
+        }
+    })
+}

@@ -1,0 +1,238 @@
+//! Version 2 of the wire: what is written is read as it was, and what a peer makes up is refused.
+
+use lacuna_wire::{
+    Accept, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer, Role,
+    Run, Runs, Sent, ServerHello, Stamp, Wanted, hello_length,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn client_hello() -> impl Strategy<Value = ClientHello> {
+    let path = vec(1..=255_u8, 1..200);
+    let token = proptest::option::of(vec(any::<u8>(), 0..=256));
+    let flags = any::<[bool; 4]>();
+    (any::<(u16, u16)>(), "[ -~]{0,64}", any::<bool>(), path, token, flags, any::<Option<u32>>())
+        .prop_map(|(versions, program, push, path, token, flags, mode)| ClientHello {
+            versions,
+            program,
+            role: if push { Role::Source } else { Role::Target },
+            path,
+            token,
+            zstd: flags[0],
+            verify: flags[1],
+            compare_only: flags[2],
+            no_resume: flags[3],
+            mode,
+        })
+}
+
+fn kinds() -> impl Strategy<Value = Kinds> {
+    prop::sample::select(vec![Kinds::Three, Kinds::Two, Kinds::One])
+}
+
+fn runs() -> impl Strategy<Value = Runs> {
+    let kind = prop::sample::select(vec![Kind::Hole, Kind::Zero, Kind::Data]);
+    let run = (kind, 1..1_u64 << 40).prop_map(|(kind, blocks)| Run { kind, blocks });
+    (0..1_u64 << 40, vec(run, 0..50)).prop_map(|(first, list)| {
+        let mut runs = Runs::new(first);
+        list.into_iter().for_each(|run| runs.push(run).unwrap());
+        runs
+    })
+}
+
+fn rising() -> impl Strategy<Value = Vec<u64>> {
+    proptest::collection::btree_set(any::<u64>(), 0..20).prop_map(|set| set.into_iter().collect())
+}
+
+fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
+    (rising(), vec((any::<u16>(), any::<u16>()), 20)).prop_map(|(chunks, masks)| {
+        let entry = |(chunk, (missing, differing)): (u64, (u16, u16))| {
+            let (missing, differing) = (missing | 1, differing & !missing & !1);
+            let digests = (0..differing.count_ones()).map(|n| [n as u8; DIGEST]).collect();
+            Wanted { chunk, missing, differing, digests }
+        };
+        chunks.into_iter().zip(masks).map(entry).collect()
+    })
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    any::<(u64, u64, (i64, u32), (i64, u32))>().prop_map(|(device, inode, mtime, ctime)| Stamp {
+        device,
+        inode,
+        mtime,
+        ctime,
+    })
+}
+
+fn message() -> impl Strategy<Value = Message<'static>> {
+    let bytes = || vec(any::<u8>(), 0..300).prop_map(|bytes| &*bytes.leak());
+    let offer = (0..=i64::MAX as u64, kinds(), any::<u32>(), stamp())
+        .prop_map(|(size, kinds, mode, stamp)| Message::Offer(Offer { size, kinds, mode, stamp }));
+    let accept = (kinds(), any::<(u64, u64)>()).prop_map(|(kinds, (content_end, resumed))| {
+        Message::Accept(Accept { kinds, content_end, resumed })
+    });
+    let blocks = (rising(), any::<u16>(), bytes()).prop_map(|(chunks, blocks, bytes)| {
+        let entries = chunks.into_iter().map(|chunk| Sent { chunk, blocks }).collect();
+        Message::Blocks { entries, bytes }
+    });
+    let done = any::<([u8; 32], u64, u64)>().prop_map(|(receipt, written, compared)| {
+        Message::Done(Done { receipt, written, compared })
+    });
+    prop_oneof![
+        offer,
+        accept,
+        blocks,
+        done,
+        (runs(), bytes()).prop_map(|(runs, digests)| Message::Digests { runs, digests }),
+        (runs(), bytes()).prop_map(|(runs, bytes)| Message::Data { runs, bytes }),
+        any::<[u8; 32]>().prop_map(Message::End),
+        runs().prop_map(Message::Layout),
+        wanted().prop_map(Message::Want),
+        any::<u64>().prop_map(Message::Checked),
+        Just(Message::Settle),
+        Just(Message::Alive),
+        (any::<u16>(), "[ -~]{0,100}").prop_map(|(code, words)| Message::Failed { code, words }),
+    ]
+}
+
+fn payload(message: &Message<'_>) -> Vec<u8> {
+    let mut payload = vec![];
+    let rest = message.encode(&mut payload);
+    payload.extend(rest);
+    payload
+}
+
+proptest! {
+    #[test]
+    fn a_message_is_read_as_it_was_written(message in message()) {
+        let payload = payload(&message);
+        prop_assert_eq!(Message::decode(message.kind(), &payload), Ok(message));
+    }
+
+    #[test]
+    fn a_hello_is_read_as_it_was_written(hello in client_hello()) {
+        let bytes = hello.encode().unwrap();
+        prop_assert_eq!(hello_length(&bytes), Ok(Some(bytes.len())));
+        prop_assert_eq!(ClientHello::decode(&bytes), Ok(hello));
+    }
+
+    #[test]
+    fn a_hello_of_which_a_byte_is_wrong_is_refused(hello in client_hello(), at: prop::sample::Index, bit in 0..8) {
+        let mut bytes = hello.encode().unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1_u8 << bit;
+        prop_assert!(ClientHello::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_frame_of_which_a_byte_is_wrong_is_refused(
+        kind: u8, compressed: bool, payload in vec(any::<u8>(), 0..100), at: prop::sample::Index, bit in 0..8,
+    ) {
+        let header = Header::encode(kind, compressed, &[&payload]).unwrap();
+        let decoded = Header::decode(&header).unwrap();
+        prop_assert_eq!((decoded.kind, decoded.compressed, decoded.length), (kind, compressed, payload.len()));
+        prop_assert_eq!(decoded.check(&payload), Ok(()));
+        let mut bytes = [&header[..], &payload].concat();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1_u8 << bit;
+        let (header, payload) = bytes.split_first_chunk::<HEADER>().unwrap();
+        let checked = Header::decode(header).and_then(|header| header.check(payload));
+        prop_assert!(checked.is_err());
+    }
+
+    #[test]
+    fn what_a_peer_makes_up_is_read_or_refused(kind: u8, bytes in vec(any::<u8>(), 0..200)) {
+        let _ = Message::decode(kind, &bytes);
+        let _ = ClientHello::decode(&bytes);
+        let _ = ServerHello::decode(&bytes);
+        let _ = hello_length(&bytes);
+    }
+
+    #[test]
+    fn what_is_cut_or_spoilt_is_read_or_refused(
+        message in message(), at: prop::sample::Index, bit in 0..8, cut: bool,
+    ) {
+        let mut bytes = payload(&message);
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] ^= 1_u8 << bit };
+        }
+        if let Ok(read) = Message::decode(message.kind(), &bytes) {
+            // What can be read has one form.
+            let words = matches!(read, Message::Failed { .. });
+            prop_assert!(words || payload(&read) == bytes, "{:?}", read);
+        }
+    }
+}
+
+#[test]
+fn a_hello_has_a_frozen_form() {
+    let hello = ClientHello {
+        versions: (2, 2),
+        program: "lacuna 0.1.0".to_owned(),
+        role: Role::Source,
+        path: b"disk.img".to_vec(),
+        token: None,
+        zstd: true,
+        verify: false,
+        compare_only: false,
+        no_resume: true,
+        mode: Some(0o640),
+    };
+    let golden = "8b6c6163756e610a3e00\
+        0100040002000200\
+        02000c006c6163756e6120302e312e30\
+        0300010000\
+        040008006469736b2e696d67\
+        0600010001\
+        0700040004000000\
+        08000400a0010000\
+        1bdebcbed98769be";
+    assert_eq!(hex(&hello.encode().unwrap()), golden);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn messages_have_these_bytes() {
+    let mut runs = Runs::new(16);
+    for (kind, blocks) in [(Kind::Data, 16), (Kind::Hole, 100), (Kind::Zero, 12)] {
+        runs.push(Run { kind, blocks }).unwrap();
+    }
+    let wanted = Wanted { chunk: 300, missing: 1, differing: 0x8000, digests: vec![[7; DIGEST]] };
+    for (message, kind, golden) in [
+        (Message::Layout(runs.clone()), 0x06, "1003429003 31".replace(' ', "")),
+        (Message::Data { runs, bytes: b"bytes" }, 0x03, "1003429003316279746573".to_owned()),
+        (Message::Want(vec![wanted]), 0x12, format!("ac0201000080{}", "07".repeat(DIGEST))),
+        (Message::Checked(5), 0x13, "0500000000000000".to_owned()),
+        (Message::Settle, 0x14, String::new()),
+        (Message::Failed { code: 2, words: "no".to_owned() }, 0x1f, "02006e6f".to_owned()),
+    ] {
+        assert_eq!(message.kind(), kind);
+        assert_eq!(hex(&payload(&message)), golden, "{message:?}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_frame() {
+    let header = Header::encode(0x13, false, &[b"abc"]).unwrap();
+    assert_eq!(hex(&header), "13000000030000007d18ab5298da5ede");
+}
+
+#[test]
+fn unknown_capabilities_are_skipped_and_missing_ones_are_not() {
+    let hello = ServerHello::Welcome { version: 2, program: "x".to_owned(), zstd: false };
+    let bytes = hello.encode().unwrap();
+    let with = |more: &[u8]| {
+        let mut body = bytes[10..bytes.len() - 8].to_vec();
+        body.extend(more);
+        let mut framed = [&bytes[..8], &(body.len() as u16).to_le_bytes(), &body].concat();
+        framed.extend(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &framed).to_le_bytes());
+        ServerHello::decode(&framed)
+    };
+    assert_eq!(with(&[0xee, 0, 2, 0, 1, 2]), Ok(hello));
+    assert!(matches!(with(&[1, 0, 0, 0]), Err(Error::Malformed { .. })));
+    assert!(matches!(with(&[0xee, 0, 9, 0, 1, 2]), Err(Error::Malformed { .. })));
+}
