@@ -236,3 +236,77 @@ fn unknown_capabilities_are_skipped_and_missing_ones_are_not() {
     assert!(matches!(with(&[1, 0, 0, 0]), Err(Error::Malformed { .. })));
     assert!(matches!(with(&[0xee, 0, 9, 0, 1, 2]), Err(Error::Malformed { .. })));
 }
+
+#[test]
+fn what_no_peer_may_send_is_refused() {
+    let offer =
+        |size: u64, kinds: u8| [&size.to_le_bytes()[..], &[kinds], &[0; 4], &[0; 40]].concat();
+    assert!(Message::decode(0x01, &offer(i64::MAX as u64, 3)).is_ok());
+    let want = |masks: [u8; 4]| [&[5][..], &masks, &[0; DIGEST]].concat();
+    assert!(Message::decode(0x12, &want([1, 0, 2, 0])).is_ok());
+    let many_chunks = [&[0x81, 0x40][..], &[1, 1, 0].repeat(8193)].concat();
+    for (kind, payload, why) in [
+        (0x01, offer(i64::MAX as u64 + 1, 3), "a size that no file can have"),
+        (0x01, offer(1, 4), "a number of kinds that there is not"),
+        (0x12, want([1, 0, 1, 0]), "wants a block in two ways"),
+        (0x12, vec![5, 0, 0, 0, 0], "wants a block in two ways, or none"),
+        (0x12, [want([1, 0, 2, 0]), vec![0, 1, 0, 0, 0]].concat(), "chunks out of order"),
+        (0x04, vec![2, 5, 1, 0, 0, 1, 0], "chunks out of order"),
+        (0x04, many_chunks, "too many chunks"),
+        (0x06, vec![0, 1, 3 << 2 | 3], "a kind that there is not"),
+        (0x06, vec![0, 1, 2], "runs that are none"),
+        (0x06, vec![0, 2, 6, 6], "runs that are none"),
+        (0x06, [&[0, 1, 0xfe][..], &[0xff; 7], &[0x7f]].concat(), "past the end of any image"),
+        (0x06, vec![0, 0x81, 0x80, 0x04], "too many runs"),
+        (0x13, vec![0; 7], "ends early"),
+        (0x14, vec![0], "goes on after its end"),
+        (0x99, vec![], "a type that there is not"),
+    ] {
+        let refused = Message::decode(kind, &payload).unwrap_err().to_string();
+        assert!(refused.contains(why), "{kind:02x} {payload:02x?}: {refused}");
+    }
+}
+
+#[test]
+fn a_hello_or_a_frame_that_cannot_be_one_is_refused_before_it_is_read() {
+    assert_eq!(hello_length(b""), Ok(None));
+    assert_eq!(hello_length(b"\x8blacuna\n\x00"), Ok(None));
+    assert_eq!(hello_length(b"\x8blacuna\n\x00\x20"), Ok(Some(8192 + 18)));
+    assert!(hello_length(b"\x8blacuna\n\x01\x20").is_err());
+    assert!(hello_length(b"GET ").is_err() && hello_length(b"\x16").is_err());
+    let mut header = Header::encode(1, false, &[]).unwrap();
+    for (at, byte) in [(1, 2), (2, 1), (3, 1), (6, 0x12)] {
+        let mut spoilt = header;
+        spoilt[at] = byte;
+        assert!(Header::decode(&spoilt).is_err(), "{at}");
+    }
+    header[6] = 0x11;
+    assert_eq!(Header::decode(&header).unwrap().length, 1_114_112);
+    let long = vec![0; 1_114_113];
+    assert!(matches!(Header::encode(1, false, &[&long]), Err(Error::TooLong { .. })));
+}
+
+#[test]
+fn a_hello_has_a_path_and_a_role() {
+    let good = ClientHello {
+        versions: (2, 2),
+        program: String::new(),
+        role: Role::Target,
+        path: b"a".to_vec(),
+        token: None,
+        zstd: false,
+        verify: true,
+        compare_only: true,
+        no_resume: false,
+        mode: None,
+    };
+    assert!(ClientHello::decode(&good.encode().unwrap()).is_ok());
+    for path in [&b""[..], b"a\0b"] {
+        let hello = ClientHello { path: path.to_vec(), ..good.clone() };
+        assert!(ClientHello::decode(&hello.encode().unwrap()).is_err(), "{path:?}");
+    }
+    let hello = ClientHello { path: vec![b'a'; 4096], ..good.clone() };
+    assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
+    let hello = ClientHello { token: Some(vec![1; 257]), ..good };
+    assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
+}
