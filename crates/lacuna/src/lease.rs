@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
-use crate::filesystem::is_remote;
+use crate::filesystem::{is_remote, is_tmpfs};
 use crate::image::Image;
 use crate::open::{Access, open, refused};
 
@@ -102,14 +102,27 @@ impl Lease {
     /// Gives the lease back, and takes it again once those who want to read are gone.
     fn let_in_readers(&self, image: &Image) -> Result<()> {
         let _nobody_relies_on_it = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have let them in meanwhile.
+        if matches!(fcntl(&self.file, libc::F_GETLEASE, 0), Ok(kind) if kind == self.kind) {
+            return Ok(());
+        }
         // They wait for as long as that takes.
         let before = image.settled_stamp()?;
-        fcntl(&self.file, libc::F_SETLEASE, libc::F_UNLCK)
-            .map_err(|error| Error::io("give back the lease of", &self.path, error))?;
-        match self.set(READER_PATIENCE)? {
-            true => image.check_unchanged(&before),
-            false => Err(self.broken()),
+        self.give_back()?;
+        if is_tmpfs(&self.file) || !self.set(READER_PATIENCE)? {
+            return Err(self.broken());
         }
+        let unchanged = image.check_unchanged(&before);
+        if unchanged.is_err() {
+            // Other threads wait to punch what they read before: none may rely on the lease again.
+            self.give_back()?;
+        }
+        unchanged
+    }
+
+    fn give_back(&self) -> Result<()> {
+        let given = fcntl(&self.file, libc::F_SETLEASE, libc::F_UNLCK);
+        given.map(drop).map_err(|error| Error::io("give back the lease of", &self.path, error))
     }
 
     fn broken(&self) -> Error {
@@ -146,5 +159,39 @@ fn fcntl(file: &File, what: libc::c_int, value: libc::c_int) -> io::Result<libc:
     match unsafe { libc::fcntl(file.as_raw_fd(), what, value) } {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::open::ImageOptions;
+
+    /// Another thread may be about to punch what it read before.
+    #[test]
+    fn once_the_image_has_changed_nobody_relies_on_the_lease_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0; 8192]).unwrap();
+        let path = file.into_temp_path();
+        let options = ImageOptions { access: Access::Alone, ..ImageOptions::default() };
+        let image = Image::open(&path, &options).unwrap();
+        let Some(lease) = Lease::take(&image).unwrap() else { return };
+        drop(lease.hold(&image).unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _reader = File::open(&path).unwrap();
+                let writer = File::options().write(true).open(&path).unwrap();
+                writer.write_all_at(&[7], 0).unwrap();
+            });
+            while fcntl(&lease.file, libc::F_GETLEASE, 0).unwrap() == lease.kind {
+                std::thread::yield_now();
+            }
+            for _ in 0..2 {
+                assert!(lease.hold(&image).is_err());
+            }
+        });
+        assert!(lease.hold(&image).is_err());
     }
 }
