@@ -16,7 +16,7 @@ use crate::layout::{Layout, LayoutOptions, pieces, rounded};
 use crate::open::{Access, ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
-use crate::source::Source;
+use crate::source::{Held, Source};
 
 /// Bytes read at a time, a multiple of every unit of allocation.
 const PIECE: u64 = 1 << 20;
@@ -73,9 +73,9 @@ pub fn plan(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<DigPlan> {
-    let source = open(path, options, Access::Read)?;
+    let source = open(path, options, Access::Read, cancel)?;
     let mut plan = DigPlan { size_bytes: source.image().size(), ..DigPlan::default() };
-    plan.dug_bytes = walk(&source, options, progress, cancel, |_| Ok(()))?;
+    plan.dug_bytes = walk(&source, options, progress, cancel, |_, _| Ok(()))?;
     plan.read_bytes = progress.read_bytes.get();
     source.image().drop_cache();
     progress.finish();
@@ -94,19 +94,19 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<DigStats> {
-    let source = open(path, options, Access::Alone)?;
+    let source = open(path, options, Access::Alone, cancel)?;
     let image = source.image();
     let before = image.allocated_bytes()?;
     let real = beside::resolve(path)?;
     let begun = Mutex::new(false);
-    let dug_bytes = walk(&source, options, progress, cancel, |range| {
+    let dug_bytes = walk(&source, options, progress, cancel, |held, range| {
         let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
         if !*begun {
             ChecksumFile::remove(&real)?;
             *begun = true;
         }
         drop(begun);
-        source.punch(range)
+        held.punch(range)
     })?;
     image.sync()?;
     image.drop_cache();
@@ -119,11 +119,12 @@ pub fn apply(
     })
 }
 
-fn open(path: &Path, options: &DigOptions, access: Access) -> Result<Source> {
+fn open(path: &Path, options: &DigOptions, access: Access, cancel: &Cancel) -> Result<Source> {
     if !options.force_layer {
         layer::refuse_layer(path)?;
     }
-    Source::open_leased(path, &ImageOptions { io: options.io, access, ..ImageOptions::default() })
+    let image = ImageOptions { io: options.io, access, ..ImageOptions::default() };
+    Source::open_leased(path, &image, cancel)
 }
 
 /// Hands every run of blocks of zeros to `dig`, and returns how much that was.
@@ -132,7 +133,7 @@ fn walk(
     options: &DigOptions,
     progress: &Progress,
     cancel: &Cancel,
-    dig: impl Fn(Range) -> Result<()> + Sync,
+    dig: impl Fn(&Held<'_>, Range) -> Result<()> + Sync,
 ) -> Result<u64> {
     let image = source.image();
     progress.total_bytes.set(image.allocated_bytes()?);
@@ -145,8 +146,10 @@ fn walk(
         || AlignedBuf::new(PIECE as usize),
         |buf, piece| {
             cancel.check()?;
+            let held = source.hold()?;
             let zeros = zeros(image, &piece, buf, progress)?;
-            zeros.iter().try_for_each(|zeros| dig(*zeros))?;
+            zeros.iter().try_for_each(|zeros| dig(&held, *zeros))?;
+            drop(held);
             image.forget(piece.range);
             progress.done_bytes.add(piece.range.len());
             Ok(zeros.iter().map(|zeros| zeros.len()).sum::<u64>())
@@ -168,7 +171,7 @@ fn zeros(
 ) -> Result<Vec<Range>> {
     let range = piece.range;
     if piece.kind == Kind::Zero {
-        return Ok(vec![range]);
+        return unwritten(image, range);
     }
     let bytes = &mut buf[..range.len() as usize];
     image.read_at(bytes, range.start())?;
@@ -177,4 +180,13 @@ fn zeros(
         bytes[block.within(range)].iter().all(|byte| *byte == 0)
     });
     Ok(runs.into_iter().filter(|(_, zeros)| *zeros).map(|(run, _)| run).collect())
+}
+
+/// What of `range` is unwritten now: somebody may have been let in since the walk came by.
+fn unwritten(image: &Image, range: Range) -> Result<Vec<Range>> {
+    let options = LayoutOptions { range: Some(range), flush: true };
+    let layout = rounded(Layout::new(image, &options)?, image.allocation_unit());
+    let zero =
+        layout.filter(|extent| !extent.as_ref().is_ok_and(|extent| extent.kind != Kind::Zero));
+    zero.map(|extent| extent.map(|extent| extent.range)).collect()
 }

@@ -13,7 +13,6 @@ const EXT4: u32 = 0xef53;
 pub(crate) const BTRFS: u32 = 0x9123_683e;
 const BCACHEFS: u32 = 0xca45_1a4e;
 
-const TMPFS: u32 = 0x0102_1994;
 const NFS: u32 = 0x6969;
 const CIFS: u32 = 0xff53_4d42;
 const SMB2: u32 = 0xfe53_4d42;
@@ -26,11 +25,6 @@ pub(crate) fn magic(file: impl AsFd) -> io::Result<u32> {
 /// Whether `file` is on another machine, as far as that is known.
 pub(crate) fn is_remote(file: impl AsFd) -> bool {
     matches!(magic(file), Ok(NFS | CIFS | SMB2))
-}
-
-/// Whether `file` is on a tmpfs, where a write through a mapping may leave no trace in its times.
-pub(crate) fn is_tmpfs(file: impl AsFd) -> bool {
-    matches!(magic(file), Ok(TMPFS))
 }
 
 /// Whether the filesystem that `file` is on never writes over what is there.

@@ -90,13 +90,18 @@ pub struct FoldStats {
 ///
 /// What would be wrong with either, as far as that shows without writing.
 pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
-    let (child, parent) = open(child, parent, options)?;
-    let is_recorded = parent.is_marked();
-    FoldPlan::of(child.image(), parent.image(), options, is_recorded, &Cancel::default())
+    let cancel = Cancel::default();
+    let (child, parent) = open(child, parent, options, &cancel)?;
+    FoldPlan::of(child.image(), parent.image(), options, parent.is_marked(), &cancel)
 }
 
-fn open(child: &Path, parent: &Path, options: &FoldOptions) -> Result<(Source, Target)> {
-    let (child, parent) = layer::open_pair(child, parent, &layer_options(options))?;
+fn open(
+    child: &Path,
+    parent: &Path,
+    options: &FoldOptions,
+    cancel: &Cancel,
+) -> Result<(Source, Target)> {
+    let (child, parent) = layer::open_pair(child, parent, &layer_options(options), cancel)?;
     Record::check(&child, &parent)?;
     Ok((child, parent))
 }
@@ -119,7 +124,7 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<FoldStats, Stopped> {
-    let (child, parent) = open(child, parent, options)?;
+    let (child, parent) = open(child, parent, options, cancel)?;
     cancel.check()?;
     let plan = FoldPlan::of(child.image(), parent.image(), options, parent.is_marked(), cancel)?;
     plan.check_space(parent.image())?;
@@ -238,7 +243,6 @@ impl Fold<'_> {
             if self.options.free {
                 self.parent.image().sync()?;
                 self.settle(range)?;
-                self.child.check()?;
                 self.give_up(&round.pairs)?;
             }
             rest = all.split_at(range.end()).1;
@@ -250,9 +254,12 @@ impl Fold<'_> {
     fn give_up(&mut self, round: &[Pair]) -> Result<()> {
         ChecksumFile::remove(&beside::resolve(self.child.image().path())?)?;
         let alike = |pair: &Pair| Ok(Pair { left: Kind::Hole, right: Kind::Hole, ..*pair });
+        let held = self.child.hold()?;
+        held.check()?;
         for run in joined(round.iter().map(alike)) {
-            self.child.punch(run?.range)?;
+            held.punch(run?.range)?;
         }
+        drop(held);
         self.child.sync()?;
         self.child.restamp()
     }

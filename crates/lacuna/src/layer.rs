@@ -12,6 +12,7 @@ use crate::image::Image;
 use crate::layout::LayoutOrigin;
 use crate::lease;
 use crate::open::{Access, ImageOptions, IoMode};
+use crate::progress::Cancel;
 use crate::source::Source;
 use crate::stamp::FileId;
 use crate::target::{Target, TargetOptions};
@@ -38,6 +39,7 @@ pub(crate) fn open_pair(
     child: &Path,
     parent: &Path,
     options: &LayerOptions,
+    cancel: &Cancel,
 ) -> Result<(Source, Target)> {
     if !options.force {
         check_chain(child, parent)?;
@@ -45,10 +47,10 @@ pub(crate) fn open_pair(
     // A target that does not exist would be made.
     let metadata = std::fs::metadata(parent).map_err(|error| Error::io("open", parent, error))?;
     let source = ImageOptions { io: options.io, access: options.child, ..ImageOptions::default() };
-    let source = Source::open_leased(child, &source)?;
+    let source = Source::open_leased(child, &source, cancel)?;
     source.refuse_same(parent)?;
     if metadata.is_file() {
-        lease::refuse_writers(parent)?;
+        lease::refuse_writers(parent, cancel)?;
     }
     let target =
         Target::open(parent, &TargetOptions { io: options.io, ..TargetOptions::default() })?;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
-use crate::filesystem::{is_remote, is_tmpfs};
+use crate::filesystem::is_remote;
 use crate::image::Image;
 use crate::open::{Access, open, refused};
+use crate::progress::Cancel;
 
 /// `F_SETSIG` of `asm-generic/fcntl.h`.
 const F_SETSIG: libc::c_int = 10;
@@ -34,6 +35,7 @@ pub(crate) struct Lease {
     kind: libc::c_int,
     /// Shared by those who rely on the lease at the moment.
     gate: RwLock<()>,
+    cancel: Cancel,
 }
 
 impl Lease {
@@ -43,17 +45,17 @@ impl Lease {
     /// # Errors
     ///
     /// [`Error::OpenForWriting`], [`Error::OpenElsewhere`].
-    pub(crate) fn take(image: &Image) -> Result<Option<Self>> {
+    pub(crate) fn take(image: &Image, cancel: &Cancel) -> Result<Option<Self>> {
         let path = image.path();
         // It goes with the open file, whatever descriptor leads to it.
         let file = image.file().try_clone().map_err(|error| Error::io("lease", path, error))?;
         let kind = if image.is_alone() { libc::F_WRLCK } else { libc::F_RDLCK };
-        let lease = Self::new(file, path, kind);
+        let lease = Self::new(file, path, kind, cancel);
         Ok(lease.set(PATIENCE)?.then_some(lease))
     }
 
-    fn new(file: File, path: &Path, kind: libc::c_int) -> Self {
-        Self { file, path: path.to_owned(), kind, gate: RwLock::new(()) }
+    fn new(file: File, path: &Path, kind: libc::c_int, cancel: &Cancel) -> Self {
+        Self { file, path: path.to_owned(), kind, gate: RwLock::new(()), cancel: cancel.clone() }
     }
 
     /// False where there is no lease to be had.
@@ -72,6 +74,7 @@ impl Lease {
                 // Of a server that has lent nothing of the file.
                 Err(_) if is_remote(&self.file) => return Ok(false),
                 Err(_) if begun.elapsed() < patience => {
+                    self.cancel.check()?;
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(_) => return Err(self.broken()),
@@ -79,8 +82,9 @@ impl Lease {
         }
     }
 
-    /// Until what this returns is dropped, nobody else has `image` open, as far as the lease goes.
-    /// Whoever wants to read it is let in first and waited for, for a while.
+    /// Until what this returns is dropped, nobody else has `image` open, as far as the lease goes: what
+    /// is read and what is punched because of that belong under one of these. Whoever wants to read it is
+    /// let in first and waited for, for a while.
     ///
     /// # Errors
     ///
@@ -89,13 +93,26 @@ impl Lease {
     pub(crate) fn hold(&self, image: &Image) -> Result<RwLockReadGuard<'_, ()>> {
         loop {
             let held = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-            match fcntl(&self.file, libc::F_GETLEASE, 0) {
-                Ok(kind) if kind == self.kind => return Ok(held),
-                Ok(libc::F_RDLCK) => drop(held),
-                Ok(_) => return Err(self.broken()),
-                Err(error) => return Err(Error::io("ask for the lease of", &self.path, error)),
+            if self.left()? == self.kind {
+                return Ok(held);
             }
+            drop(held);
             self.let_in_readers(image)?;
+        }
+    }
+
+    /// Fails when somebody waits to write, or has waited for too long and may by now. Readers who wait
+    /// go on waiting, or have what is left of the lease between them and any writer.
+    pub(crate) fn refuse_writer(&self) -> Result<()> {
+        self.left().map(drop)
+    }
+
+    /// What there is of the lease for as long as nobody waits to write.
+    fn left(&self) -> Result<libc::c_int> {
+        match fcntl(&self.file, libc::F_GETLEASE, 0) {
+            Ok(kind) if kind == self.kind || kind == libc::F_RDLCK => Ok(kind),
+            Ok(_) => Err(self.broken()),
+            Err(error) => Err(Error::io("ask for the lease of", &self.path, error)),
         }
     }
 
@@ -103,18 +120,18 @@ impl Lease {
     fn let_in_readers(&self, image: &Image) -> Result<()> {
         let _nobody_relies_on_it = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have let them in meanwhile.
-        if matches!(fcntl(&self.file, libc::F_GETLEASE, 0), Ok(kind) if kind == self.kind) {
+        if self.left()? == self.kind {
             return Ok(());
         }
         // They wait for as long as that takes.
         let before = image.settled_stamp()?;
         self.give_back()?;
-        if is_tmpfs(&self.file) || !self.set(READER_PATIENCE)? {
+        if !self.set(READER_PATIENCE)? {
             return Err(self.broken());
         }
         let unchanged = image.check_unchanged(&before);
         if unchanged.is_err() {
-            // Other threads wait to punch what they read before: none may rely on the lease again.
+            // Nor is any other thread to go on.
             self.give_back()?;
         }
         unchanged
@@ -148,9 +165,9 @@ impl Drop for Lease {
 /// # Errors
 ///
 /// [`Error::OpenForWriting`], or that the file cannot be opened.
-pub(crate) fn refuse_writers(path: &Path) -> Result<()> {
+pub(crate) fn refuse_writers(path: &Path, cancel: &Cancel) -> Result<()> {
     let file = open(path, Access::Read, OFlags::empty()).map_err(|error| refused(path, error))?;
-    Lease::new(file, path, libc::F_RDLCK).set(PATIENCE).map(drop)
+    Lease::new(file, path, libc::F_RDLCK, cancel).set(PATIENCE).map(drop)
 }
 
 fn fcntl(file: &File, what: libc::c_int, value: libc::c_int) -> io::Result<libc::c_int> {
@@ -177,7 +194,7 @@ mod tests {
         let path = file.into_temp_path();
         let options = ImageOptions { access: Access::Alone, ..ImageOptions::default() };
         let image = Image::open(&path, &options).unwrap();
-        let Some(lease) = Lease::take(&image).unwrap() else { return };
+        let Some(lease) = Lease::take(&image, &Cancel::default()).unwrap() else { return };
         drop(lease.hold(&image).unwrap());
         std::thread::scope(|scope| {
             scope.spawn(|| {

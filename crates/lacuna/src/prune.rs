@@ -58,8 +58,9 @@ pub struct PruneStats {
 ///
 /// What would be wrong with either, as far as that shows without writing.
 pub fn plan(parent: &Path, child: &Path, options: &PruneOptions) -> Result<PrunePlan> {
-    let (child, parent) = open(parent, child, options)?;
-    plan_of(child.image(), parent.image(), &Cancel::default())
+    let cancel = Cancel::default();
+    let (child, parent) = open(parent, child, options, &cancel)?;
+    plan_of(child.image(), parent.image(), &cancel)
 }
 
 fn plan_of(child: &Image, parent: &Image, cancel: &Cancel) -> Result<PrunePlan> {
@@ -72,10 +73,15 @@ fn plan_of(child: &Image, parent: &Image, cancel: &Cancel) -> Result<PrunePlan> 
     Ok(plan)
 }
 
-fn open(parent: &Path, child: &Path, options: &PruneOptions) -> Result<(Source, Target)> {
+fn open(
+    parent: &Path,
+    child: &Path,
+    options: &PruneOptions,
+    cancel: &Cancel,
+) -> Result<(Source, Target)> {
     let options =
         LayerOptions { io: IoMode::Buffered, child: Access::Read, force: options.force_layer };
-    let (child, parent) = layer::open_pair(child, parent, &options)?;
+    let (child, parent) = layer::open_pair(child, parent, &options, cancel)?;
     layer::check_layout(parent.image())?;
     refuse_other_mark(&parent)?;
     Ok((child, parent))
@@ -93,7 +99,7 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<PruneStats, Stopped> {
-    let (child, mut parent) = open(parent, child, options)?;
+    let (child, mut parent) = open(parent, child, options, cancel)?;
     let plan = plan_of(child.image(), parent.image(), cancel)?;
     progress.total_bytes.set(plan.hidden_bytes);
     let before = parent.image().allocated_bytes()?;

@@ -11,10 +11,33 @@ use crate::image::Image;
 use crate::lease::{self, Lease};
 use crate::mark;
 use crate::open::ImageOptions;
+use crate::progress::Cancel;
 use crate::stamp::{FileId, Stamp};
 
 /// How often a source is looked at while it is read.
 const WATCH: Duration = Duration::from_secs(2);
+
+/// A source that nobody else opens meanwhile, as far as a lease can see to that.
+pub(crate) struct Held<'a> {
+    source: &'a Source,
+    _gate: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl Held<'_> {
+    /// Fails when the image has changed since it was opened.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.source.image.check_unchanged(&self.source.stamp)
+    }
+
+    /// Gives up `range`, for a reason that was found under this.
+    pub(crate) fn punch(&self, range: Range) -> Result<()> {
+        let image = &self.source.image;
+        failpoint::pass("source.punch")
+            .map_err(|error| Error::io_at("punch a hole in", image.path(), range.start(), error))?;
+        self.source.lease.as_ref().map_or(Ok(()), Lease::refuse_writer)?;
+        image.punch(range)
+    }
+}
 
 /// An image opened as a source, with the state it had then.
 pub struct Source {
@@ -40,10 +63,14 @@ impl Source {
 
     /// As [`open`](Self::open), with a lease: nobody else has the image open for writing, nor at all
     /// when it is opened [alone](crate::Access::Alone), and it is noticed before anybody does.
-    pub(crate) fn open_leased(path: &Path, options: &ImageOptions) -> Result<Self> {
-        lease::refuse_writers(path)?;
+    pub(crate) fn open_leased(
+        path: &Path,
+        options: &ImageOptions,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        lease::refuse_writers(path, cancel)?;
         let mut source = Self::open(path, options)?;
-        source.lease = Lease::take(&source.image)?;
+        source.lease = Lease::take(&source.image, cancel)?;
         source.check()?;
         Ok(source)
     }
@@ -64,13 +91,13 @@ impl Source {
     ///
     /// [`Error::Changed`].
     pub fn check(&self) -> Result<()> {
-        drop(self.hold()?);
-        self.image.check_unchanged(&self.stamp)
+        self.hold()?.check()
     }
 
     /// See [`Lease::hold`]; without a lease there is nothing to hold.
-    fn hold(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
-        self.lease.as_ref().map(|lease| lease.hold(&self.image)).transpose()
+    pub(crate) fn hold(&self) -> Result<Held<'_>> {
+        let gate = self.lease.as_ref().map(|lease| lease.hold(&self.image)).transpose()?;
+        Ok(Held { source: self, _gate: gate })
     }
 
     /// Takes the image as it is now for what it was: after a change of one's own.
@@ -84,15 +111,6 @@ impl Source {
         failpoint::pass("source.sync")
             .map_err(|error| Error::io("sync", self.image.path(), error))?;
         self.image.sync()
-    }
-
-    /// Gives up `range`, which another image has by now.
-    pub(crate) fn punch(&self, range: Range) -> Result<()> {
-        failpoint::pass("source.punch").map_err(|error| {
-            Error::io_at("punch a hole in", self.image.path(), range.start(), error)
-        })?;
-        let _lease = self.hold()?;
-        self.image.punch(range)
     }
 
     /// As [`check`](Self::check), the image at most every two seconds: to be called often.
