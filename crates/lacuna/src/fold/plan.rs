@@ -93,7 +93,7 @@ impl FoldPlan {
     ) -> Result<(u64, u64)> {
         let hint = extent_size::hint_of(parent.file());
         let rewrites = filesystem::rewrites(parent.file(), parent.path())?;
-        let (mut runs, mut recorded, mut unit) = (Runs::new(clones), 0, 0);
+        let (mut runs, mut recorded) = (Runs::new(clones, hint), 0);
         for pair in compared(child, parent, Range::to(child.size()))?.1 {
             let pair = pair?;
             cancel.check()?;
@@ -103,10 +103,6 @@ impl FoldPlan {
                 (Kind::Hole, _) | (Kind::Zero, Kind::Zero) => false,
                 (_, right) => rewrites || right == Kind::Hole,
             };
-            if hint > 0 && pair.left.is_allocated() && pair.right == Kind::Hole {
-                let piece = pair.range.split_at(pair.range.start().saturating_add(hint)).0;
-                unit = unit.max(in_units(piece, hint).len());
-            }
             if pair.left == Kind::Zero && pair.right != Kind::Zero {
                 self.zero_range_bytes += pair.range.len();
             }
@@ -116,7 +112,7 @@ impl FoldPlan {
         self.reflink_bytes = runs.cloned_bytes;
         self.copy_bytes = runs.copied_bytes;
         self.needed_bytes = runs.needed_bytes;
-        Ok((recorded, unit))
+        Ok((recorded, runs.unit))
     }
 
     /// Whether there is nothing to do.
@@ -152,7 +148,7 @@ fn shared_bytes(child: &Image, parent: &Image, clones: bool, cancel: &Cancel) ->
     let options = LayoutOptions { range: Some(Range::to(child.size())), flush: false };
     let unit = parent.allocation_unit();
     let layout = rounded(Layout::new(child, &options)?, unit);
-    let mut runs = Runs::new(clones);
+    let mut runs = Runs::new(clones, 0);
     for pair in pairs(layout, rounded(shared(parent)?, unit)) {
         let pair = pair?;
         cancel.check()?;
@@ -163,28 +159,34 @@ fn shared_bytes(child: &Image, parent: &Image, clones: bool, cancel: &Cancel) ->
 }
 
 /// Runs of data, which are cloned or copied as one, and the space that all but the clones take.
+#[derive(Default)]
 struct Runs {
     clones: bool,
     cloned_bytes: u64,
     copied_bytes: u64,
     needed_bytes: u64,
+    /// The parent's extent size, and the most that the filesystem allocates at a time for it.
+    hint: u64,
+    unit: u64,
     /// The last run: where it ends, its length, and what copying it takes.
     end: u64,
     run_bytes: u64,
     run_needed: u64,
+    run_unit: u64,
 }
 
 impl Runs {
-    fn new(clones: bool) -> Self {
-        let [cloned_bytes, copied_bytes, needed_bytes, end, run_bytes, run_needed] = [0; 6];
-        Self { clones, cloned_bytes, copied_bytes, needed_bytes, end, run_bytes, run_needed }
+    fn new(clones: bool, hint: u64) -> Self {
+        Self { clones, hint, ..Self::default() }
     }
 
     /// Adds the next pair, which takes space if it `is_new`.
     fn add(&mut self, pair: &Pair, is_new: bool) {
         let needed = if is_new { pair.range.len() } else { 0 };
+        let unit = if is_new && pair.right == Kind::Hole { self.unit_of(pair.range) } else { 0 };
         if pair.left != Kind::Data {
             self.needed_bytes += needed;
+            self.unit = self.unit.max(unit);
             return;
         }
         if pair.range.start() != self.end {
@@ -193,16 +195,25 @@ impl Runs {
         self.end = pair.range.end();
         self.run_bytes += pair.range.len();
         self.run_needed += needed;
+        self.run_unit = self.run_unit.max(unit);
+    }
+
+    /// What the filesystem allocates at a time for `range`, at most, beyond what is asked for.
+    fn unit_of(&self, range: Range) -> u64 {
+        let piece = range.split_at(range.start().saturating_add(self.hint)).0;
+        if self.hint == 0 { 0 } else { in_units(piece, self.hint).len() }
     }
 
     /// Counts the last run.
     fn close(&mut self) {
         let (bytes, needed) = (take(&mut self.run_bytes), take(&mut self.run_needed));
+        let unit = take(&mut self.run_unit);
         if self.clones && bytes >= reflink::SHORTEST {
             self.cloned_bytes += bytes;
         } else {
             self.copied_bytes += bytes;
             self.needed_bytes += needed;
+            self.unit = self.unit.max(unit);
         }
     }
 }

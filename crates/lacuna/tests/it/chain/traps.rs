@@ -303,6 +303,13 @@ fn a_fold_needs_room_for_a_unit_of_the_parents_extent_size_hint() {
         let needed = super::at_rest(&[&two.child, &two.parent], plan).unwrap();
         assert_eq!(needed, (16 << 20) + 2 * BLOCK, "with the record");
     }
+    // A clone takes none.
+    let child = [vec![Block::Hole; 50], vec![Block::Data(1); 16], vec![Block::Hole; 9000]];
+    Pattern::whole(child.concat()).write(&two.child);
+    let plan =
+        || Ok(lacuna::fold::plan(&two.child, &two.parent, &FoldOptions::default())?.needed_bytes);
+    let needed = super::at_rest(&[&two.child, &two.parent], plan).unwrap();
+    assert_eq!(needed, 2 * BLOCK, "for the record alone");
 }
 
 /// The record of the fold names the child.
