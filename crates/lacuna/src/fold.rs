@@ -5,6 +5,7 @@
 //! parent has an extent-size hint, XFS allocates around what is written, and what it allocates hides
 //! what is below: it is punched after every few MiB, and when a fold that was killed is repeated.
 
+mod lines;
 mod plan;
 mod record;
 mod round;

@@ -4,8 +4,7 @@
 //! once the fold has begun. So it is written down first, in the mark of the parent, where a fold that
 //! is repeated finds it.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -22,14 +21,13 @@ use crate::settle::compared;
 use crate::source::Source;
 use crate::target::Target;
 
+use super::lines::{Line, Lines};
+
 const WORDS: &str = "A lacuna fold was writing the image beside this file and has not finished. The chain is whole.\n\
     Repeat the fold: it completes the image. Keep this file until then: the fold needs what it says.\n";
 
 /// The form of the record; another one is not understood.
 const VERSION: u32 = 3;
-
-/// No line is longer, in bytes.
-const LINE: u64 = 8 << 10;
 
 /// The line that says whose record this is.
 #[derive(Serialize, Deserialize)]
@@ -63,10 +61,6 @@ impl Identity {
         Ok(Self { inode: metadata.ino(), born })
     }
 }
-
-/// One range that is to stay as it was, a line each.
-#[derive(Serialize, Deserialize)]
-struct Line(u64, u64, Kind);
 
 /// Whether what the parent has there is written down.
 fn is_recorded(pair: &Pair) -> bool {
@@ -193,7 +187,7 @@ impl Record {
             let pair = pair?;
             cancel.check()?;
             if is_recorded(&pair) {
-                let entry = Line(pair.range.start(), pair.range.len(), pair.right);
+                let entry = Line::new(pair.range, pair.right);
                 line(out, serde_json::to_string(&entry))?;
             }
         }
@@ -202,8 +196,7 @@ impl Record {
 
     /// `None` where it is no fold that has left the mark.
     fn open(&self) -> Result<Option<(Header, Lines)>> {
-        let file = File::open(&self.path).map_err(|error| Error::io("open", &self.path, error))?;
-        let mut lines = Lines { path: self.path.clone(), file: BufReader::new(file) };
+        let mut lines = Lines::open(&self.path)?;
         for (number, expected) in WORDS.lines().enumerate() {
             match lines.next_line() {
                 Ok(Some(line)) if line.trim_ascii_end() == expected.as_bytes() => {}
@@ -227,37 +220,22 @@ impl Record {
         self.open()?.ok_or_else(|| Error::Malformed { path: self.path.clone(), reason })
     }
 
-    /// The whole of the parent: what was recorded, and `Data` where nothing was.
+    /// The whole of the parent as far as the child goes by now: what was recorded, `Data` where nothing
+    /// was, and the hole that it has gained since.
     pub(super) fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>> + use<>> {
-        let (header, mut lines) = self.reopen()?;
-        let (mut rest, gained) = Range::to(self.size).split_at(header.size);
-        let gained = Some(Extent { range: gained, kind: Kind::Hole });
-        let mut held: Option<Extent> = None;
-        let extents = std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
+        let (header, lines) = self.reopen()?;
+        let whole = Range::to(self.size);
+        let gained = Extent { range: whole.split_at(header.size).1, kind: Kind::Hole };
+        let extents = lines.extents(header.size).chain([Ok(gained)]);
+        // The child may have become smaller.
+        let within = extents.filter_map(move |extent| match extent {
+            Ok(Extent { range, kind }) => {
+                let range = whole.intersect(range);
+                (!range.is_empty()).then_some(Ok(Extent { range, kind }))
             }
-            if held.is_none() {
-                held = match lines.extent(rest) {
-                    Ok(next) => next,
-                    Err(error) => {
-                        rest = rest.split_at(rest.end()).1;
-                        return Some(Err(error));
-                    }
-                };
-            }
-            let next = match held {
-                Some(extent) if extent.range.start() == rest.start() => held.take()?,
-                held => {
-                    let end = held.map_or(rest.end(), |extent| extent.range.start());
-                    Extent { range: rest.split_at(end).0, kind: Kind::Data }
-                }
-            };
-            rest = rest.split_at(next.range.end()).1;
-            Some(Ok(next))
+            error => Some(error),
         });
-        let gained = gained.filter(|gained| !gained.range.is_empty());
-        Ok(rounded(extents.chain(gained.map(Ok)), BLOCK))
+        Ok(rounded(within, BLOCK))
     }
 }
 
@@ -278,45 +256,5 @@ impl Header {
     fn is_of(&self, child: &Source, parent: &Target) -> Result<bool> {
         Ok(self.child_id == Identity::of(child.image())?
             && self.parent_id == Identity::of(parent.image())?)
-    }
-}
-
-/// The lines of a record, one at a time.
-struct Lines {
-    path: PathBuf,
-    file: BufReader<File>,
-}
-
-impl Lines {
-    fn malformed(&self, reason: &str) -> Error {
-        Error::Malformed { path: self.path.clone(), reason: reason.to_owned() }
-    }
-
-    fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
-        let mut line = vec![];
-        let mut limited = io::Read::take(&mut self.file, LINE);
-        let read = limited.read_until(b'\n', &mut line);
-        match read.map_err(|error| Error::io("read", &self.path, error))? {
-            0 => Ok(None),
-            _ if line.ends_with(b"\n") => Ok(Some(line)),
-            _ => Err(self.malformed("a line has no end")),
-        }
-    }
-
-    fn parse<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let Some(line) = self.next_line()? else { return Ok(None) };
-        let parsed = serde_json::from_slice(&line);
-        parsed.map(Some).map_err(|error| self.malformed(&error.to_string()))
-    }
-
-    /// The next extent, which must lie within `rest`.
-    fn extent(&mut self, rest: Range) -> Result<Option<Extent>> {
-        let Some(Line(start, length, kind)) = self.parse()? else { return Ok(None) };
-        let range = Range::with_length(start, length);
-        let range = range.filter(|range| !range.is_empty() && rest.intersect(*range) == *range);
-        match range {
-            Some(range) => Ok(Some(Extent { range, kind })),
-            None => Err(self.malformed("its ranges are not in order")),
-        }
     }
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
-use lacuna_testing::pattern::{BLOCK, Block, Pattern};
+use lacuna_testing::pattern::{BLOCK, Block, Kind, Pattern};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::chain::{Chain, Operation, layers};
+use crate::content::Content;
 use crate::interrupted::{EIO, ENOSPC, cut_everywhere, fail_everywhere, kill_everywhere};
 use crate::points::Points;
 
@@ -99,6 +100,24 @@ fn a_disk_that_fills_up_in_the_middle_leaves_a_whole_chain_that_is_folded_once_t
         File::create(&filler).unwrap();
         chain.complete("on a full disk");
     }
+}
+
+#[test]
+fn a_child_that_became_smaller_since_a_fold_was_interrupted_is_folded() {
+    let points = Points::take();
+    let layers = [vec![Data(1); 40], vec![Hole; 10], [vec![Data(3)], vec![Hole; 39]].concat()];
+    let Some(chain) = Chain::new(Fs::Ext4, Fold, &layers.map(Pattern::whole)) else { return };
+    chain.prepare();
+    points.fail_always("image.truncate", EIO);
+    chain.run().unwrap_err();
+    points.clear();
+    assert!(chain.is_marked()());
+    let [parent, child] = ["parent.img", "child.img"].map(|name| chain.directory().join(name));
+    File::options().write(true).open(&child).unwrap().set_len(20 * BLOCK + 100).unwrap();
+    chain.run().unwrap();
+    assert_eq!(parent.metadata().unwrap().len(), 20 * BLOCK + 100);
+    assert_eq!(Content::of(&parent).kinds[0], Kind::Data);
+    assert!(Content::of(&parent).kinds[1..].iter().all(|kind| *kind == Kind::Hole));
 }
 
 /// Takes all that is free.

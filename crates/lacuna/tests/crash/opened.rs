@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use lacuna::{Error, Image, ImageOptions, Result};
+use lacuna::dig::{self, DigOptions};
+use lacuna::{Cancel, Error, Image, ImageOptions, Progress, Result};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::Block::{Data, Hole};
 use lacuna_testing::pattern::{BLOCK, Kind, Pattern};
@@ -125,6 +126,25 @@ fn whoever_writes_while_a_reader_is_let_in_is_noticed() {
     let error = error.unwrap_err();
     assert!(matches!(error, Error::Changed { .. }), "{error:?}");
     assert_written(&path);
+}
+
+/// Many ranges have been read and are about to be punched when the reader is let in.
+#[test]
+fn whatever_is_written_while_many_threads_dig_is_not_lost() {
+    let points = Points::take();
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let path = mount.path().join("base.img");
+    let size = 32 << 20;
+    std::fs::write(&path, vec![0; size]).unwrap();
+    let options = DigOptions { threads: 4, ..DigOptions::default() };
+    let dig = || dig::apply(&path, &options, &Progress::default(), &Cancel::default()).map(drop);
+    let elsewhere = path.clone();
+    let write_everything = move |_reader: File| {
+        writing().open(elsewhere).unwrap().write_all_at(&vec![7; size], 0).unwrap();
+    };
+    let error = open_at(&points, "source.punch", &path, &reading(), write_everything, dig);
+    assert!(matches!(error, Err(Error::Changed { .. })), "{error:?}");
+    assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == 7));
 }
 
 #[test]
