@@ -93,6 +93,17 @@ pub enum Error {
         /// The image.
         path: PathBuf,
     },
+    /// Another process opened an image while a part of it was being given up, which was held up.
+    #[error(
+        "{} was opened in another process while bytes {} to {} became a hole, which took long",
+        path.display(), range.start(), range.end()
+    )]
+    OpenedMeanwhile {
+        /// The image.
+        path: PathBuf,
+        /// What was given up.
+        range: Range,
+    },
     /// What is allocated of a layer cannot be known.
     #[error("{} does not show what is allocated: {}", path.display(), why_no_layout(*origin))]
     NoLayout {

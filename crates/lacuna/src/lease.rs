@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(crate) struct Lease {
     kind: libc::c_int,
     /// Shared by those who rely on the lease at the moment.
     gate: RwLock<()>,
+    /// The image was written to while readers were let in.
+    changed: AtomicBool,
     cancel: Cancel,
 }
 
@@ -55,7 +58,8 @@ impl Lease {
     }
 
     fn new(file: File, path: &Path, kind: libc::c_int, cancel: &Cancel) -> Self {
-        Self { file, path: path.to_owned(), kind, gate: RwLock::new(()), cancel: cancel.clone() }
+        let (path, cancel) = (path.to_owned(), cancel.clone());
+        Self { file, path, kind, gate: RwLock::default(), changed: AtomicBool::new(false), cancel }
     }
 
     /// False where there is no lease to be had.
@@ -92,6 +96,7 @@ impl Lease {
     /// while a reader was let in.
     pub(crate) fn hold(&self, image: &Image) -> Result<RwLockReadGuard<'_, ()>> {
         loop {
+            self.cancel.check()?;
             let held = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             if self.left()? == self.kind {
                 return Ok(held);
@@ -132,6 +137,7 @@ impl Lease {
         let unchanged = image.check_unchanged(&before);
         if unchanged.is_err() {
             // Nor is any other thread to go on.
+            self.changed.store(true, Ordering::Release);
             self.give_back()?;
         }
         unchanged
@@ -142,9 +148,12 @@ impl Lease {
         given.map(drop).map_err(|error| Error::io("give back the lease of", &self.path, error))
     }
 
+    /// Why there is nothing left of the lease: what another thread has found out, or somebody who came.
     fn broken(&self) -> Error {
         let path = self.path.clone();
         match self.kind {
+            _ if self.cancel.is_cancelled() => Error::Cancelled,
+            _ if self.changed.load(Ordering::Acquire) => Error::Changed { path },
             libc::F_RDLCK => Error::OpenForWriting { path },
             _ => Error::OpenElsewhere { path },
         }

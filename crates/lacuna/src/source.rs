@@ -14,6 +14,9 @@ use crate::open::ImageOptions;
 use crate::progress::Cancel;
 use crate::stamp::{FileId, Stamp};
 
+/// What no punch takes that is not held up: much less than any lease lasts.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// How often a source is looked at while it is read.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -34,8 +37,18 @@ impl Held<'_> {
         let image = &self.source.image;
         failpoint::pass("source.punch")
             .map_err(|error| Error::io_at("punch a hole in", image.path(), range.start(), error))?;
-        self.source.lease.as_ref().map_or(Ok(()), Lease::refuse_writer)?;
-        image.punch(range)
+        let refuse = || self.source.lease.as_ref().map_or(Ok(()), Lease::refuse_writer);
+        refuse()?;
+        let begun = Instant::now();
+        image.punch(range)?;
+        // A frozen filesystem holds up the punch, but not whoever opens the image when the lease has
+        // lasted for as long as it does.
+        match refuse() {
+            Err(_) if begun.elapsed() >= SLOW => {
+                Err(Error::OpenedMeanwhile { path: image.path().to_owned(), range })
+            }
+            refused => refused,
+        }
     }
 }
 

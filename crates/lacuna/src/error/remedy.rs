@@ -22,13 +22,14 @@ impl Error {
             Self::NotReflinked { .. } => "use two files on one XFS or btrfs, or copy",
             Self::NoLayout { .. } => "move the layers to ext4, XFS or btrfs",
             Self::LargeBlocks { .. } => "move the layers to a filesystem with blocks of 4096 bytes",
-            Self::LargerParent { .. } => "check which is the child: its parent is never larger",
+            Self::LargerParent { .. } => LARGER_PARENT,
             Self::NotItsParent { .. } | Self::SharedParent { .. } => WRONG_CHAIN,
             Self::IsLayer { .. } => ZEROS_HIDE,
             Self::NoSpace { .. } => "free some space",
             Self::OpenForWriting { path } | Self::OpenElsewhere { path } => {
                 return Some(in_use(path));
             }
+            Self::OpenedMeanwhile { .. } => "check what it wrote there: it may be lost",
             Self::Unfinished { mark, .. } => return Some(unfinished(mark)),
             Self::DanglingLink { .. } => "name the file itself, or remove the link",
             Self::TooSmall { .. } => "choose a larger device",
@@ -42,6 +43,8 @@ impl Error {
 }
 
 const IN_DIRECTORY: &str = "name the image file inside it";
+const LARGER_PARENT: &str = "check which is the child: its parent is never larger, unless the child was cut short after \
+    a fold had begun; make it as large again then (truncate -s)";
 const WRONG_CHAIN: &str = "check the chain; if the .meta files are wrong, they can be overridden";
 const ZEROS_HIDE: &str =
     "leave it: its zeros hide its parent; if it stands alone, that can be overridden";

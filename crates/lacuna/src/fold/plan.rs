@@ -68,13 +68,16 @@ impl FoldPlan {
             ..Self::default()
         };
         let (recorded, unit) = plan.count_moves(child, parent, clones, cancel)?;
-        if !parent.is_device() {
+        if !parent.is_device() && !filesystem::rewrites(parent.file(), parent.path())? {
             plan.needed_bytes += shared_bytes(child, parent, clones, cancel)?;
         }
-        if options.free {
-            plan.needed_bytes = plan.needed_bytes.min(ROUND_MIN);
+        if options.free && is_on_one_filesystem(child, parent)? {
+            // What the child shares with others does not come back when it gives it up.
+            let lost = shared_bytes(child, child, clones, cancel)?.min(plan.needed_bytes);
+            plan.needed_bytes = lost + (plan.needed_bytes - lost).min(ROUND_MIN);
         }
-        plan.needed_bytes = plan.needed_bytes.max(unit);
+        // The last write may need all of a unit when the others have taken their space.
+        plan.needed_bytes += unit;
         if !parent.is_device() && !plan.is_empty() && !is_recorded {
             plan.needed_bytes += record::space(recorded);
         }
@@ -139,17 +142,18 @@ impl FoldPlan {
     }
 }
 
-/// The space that writing over what `parent` shares with another file takes, where that is not the
-/// case of all that is written.
-fn shared_bytes(child: &Image, parent: &Image, clones: bool, cancel: &Cancel) -> Result<u64> {
-    if filesystem::rewrites(parent.file(), parent.path())? {
-        return Ok(0);
-    }
+/// Whether what the child gives up is the parent's to take.
+fn is_on_one_filesystem(child: &Image, parent: &Image) -> Result<bool> {
+    Ok(!parent.is_device() && child.stamp()?.id.device == parent.stamp()?.id.device)
+}
+
+/// How much of what is copied `image`, one of the two, shares with another file.
+fn shared_bytes(child: &Image, image: &Image, clones: bool, cancel: &Cancel) -> Result<u64> {
     let options = LayoutOptions { range: Some(Range::to(child.size())), flush: false };
-    let unit = parent.allocation_unit();
+    let unit = image.allocation_unit();
     let layout = rounded(Layout::new(child, &options)?, unit);
     let mut runs = Runs::new(clones, 0);
-    for pair in pairs(layout, rounded(shared(parent)?, unit)) {
+    for pair in pairs(layout, rounded(shared(image)?, unit)) {
         let pair = pair?;
         cancel.check()?;
         runs.add(&pair, pair.left.is_allocated() && pair.right == Kind::Data);
@@ -183,7 +187,10 @@ impl Runs {
     /// Adds the next pair, which takes space if it `is_new`.
     fn add(&mut self, pair: &Pair, is_new: bool) {
         let needed = if is_new { pair.range.len() } else { 0 };
-        let unit = if is_new && pair.right == Kind::Hole { self.unit_of(pair.range) } else { 0 };
+        // Data that is made unwritten is freed first.
+        let allocates = is_new && pair.right == Kind::Hole
+            || pair.left == Kind::Zero && pair.right == Kind::Data;
+        let unit = if allocates { self.unit_of(pair.range) } else { 0 };
         if pair.left != Kind::Data {
             self.needed_bytes += needed;
             self.unit = self.unit.max(unit);

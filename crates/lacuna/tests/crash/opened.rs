@@ -97,6 +97,43 @@ fn what_is_written_while_an_image_is_dug_is_not_lost() {
     assert_written(&path);
 }
 
+/// As on a filesystem that is frozen for longer than a lease lasts.
+#[test]
+fn a_punch_that_was_held_up_while_somebody_came_names_what_may_be_lost() {
+    let points = Points::take();
+    let Some((mount, path)) = zeros() else { return };
+    let opener = Mutex::new(Some(path.clone()));
+    points.visit(move |passed, _| {
+        let path = if passed == "image.punch" { opener.lock().unwrap().take() } else { None };
+        let Some(path) = path else { return };
+        let inode = path.metadata().unwrap().ino();
+        std::thread::spawn(move || drop(writing().open(path)));
+        wait_for_break(inode);
+        std::thread::sleep(Duration::from_millis(600));
+    });
+    let error = Operation::Dig.run(mount.path()).unwrap_err();
+    points.clear();
+    let Error::OpenedMeanwhile { range, .. } = error else { panic!("{error:?}") };
+    assert_eq!((range.start(), range.len()), (0, BLOCK));
+}
+
+#[test]
+fn a_reader_who_stays_does_not_keep_a_dig_from_being_cancelled() {
+    let points = Points::take();
+    let Some((_mount, path)) = many_zeros() else { return };
+    let cancel = Cancel::default();
+    let options = DigOptions { threads: 4, ..DigOptions::default() };
+    let dig = || dig::apply(&path, &options, &Progress::default(), &cancel).map(drop);
+    let asked = cancel.clone();
+    let stay = move |_reader: File| {
+        std::thread::sleep(Duration::from_millis(100));
+        asked.cancel();
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    let ended = open_at(&points, "source.punch", &path, &reading(), stay, dig);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+}
+
 #[test]
 fn whoever_reads_an_image_while_it_is_dug_is_let_in_and_waited_for() {
     let points = Points::take();
@@ -132,15 +169,12 @@ fn whoever_writes_while_a_reader_is_let_in_is_noticed() {
 #[test]
 fn whatever_is_written_while_many_threads_dig_is_not_lost() {
     let points = Points::take();
-    let Some(mount) = Mount::new(Fs::Ext4) else { return };
-    let path = mount.path().join("base.img");
-    let size = 32 << 20;
-    std::fs::write(&path, vec![0; size]).unwrap();
+    let Some((_mount, path)) = many_zeros() else { return };
     let options = DigOptions { threads: 4, ..DigOptions::default() };
     let dig = || dig::apply(&path, &options, &Progress::default(), &Cancel::default()).map(drop);
     let elsewhere = path.clone();
     let write_everything = move |_reader: File| {
-        writing().open(elsewhere).unwrap().write_all_at(&vec![7; size], 0).unwrap();
+        writing().open(elsewhere).unwrap().write_all_at(&vec![7; MANY], 0).unwrap();
     };
     let error = open_at(&points, "source.punch", &path, &reading(), write_everything, dig);
     assert!(matches!(error, Err(Error::Changed { .. })), "{error:?}");
@@ -185,6 +219,17 @@ fn zeros() -> Option<(Mount, PathBuf)> {
     let path = mount.path().join("base.img");
     let zeros = [Data(0), Data(1), Data(0), Data(1), Hole, Data(0)];
     Pattern::whole(zeros.to_vec()).write(&path);
+    Some((mount, path))
+}
+
+/// The bytes of [`many_zeros`].
+const MANY: usize = 32 << 20;
+
+/// An image that several threads dig at the same time.
+fn many_zeros() -> Option<(Mount, PathBuf)> {
+    let mount = Mount::new(Fs::Ext4)?;
+    let path = mount.path().join("base.img");
+    std::fs::write(&path, vec![0; MANY]).unwrap();
     Some((mount, path))
 }
 

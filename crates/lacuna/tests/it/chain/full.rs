@@ -135,3 +135,26 @@ fn a_fold_that_frees_needs_hardly_any_room() {
         }
     }
 }
+
+/// What does not come back must fit like without freeing.
+#[test]
+fn what_a_child_gives_up_in_vain_needs_room() {
+    let (Some(mount), Some(other)) = (Mount::new(Fs::Xfs), Mount::new(Fs::Ext4)) else { return };
+    let child = runs(16 << 20, 64);
+    let two = Two::on(&mount, &child, &holes_like(&child));
+    let options = FoldOptions { free: true, ..copying() };
+    let needed = |child: &Path| {
+        let plan = || Ok(fold::plan(child, &two.parent, &options)?.needed_bytes);
+        at_rest(&[child, &two.parent], plan).unwrap()
+    };
+    assert_eq!(needed(&two.child), (1 << 20) + RECORD);
+    let away = other.path().join("child.img");
+    child.write(&away);
+    assert_eq!(needed(&away), (16 << 20) + RECORD, "it is on another filesystem");
+    let clone = std::process::Command::new("cp")
+        .arg("--reflink=always")
+        .args([&two.child, &mount.path().join("clone")])
+        .status();
+    assert!(clone.unwrap().success());
+    assert_eq!(needed(&two.child), (16 << 20) + RECORD, "it shares its space");
+}

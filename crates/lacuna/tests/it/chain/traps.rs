@@ -301,7 +301,7 @@ fn a_fold_needs_room_for_a_unit_of_the_parents_extent_size_hint() {
     for options in [copying(), freeing()] {
         let plan = || Ok(lacuna::fold::plan(&two.child, &two.parent, &options)?.needed_bytes);
         let needed = super::at_rest(&[&two.child, &two.parent], plan).unwrap();
-        assert_eq!(needed, (16 << 20) + 2 * BLOCK, "with the record");
+        assert_eq!(needed, (16 << 20) + 3 * BLOCK, "with the block itself and the record");
     }
     // A clone takes none.
     let child = [vec![Block::Hole; 50], vec![Block::Data(1); 16], vec![Block::Hole; 9000]];
@@ -310,6 +310,19 @@ fn a_fold_needs_room_for_a_unit_of_the_parents_extent_size_hint() {
         || Ok(lacuna::fold::plan(&two.child, &two.parent, &FoldOptions::default())?.needed_bytes);
     let needed = super::at_rest(&[&two.child, &two.parent], plan).unwrap();
     assert_eq!(needed, 2 * BLOCK, "for the record alone");
+}
+
+/// XFS frees what is made unwritten, and takes room for all of a unit then.
+#[test]
+fn what_becomes_unwritten_needs_room_for_a_unit_too() {
+    let Some(mount) = Mount::new(Fs::Xfs) else { return };
+    let child = [vec![Block::Zero], vec![Block::Hole; 4095]].concat();
+    let two = Two::on(&mount, &Pattern::whole(child), &Pattern::whole(vec![]));
+    set_extent_size(&two.parent, 16 << 20);
+    Pattern::whole(vec![Block::Data(1); 4096]).write_over(&two.parent);
+    let plan = || Ok(lacuna::fold::plan(&two.child, &two.parent, &copying())?.needed_bytes);
+    let needed = super::at_rest(&[&two.child, &two.parent], plan).unwrap();
+    assert_eq!(needed, (16 << 20) + BLOCK, "with the record");
 }
 
 /// The record of the fold names the child.
