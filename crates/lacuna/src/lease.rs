@@ -93,7 +93,7 @@ impl Lease {
     /// # Errors
     ///
     /// [`Error::OpenForWriting`], [`Error::OpenElsewhere`]; [`Error::Changed`] when it was written to
-    /// while a reader was let in.
+    /// while a reader was let in; [`Error::Cancelled`].
     pub(crate) fn hold(&self, image: &Image) -> Result<RwLockReadGuard<'_, ()>> {
         loop {
             self.cancel.check()?;

@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::lines::{Line, Lines};
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Extent, Kind, Range};
 use crate::image::Image;
@@ -20,8 +21,6 @@ use crate::progress::Cancel;
 use crate::settle::compared;
 use crate::source::Source;
 use crate::target::Target;
-
-use super::lines::{Line, Lines};
 
 const WORDS: &str = "A lacuna fold was writing the image beside this file and has not finished. The chain is whole.\n\
     Repeat the fold: it completes the image. Keep this file until then: the fold needs what it says.\n";
