@@ -1,6 +1,6 @@
 //! Our server on a port and a thread of its own, and our client against it.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use lacuna::{Cancel, Progress};
 use lacuna_sync::v1::{self, ServeOptions, ServeStats, SyncOptions, SyncStats};
 use lacuna_sync::{Error, Result};
+use tokio::net::TcpSocket;
 
 use crate::http::Http;
 
@@ -96,4 +97,12 @@ pub(crate) fn session(
     // One that has not been opened goes on waiting for a client.
     let served = if synced.is_ok() { server.ended() } else { server.stopped() };
     (synced, served)
+}
+
+/// A port that answers nobody before somebody listens, and that nobody else can have.
+pub(crate) fn quiet_port() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
 }

@@ -19,7 +19,7 @@ use crate::image::{Beside, assert_same, assert_tidy};
 use crate::options;
 use crate::original::{Original, Reaction};
 use crate::relay::{Fate, Relay};
-use crate::server::{Server, session};
+use crate::server::{Server, quiet_port, session};
 
 /// Much more than it takes to stop, and less than any time-out.
 const SOON: Duration = Duration::from_secs(15);
@@ -109,9 +109,7 @@ fn a_sync_that_waits_is_cancelled_at_once() {
 fn a_sync_that_nobody_answers_is_cancelled_at_once() {
     let (_directory, source) = place();
     disk().write(&source);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let (_held, address) = quiet_port();
     let cancel = Cancel::default();
     let stop = cancel.clone();
     let stopper = std::thread::spawn(move || {

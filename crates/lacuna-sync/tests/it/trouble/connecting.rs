@@ -1,25 +1,28 @@
 //! Nobody there, not yet there, or already taken.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::Cancel;
 use lacuna_sync::Error;
 use lacuna_sync::v1::{self, SyncOptions};
-use tokio::net::TcpSocket;
 
 use super::{assert_soon, place, put_source, words};
 use crate::http::Http;
 use crate::image::{assert_same, assert_tidy, bytes_of, put};
 use crate::options;
 use crate::original::Original;
-use crate::server::{Server, sync};
+use crate::server::{Server, quiet_port, sync};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
 
 #[test]
 fn a_port_where_nobody_listens_is_an_error_within_the_time_out() {
     let (_directory, source) = put_source();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_held, address) = quiet_port();
     let options = SyncOptions { connect_timeout: Duration::from_millis(1500), ..options() };
     let begun = Instant::now();
     let error = sync(&source, &address, &options).unwrap_err();
@@ -40,18 +43,6 @@ fn a_name_that_does_not_exist_is_an_error() {
         assert!(matches!(error, Error::Connect { .. }), "{address}: {error:?}");
         assert_soon(begun);
     }
-}
-
-/// A port that is taken but answers nobody before somebody listens. In a runtime.
-fn quiet_port() -> (TcpSocket, String) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    let address = socket.local_addr().unwrap().to_string();
-    (socket, address)
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 #[test]
