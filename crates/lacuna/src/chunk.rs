@@ -9,6 +9,11 @@ use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_ro
 
 use crate::extent::BLOCK;
 
+/// The BLAKE3 of a whole chunk.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
 /// The chaining value of the block `bytes`, the one at `index` of its chunk, which has more blocks than
 /// this.
 pub fn chaining_value(bytes: &[u8], index: u64) -> [u8; 32] {

@@ -6,20 +6,17 @@ use std::path::Path;
 
 use crate::checksum_file;
 use crate::error::{Error, Result};
-use crate::extent::{BLOCK, KindBytes, Range};
+use crate::extent::{KindBytes, Range};
 use crate::layout::Pair;
 use crate::open::{ImageOptions, IoMode};
 use crate::progress::{Cancel, Progress};
 use crate::reflink::{self, Reflink};
 use crate::settle::{compared, settle};
 use crate::source::Source;
-use crate::stopped::{Kept, Stopped};
+use crate::stopped::Stopped;
 use crate::target::{Permissions, Target, TargetOptions};
 use crate::transfer::{Transfer, TransferOptions};
 pub use plan::{CopyPlan, plan, plan_remote};
-
-/// What is given up of a new target on a full disk, so that the record of the rest fits.
-const ROOM: u64 = 1 << 20;
 
 /// How to copy.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +121,8 @@ fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<(Source, 
     source.refuse_same(target)?;
     // It goes before the target is written.
     source.refuse_same(&checksum_file::path_of(target))?;
-    let target = Target::open(target, &TargetOptions { io: options.io, permissions })?;
+    let open = TargetOptions { io: options.io, permissions, ..TargetOptions::default() };
+    let target = Target::open(target, &open)?;
     let is_possible = || reflink::is_possible(source.image(), target.image());
     let decided = reflink::decide(options.reflink, source.image(), target.path(), is_possible);
     decided.inspect_err(|_| target.abandon())?;
@@ -173,49 +171,10 @@ impl Session<'_> {
 
     /// Saves what can be saved for the next try.
     fn stop(&self, cause: Error) -> Stopped {
-        let target = self.target;
-        let path = target.path().to_owned();
-        let kept = match (target.existed(), target.image().is_device(), target.is_written()) {
-            (false, _, _) => self.keep_part(&cause),
-            (true, _, false) => Kept::Nothing,
-            (true, true, true) => Kept::HalfWrittenDevice(path),
-            (true, false, true) => Kept::HalfWritten(path),
-        };
-        Stopped { cause, kept }
-    }
-
-    fn keep_part(&self, cause: &Error) -> Kept {
-        if !self.target.image().path().exists() {
-            return Kept::Named(self.target.path().to_owned());
-        }
-        let mut done_bytes = self.transfer.reached();
-        // Of a source that changed nothing is to be had, nor of a target that cannot be synced.
         let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
             || self.source.image().is_device();
-        if cause.io_kind() == Some(std::io::ErrorKind::StorageFull) {
-            done_bytes = self.make_room(done_bytes);
-        }
-        let kept = match useless {
-            true => self.target.void_record().is_err(),
-            false => self.target.checkpoint(self.source.stamp(), done_bytes).is_ok(),
-        };
-        if useless || !kept {
-            done_bytes = 0;
-        }
-        Kept::Part { path: self.target.image().path().to_owned(), done_bytes }
-    }
-
-    /// The record, too, takes space. The last of what is done makes room for it on a full disk; no
-    /// record may speak of that any more.
-    fn make_room(&self, done_bytes: u64) -> u64 {
-        let kept = done_bytes.saturating_sub(ROOM) & !(BLOCK - 1);
-        let rest = Range::to(self.target.image().size()).split_at(kept).1;
-        if self.target.void_record().is_err() {
-            return done_bytes;
-        }
-        if let Err(error) = self.target.punch(rest) {
-            tracing::debug!(error = crate::describe(&error), "no room made");
-        }
-        kept
+        let source = Some(self.source.stamp()).filter(|_| !useless);
+        let kept = self.target.keep(&cause, source, self.transfer.reached());
+        Stopped { cause, kept }
     }
 }

@@ -50,6 +50,13 @@ impl KindBytes {
         }
     }
 
+    /// Counts what another has counted.
+    pub fn merge(&mut self, other: Self) {
+        self.data_bytes += other.data_bytes;
+        self.zero_bytes += other.zero_bytes;
+        self.hole_bytes += other.hole_bytes;
+    }
+
     /// What takes space.
     pub fn allocated_bytes(&self) -> u64 {
         self.data_bytes + self.zero_bytes
@@ -116,7 +123,7 @@ impl Range {
     }
 
     /// From its start to the end of `other`; itself, where that lies before its start.
-    pub(crate) fn through(self, other: Self) -> Self {
+    pub fn through(self, other: Self) -> Self {
         Self::new(self.start, other.end).unwrap_or(self)
     }
 
@@ -137,7 +144,7 @@ impl Range {
     }
 
     /// Runs of neighbouring pieces of `unit` bytes about which `is` says the same, and what it says.
-    pub(crate) fn runs(self, unit: u64, is: impl Fn(Self) -> bool) -> Vec<(Self, bool)> {
+    pub fn runs(self, unit: u64, is: impl Fn(Self) -> bool) -> Vec<(Self, bool)> {
         let mut runs: Vec<(Self, bool)> = vec![];
         for piece in self.pieces(unit) {
             let found = is(piece);
@@ -150,7 +157,7 @@ impl Range {
     }
 
     /// Where its bytes are in a buffer of those of `whole`, which holds it.
-    pub(crate) fn within(self, whole: Self) -> ops::Range<usize> {
+    pub fn within(self, whole: Self) -> ops::Range<usize> {
         let start = (self.start - whole.start) as usize;
         start..start + self.len() as usize
     }

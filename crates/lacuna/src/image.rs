@@ -36,6 +36,7 @@ pub struct Image {
     size: u64,
     unit: u64,
     mode: u32,
+    is_cached: bool,
     passed_cache: AtomicBool,
     sync_failed: AtomicBool,
 }
@@ -54,7 +55,8 @@ impl Image {
         };
         let size = size.map_err(|error: io::Error| Error::io("find the size of", path, error))?;
         // What lies in memory is not fetched from the disk again, nor pushed out.
-        let io = match options.io == IoMode::Auto && is_cached(&file, options.access, &metadata) {
+        let is_cached = options.io == IoMode::Auto && is_cached(&file, &metadata);
+        let io = match is_cached && options.access == Access::Read {
             true => IoMode::Buffered,
             false => options.io,
         };
@@ -72,6 +74,7 @@ impl Image {
             size,
             unit: allocation_unit(fs.f_frsize),
             mode: metadata.mode() & 0o7777,
+            is_cached,
             passed_cache: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
         })
@@ -215,10 +218,10 @@ fn open_file(path: &Path, options: &ImageOptions) -> Result<(File, Metadata, boo
     Ok((file, metadata, is_device))
 }
 
-/// Whether a file that is to be read is in the page cache, all but a little.
-fn is_cached(file: &File, access: Access, metadata: &Metadata) -> bool {
+/// Whether a file is in the page cache, all but a little.
+fn is_cached(file: &File, metadata: &Metadata) -> bool {
     let allocated = metadata.blocks().saturating_mul(512);
-    access == Access::Read
+    allocated > 0
         && metadata.is_file()
         && cached_pages(file).is_some_and(|pages| {
             pages.saturating_mul(rustix::param::page_size() as u64) >= allocated / 8 * 7

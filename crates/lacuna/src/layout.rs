@@ -33,7 +33,7 @@ pub enum LayoutOrigin {
 
 impl LayoutOrigin {
     /// Where the layout of `image` comes from.
-    pub(crate) fn of(image: &Image) -> Result<Self> {
+    pub fn of(image: &Image) -> Result<Self> {
         let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
         Ok(Layout::new(image, &nothing)?.origin())
     }

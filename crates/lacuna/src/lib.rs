@@ -32,7 +32,7 @@ pub mod layout;
 mod lease;
 mod mark;
 mod open;
-mod ordered;
+pub mod ordered;
 mod page_cache;
 mod partial;
 mod progress;

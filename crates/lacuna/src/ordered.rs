@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::error::Result;
-
 /// Jobs that may be ahead of the oldest one under way, for each thread.
 const AHEAD: usize = 4;
 
@@ -15,13 +13,13 @@ const AHEAD: usize = 4;
 /// # Errors
 ///
 /// The first error of the jobs, the work or `take`; nothing more is begun after it.
-pub(crate) fn in_order<J: Send, S, R: Send>(
+pub fn in_order<J: Send, S, R: Send, E: Send>(
     threads: usize,
-    jobs: impl Iterator<Item = Result<J>> + Send,
+    jobs: impl Iterator<Item = Result<J, E>> + Send,
     state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, J) -> Result<R> + Sync,
-    mut take: impl FnMut(R) -> Result<()>,
-) -> Result<()> {
+    work: impl Fn(&mut S, J) -> Result<R, E> + Sync,
+    mut take: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
     let threads = threads.max(1);
     // Never full of more than what is ahead.
     let (sender, receiver) = channel();
@@ -43,14 +41,14 @@ pub(crate) fn in_order<J: Send, S, R: Send>(
 }
 
 /// Results that wait for those before them.
-struct Results<R> {
-    state: Mutex<State<R>>,
+struct Results<R, E> {
+    state: Mutex<State<R, E>>,
     changed: Condvar,
     ahead: u64,
 }
 
-struct State<R> {
-    waiting: BTreeMap<u64, Result<R>>,
+struct State<R, E> {
+    waiting: BTreeMap<u64, Result<R, E>>,
     /// The number of the next result to be taken.
     next: u64,
     /// How many there are, once that is known.
@@ -58,7 +56,7 @@ struct State<R> {
     stopped: bool,
 }
 
-impl<R> Results<R> {
+impl<R, E> Results<R, E> {
     fn new(ahead: usize) -> Self {
         let state = State { waiting: BTreeMap::new(), next: 0, count: None, stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), ahead: ahead as u64 }
@@ -69,7 +67,7 @@ impl<R> Results<R> {
         &self,
         jobs: &Mutex<Receiver<(u64, J)>>,
         state: impl Fn() -> S,
-        work: impl Fn(&mut S, J) -> Result<R>,
+        work: impl Fn(&mut S, J) -> Result<R, E>,
     ) {
         let _stop = StopOnPanic(self);
         let mut state = state();
@@ -84,7 +82,7 @@ impl<R> Results<R> {
 
     /// Numbers the jobs and sends them, up to the first error. Dropping the sender tells the workers
     /// that no more comes.
-    fn hand_out<J>(&self, jobs: impl Iterator<Item = Result<J>>, sender: Sender<(u64, J)>) {
+    fn hand_out<J>(&self, jobs: impl Iterator<Item = Result<J, E>>, sender: Sender<(u64, J)>) {
         let _stop = StopOnPanic(self);
         let mut number = 0;
         for job in jobs {
@@ -103,13 +101,13 @@ impl<R> Results<R> {
         self.end(number);
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut State<R, E>) -> T) -> T {
         let changed = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
         changed
     }
 
-    fn put(&self, number: u64, result: Result<R>) {
+    fn put(&self, number: u64, result: Result<R, E>) {
         self.change(|state| drop(state.waiting.insert(number, result)));
     }
 
@@ -128,15 +126,15 @@ impl<R> Results<R> {
     /// Waits until the job `number` is not too far ahead; false when nobody takes results any more.
     fn wait_for_room(&self, number: u64) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |state: &mut State<R>| !state.stopped && number >= state.next + self.ahead;
+        let full = |state: &mut State<R, E>| !state.stopped && number >= state.next + self.ahead;
         let state = self.changed.wait_while(state, full);
         !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
 
     /// The next result in order; `None` after the last, and when one will never come.
-    fn take(&self) -> Option<Result<R>> {
+    fn take(&self) -> Option<Result<R, E>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = |state: &mut State<R>| {
+        let missing = |state: &mut State<R, E>| {
             let more = state.count.is_none_or(|count| state.next < count);
             !state.stopped && !state.waiting.contains_key(&state.next) && more
         };
@@ -151,7 +149,7 @@ impl<R> Results<R> {
     }
 }
 
-impl<R> State<R> {
+impl<R, E> State<R, E> {
     /// One more than the last result that is there: that of an error has no job.
     fn last(&self) -> u64 {
         self.waiting.last_key_value().map_or(0, |(number, _)| number + 1)
@@ -159,9 +157,9 @@ impl<R> State<R> {
 }
 
 /// Nobody waits for a thread that has panicked: the panic goes on in the caller of [`in_order`].
-struct StopOnPanic<'a, R>(&'a Results<R>);
+struct StopOnPanic<'a, R, E>(&'a Results<R, E>);
 
-impl<R> Drop for StopOnPanic<'_, R> {
+impl<R, E> Drop for StopOnPanic<'_, R, E> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.stop();
@@ -180,7 +178,7 @@ mod tests {
     fn results_come_in_the_order_of_the_jobs() {
         for threads in [0, 1, 3, 8] {
             let mut seen = vec![];
-            let jobs = (0..500_u64).map(Ok);
+            let jobs = (0..500_u64).map(Ok::<_, Error>);
             let work = |buf: &mut Vec<u8>, job: u64| {
                 buf.push(0);
                 if job.is_multiple_of(7) {
@@ -214,7 +212,8 @@ mod tests {
         assert_eq!(taken, 100);
         assert!(begun.load(Ordering::Relaxed) < 1000);
 
-        let jobs = (0..10).map(|job| if job == 5 { Err(Error::Cancelled) } else { Ok(job) });
+        let jobs =
+            (0..10).map(|job| if job == 5 { Err(Error::Cancelled) } else { Ok::<_, Error>(job) });
         let mut taken = 0;
         let take = |_: i32| {
             taken += 1;
@@ -233,7 +232,8 @@ mod tests {
     fn a_panic_anywhere_is_passed_on() {
         let panics = |jobs: bool, work: bool, take: bool| {
             let run = || {
-                let jobs = (0..1000).map(|job| if jobs && job == 50 { panic!() } else { Ok(job) });
+                let jobs = (0..1000)
+                    .map(|job| if jobs && job == 50 { panic!() } else { Ok::<_, Error>(job) });
                 let work = |(): &mut (), job| if work && job >= 50 { panic!() } else { Ok(job) };
                 let take = |job| if take && job == 50 { panic!() } else { Ok(()) };
                 in_order(2, jobs, || (), work, take)

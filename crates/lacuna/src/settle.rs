@@ -12,7 +12,7 @@ use crate::progress::Cancel;
 use crate::target::Target;
 
 /// The kind that a target whose layout comes from `origin` shows where `kind` was reproduced.
-pub(crate) fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
+pub fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
     match (origin, kind) {
         // A device has no kinds to show; what is no data there is made zeros.
         (LayoutOrigin::Fiemap | LayoutOrigin::Device, kind) => kind,
@@ -65,19 +65,7 @@ pub fn mend<I: Iterator<Item = Result<Pair>>>(
     cancel: &Cancel,
     pairs: impl Fn() -> Result<I>,
 ) -> Result<()> {
-    if target.image().is_device() {
-        return Ok(());
-    }
-    let (mut mended, mut buf) = (false, AlignedBuf::new(PIECE as usize));
-    for pair in pairs()? {
-        cancel.check()?;
-        let pair = pair?;
-        if pair.left != pair.right {
-            mend_pair(target, &pair, &mut buf, cancel)?;
-            mended = true;
-        }
-    }
-    if !mended {
+    if target.image().is_device() || !mend_once(target, cancel, pairs()?)? {
         return Ok(());
     }
     target.image().sync()?;
@@ -89,6 +77,28 @@ pub fn mend<I: Iterator<Item = Result<Pair>>>(
         }
     }
     Ok(())
+}
+
+/// The same, of a file, without the second walk, and without a sync; whether anything was mended.
+///
+/// # Errors
+///
+/// Those of [`mend`].
+pub fn mend_once(
+    target: &Target,
+    cancel: &Cancel,
+    pairs: impl Iterator<Item = Result<Pair>>,
+) -> Result<bool> {
+    let (mut mended, mut buf) = (false, AlignedBuf::new(PIECE as usize));
+    for pair in pairs {
+        cancel.check()?;
+        let pair = pair?;
+        if pair.left != pair.right {
+            mend_pair(target, &pair, &mut buf, cancel)?;
+            mended = true;
+        }
+    }
+    Ok(mended)
 }
 
 /// A pair whose kinds differ.

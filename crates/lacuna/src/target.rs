@@ -6,6 +6,7 @@
 //! last sync, `.NAME.lacuna-unfinished` marks it. `NAME.checksum` goes before the first
 //! write to an existing target, and before a new one gets its name.
 
+mod kept;
 mod names;
 mod open;
 
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::extent::Range;
 use crate::image::Image;
 use crate::mark;
-use crate::open::IoMode;
+use crate::open::{IoMode, Links};
 use crate::partial::PartialRecord;
 use crate::reflink;
 use crate::stamp::Stamp;
@@ -42,11 +43,17 @@ pub struct TargetOptions {
     pub io: IoMode,
     /// For a new target; an existing one keeps its own.
     pub permissions: Permissions,
+    /// What to do about a name that is a symbolic link.
+    pub links: Links,
 }
 
 impl Default for TargetOptions {
     fn default() -> Self {
-        Self { io: IoMode::default(), permissions: Permissions::Masked(0o666) }
+        Self {
+            io: IoMode::default(),
+            permissions: Permissions::Masked(0o666),
+            links: Links::default(),
+        }
     }
 }
 
@@ -251,7 +258,7 @@ impl Target {
     }
 
     /// Leaves nothing of a new target that nothing was written to, in this session or before.
-    pub(crate) fn abandon(&self) {
+    pub fn abandon(&self) {
         if !self.has_content() && !self.is_written() {
             // What stays all the same is taken over by the next session.
             let _ = std::fs::remove_file(self.image.path());

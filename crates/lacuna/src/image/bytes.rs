@@ -24,7 +24,8 @@ impl Image {
     ///
     /// The system's, with the offset; `UnexpectedEof` past the end.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        match self.direct_for(buf.len()) {
+        let direct = if self.is_cached { None } else { self.direct_for(buf.len()) };
+        match direct {
             Some(direct) => direct.read_at(buf, offset),
             None => self.file.read_exact_at(buf, offset),
         }
@@ -90,14 +91,15 @@ impl Image {
 
     /// The same of `range` alone.
     pub(crate) fn forget(&self, range: Range) {
-        if self.io == IoMode::Auto && self.passed_cache.load(Ordering::Relaxed) {
+        let passed = self.io == IoMode::Auto && self.passed_cache.load(Ordering::Relaxed);
+        if passed && !self.is_cached {
             self.advise(range);
         }
     }
 
     /// Lets go of the page cache, so that what is read next comes from the medium: what a session
     /// that failed left may be in memory only, though it counts as written.
-    pub(crate) fn forget_cache(&self) {
+    pub fn forget_cache(&self) {
         self.advise(Range::to(self.size));
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -23,17 +23,10 @@ impl Target {
     ///
     /// Those of [`Image::open`] and [`Image::lock`]; [`Error::DanglingLink`].
     pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
-        let real = match std::fs::canonicalize(path) {
-            Ok(real) => real,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if std::fs::symlink_metadata(path).is_ok() {
-                    return Err(Error::DanglingLink { path: path.to_owned() });
-                }
-                return Self::open_new(path, options);
-            }
-            Err(error) => return Err(Error::io("open", path, error)),
+        let Some(real) = resolved(path, options.links)? else {
+            return Self::open_new(path, options);
         };
-        let image = open_image(&real, options.io, Links::Follow)?;
+        let image = open_image(&real, options.io, options.links)?;
         check_name(path)?;
         if image.is_device() || mark::refuse(&real).is_err() {
             image.forget_cache();
@@ -106,6 +99,24 @@ impl Target {
         };
         let state = State::New { permissions: options.permissions, resumed };
         Ok(Self { image, path: path.to_owned(), state, written: AtomicBool::new(false) })
+    }
+}
+
+/// Where the image is that `path` names, if there is one.
+fn resolved(path: &Path, links: Links) -> Result<Option<PathBuf>> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata.map_err(|error| Error::io("open", path, error))?,
+    };
+    match std::fs::canonicalize(path) {
+        _ if links == Links::Refuse && metadata.is_symlink() => {
+            Err(Error::io("open", path, Errno::LOOP))
+        }
+        _ if links == Links::Refuse => Ok(Some(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::DanglingLink { path: path.to_owned() })
+        }
+        real => real.map(Some).map_err(|error| Error::io("open", path, error)),
     }
 }
 
