@@ -1,6 +1,9 @@
 //! What can go wrong in a session.
 
+mod remedy;
+
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The result of everything in this crate.
@@ -149,6 +152,92 @@ pub enum Error {
         /// Where what did arrive is kept.
         kept: String,
     },
+    /// The peer sent what the protocol does not allow, or this end wanted to.
+    #[error("the session cannot go on")]
+    Wire(#[source] lacuna_wire::Error),
+    /// The connection broke.
+    #[error("the connection was lost")]
+    Lost {
+        /// What happened.
+        source: io::Error,
+    },
+    /// Nothing came from the peer for too long.
+    #[error("nothing was heard from the other end for {} s", after.as_secs())]
+    Silent {
+        /// How long.
+        after: Duration,
+    },
+    /// The peer takes nothing any more.
+    #[error("the other end took nothing for {} s", after.as_secs())]
+    Stalled {
+        /// How long.
+        after: Duration,
+    },
+    /// The peer gave up, and said why.
+    #[error("the other end stopped: {words}")]
+    Peer {
+        /// One of those of the protocol.
+        code: u16,
+        /// Its words, cut and made printable.
+        words: String,
+    },
+    /// The peer is something else.
+    #[error("the other end does not speak lacuna's protocol{}", if *is_http { ": it speaks HTTP" } else { "" })]
+    NotLacuna {
+        /// Whether it answered like a server of Longhorn's ssync would.
+        is_http: bool,
+    },
+    /// A name that leads out of the directory that is served.
+    #[error("{} leads out of the directory that is served", path.display())]
+    Outside {
+        /// As the client names it.
+        path: PathBuf,
+    },
+    /// A name that stands for something else than an image.
+    #[error("{} is a name that lacuna keeps for itself", path.display())]
+    Reserved {
+        /// As the client names it.
+        path: PathBuf,
+    },
+    /// A block device, of a server that serves files alone.
+    #[error("{} is a block device, and this server serves files", path.display())]
+    Device {
+        /// The device.
+        path: PathBuf,
+    },
+    /// The server lets nobody in who does not have its token.
+    #[error("the token is missing or wrong")]
+    Token,
+    /// The server does not let anybody write.
+    #[error("the server is read-only")]
+    ReadOnly,
+    /// The server has as many sessions as it takes.
+    #[error("the server is busy with other sessions")]
+    TooMany,
+    /// The versions that both ends speak have nothing in common.
+    #[error(
+        "the client speaks versions {low} to {high} of the protocol, this server version {ours}"
+    )]
+    Versions {
+        /// The lowest of the client.
+        low: u16,
+        /// The highest of the client.
+        high: u16,
+        /// Ours.
+        ours: u16,
+    },
+    /// The session is over; its first failure says why.
+    #[error("the session is over")]
+    Ended,
+    /// What arrived is not what was sent.
+    #[error("the receipts of source and target differ")]
+    ReceiptsDiffer,
+    /// The filesystem of the target does not keep what the source has.
+    #[error("{} does not keep which ranges are data, zeros and holes", path.display())]
+    KindsDiffer {
+        /// The target.
+        path: PathBuf,
+    },
     /// The machinery under a session failed.
     #[error("cannot run the session")]
     Runtime {
@@ -157,65 +246,54 @@ pub enum Error {
     },
 }
 
-/// In the words of a server that refuses a [mismatch](Error::Mismatch).
-const ANNOUNCED: &str = "the client announced";
-
-const HASH_AGAIN: &str = "hash the source again, or remove its .checksum file, and sync again";
-
 impl Error {
-    /// What the person who reads the error can do.
-    pub fn remedy(&self) -> Option<String> {
-        let text = match self {
-            Self::Image(error)
-            | Self::Uncommitted { source: error, .. }
-            | Self::Unrecorded { source: error } => return error.remedy(),
-            Self::Failed { source, .. } => return source.remedy(),
-            Self::Connect { .. } => "check host and port, and that the server is running",
-            Self::Listen { source, .. } => of_listening(source.kind()),
-            Self::Transport { .. } => {
-                "check that the server is still running, and that it is one; \
-                 then run the same command again"
-            }
-            Self::Refused { status, message, .. } => of_refusal(*status, message),
-            Self::Answer { .. } | Self::Stranger { .. } | Self::NotHttp { .. } => {
-                "check host and port"
-            }
-            Self::Incomplete { .. }
-            | Self::GivenUp { .. }
-            | Self::Idle { .. }
-            | Self::NothingReceived
-            | Self::Cancelled { .. } => "run the server and the sync again",
-            Self::Mismatch { .. } => HASH_AGAIN,
-            Self::UnalignedSize(_) => "use buffered I/O",
-            _ => return None,
-        };
-        Some(text.to_owned())
+    /// A message of the peer that is not what the protocol allows.
+    pub(crate) fn malformed(what: &'static str, reason: &'static str) -> Self {
+        Self::Wire(lacuna_wire::Error::Malformed { what, reason })
+    }
+
+    /// In the words of the protocol.
+    pub(crate) fn code(&self) -> u16 {
+        match self {
+            Self::Wire(_) | Self::NotLacuna { .. } => 2,
+            Self::Versions { .. } => 3,
+            Self::Token => 4,
+            Self::Outside { .. } | Self::Reserved { .. } | Self::Device { .. } => 5,
+            Self::Image(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => 5,
+            Self::ReadOnly => 7,
+            Self::TooMany => 8,
+            Self::Image(lacuna::Error::Busy { .. }) => 6,
+            Self::Image(lacuna::Error::Changed { .. }) => 10,
+            Self::Image(lacuna::Error::Cancelled) => 12,
+            Self::Image(error) if error.io_kind() == Some(io::ErrorKind::StorageFull) => 9,
+            Self::ReceiptsDiffer => 11,
+            _ => 1,
+        }
+    }
+
+    /// Whether the peer does not know, and can be told.
+    pub(crate) fn is_news_to_peer(&self) -> bool {
+        !matches!(self, Self::Peer { .. } | Self::Lost { .. } | Self::Stalled { .. })
+    }
+
+    /// Whether it is the connection that failed, which may be another time.
+    pub(crate) fn is_of_the_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Silent { .. } | Self::Stalled { .. }
+        )
+    }
+
+    /// Whether what had arrived by then is worth nothing to the next session.
+    pub(crate) fn voids_what_came(&self) -> bool {
+        matches!(
+            self,
+            Self::ReceiptsDiffer | Self::KindsDiffer { .. } | Self::Peer { code: 10 | 11, .. }
+        )
     }
 
     /// Whether the caller asked to stop, which is no fault.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(lacuna::Error::Cancelled) | Self::Cancelled { .. })
-    }
-}
-
-fn of_listening(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::AddrNotAvailable => "name an address of this machine",
-        io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
-        _ => "choose another port, or stop what uses this one",
-    }
-}
-
-fn of_refusal(status: u16, message: &str) -> &'static str {
-    match status {
-        _ if message.contains("no space left") => {
-            "free some space on the server and run the same command again"
-        }
-        409 if message.contains("another client") => {
-            "wait for the other client to end, or use another server"
-        }
-        409 => "start a new server: it serves one sync",
-        _ if message.contains(ANNOUNCED) => HASH_AGAIN,
-        _ => "mend this on the server, start it again, and run the same command again",
     }
 }

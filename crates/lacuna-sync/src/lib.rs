@@ -1,11 +1,12 @@
 //! Sync sessions between a client and a server over a network.
 //!
-//! [`v1`] speaks Longhorn's ssync protocol, as client and as server. The functions here block; the
-//! network runs on threads of their own.
+//! [`v1`] speaks Longhorn's ssync protocol, as client and as server; [`v2`] is lacuna's own. The network
+//! runs on a few threads, disks are read and written on others.
 
 mod error;
 mod runtime;
 mod traffic;
 pub mod v1;
+pub mod v2;
 
 pub use error::{Error, Result};

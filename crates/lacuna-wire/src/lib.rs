@@ -43,5 +43,6 @@ pub use hello::{
 };
 pub use message::{
     Accept, CHUNK_BLOCKS, DIGEST, Done, Kinds, Message, Offer, Sent, Stamp, WORDS_MAX, Wanted,
+    types,
 };
 pub use runs::{Kind, RUNS_MAX, Run, Runs};

@@ -149,19 +149,26 @@ pub struct Done {
     pub compared: u64,
 }
 
-const OFFER: u8 = 0x01;
-const DIGESTS: u8 = 0x02;
-const DATA: u8 = 0x03;
-const BLOCKS: u8 = 0x04;
-const END: u8 = 0x05;
-const LAYOUT: u8 = 0x06;
-const ACCEPT: u8 = 0x11;
-const WANT: u8 = 0x12;
-const CHECKED: u8 = 0x13;
-const SETTLE: u8 = 0x14;
-const DONE: u8 = 0x15;
-const ALIVE: u8 = 0x1e;
-const FAILED: u8 = 0x1f;
+/// The types of frames.
+pub mod types {
+    #![allow(missing_docs)]
+    pub const OFFER: u8 = 0x01;
+    pub const DIGESTS: u8 = 0x02;
+    pub const DATA: u8 = 0x03;
+    pub const BLOCKS: u8 = 0x04;
+    pub const END: u8 = 0x05;
+    pub const LAYOUT: u8 = 0x06;
+    pub const ACCEPT: u8 = 0x11;
+    pub const WANT: u8 = 0x12;
+    pub const CHECKED: u8 = 0x13;
+    pub const SETTLE: u8 = 0x14;
+    pub const DONE: u8 = 0x15;
+    pub const ALIVE: u8 = 0x1e;
+    pub const FAILED: u8 = 0x1f;
+}
+use types::{
+    ACCEPT, ALIVE, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER, SETTLE, WANT,
+};
 
 impl<'a> Message<'a> {
     /// The type in the header of its frame.

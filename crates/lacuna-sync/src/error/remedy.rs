@@ -1,0 +1,92 @@
+//! What the person who reads an error can do.
+
+use std::io;
+
+use super::Error;
+
+/// In the words of a server that refuses a [mismatch](Error::Mismatch).
+const ANNOUNCED: &str = "the client announced";
+
+const HASH_AGAIN: &str = "hash the source again, or remove its .checksum file, and sync again";
+
+impl Error {
+    /// What the person who reads the error can do.
+    pub fn remedy(&self) -> Option<String> {
+        let text = match self {
+            Self::Image(error)
+            | Self::Uncommitted { source: error, .. }
+            | Self::Unrecorded { source: error } => return error.remedy(),
+            Self::Failed { source, .. } => return source.remedy(),
+            Self::Connect { .. } => "check host and port, and that the server is running",
+            Self::Listen { source, .. } => of_listening(source.kind()),
+            Self::Transport { .. } => {
+                "check that the server is still running, and that it is one; \
+                 then run the same command again"
+            }
+            Self::Refused { status, message, .. } => of_refusal(*status, message),
+            Self::Answer { .. } | Self::Stranger { .. } | Self::NotHttp { .. } => {
+                "check host and port"
+            }
+            Self::Incomplete { .. }
+            | Self::GivenUp { .. }
+            | Self::Idle { .. }
+            | Self::NothingReceived
+            | Self::Cancelled { .. } => "run the server and the sync again",
+            Self::Mismatch { .. } => HASH_AGAIN,
+            Self::UnalignedSize(_) => "use buffered I/O",
+            Self::Lost { .. } | Self::Silent { .. } | Self::Stalled { .. } => AGAIN,
+            Self::Peer { code, .. } => return of_peer(*code).map(str::to_owned),
+            Self::NotLacuna { is_http: true } => {
+                "use ssync://HOST:PORT for a server of Longhorn's ssync protocol"
+            }
+            Self::NotLacuna { .. } => "check host and port",
+            Self::ReceiptsDiffer => CORRUPT,
+            Self::KindsDiffer { .. } => "write to ext4, XFS or btrfs",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+const AGAIN: &str = "run the same command again: it compares and goes on";
+const CORRUPT: &str = "run the same command again; if that ends the same way, check the memory and the disks of both \
+    machines";
+
+/// By the codes of the protocol.
+fn of_peer(code: u16) -> Option<&'static str> {
+    Some(match code {
+        3 => "update the older of the two ends",
+        4 => "give the token of the server",
+        5 => "check the path: it is looked for under the directory that is served",
+        6 => "wait for the other session to end",
+        7 => "let the server be started for writing too",
+        8 => "run the same command again later",
+        9 => "free some space there and run the same command again",
+        10 => "stop what writes to it, or take a snapshot of it, and run again",
+        11 => CORRUPT,
+        12 => AGAIN,
+        _ => return None,
+    })
+}
+
+fn of_listening(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrNotAvailable => "name an address of this machine",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
+        _ => "choose another port, or stop what uses this one",
+    }
+}
+
+fn of_refusal(status: u16, message: &str) -> &'static str {
+    match status {
+        _ if message.contains("no space left") => {
+            "free some space on the server and run the same command again"
+        }
+        409 if message.contains("another client") => {
+            "wait for the other client to end, or use another server"
+        }
+        409 => "start a new server: it serves one sync",
+        _ if message.contains(ANNOUNCED) => HASH_AGAIN,
+        _ => "mend this on the server, start it again, and run the same command again",
+    }
+}

@@ -1,0 +1,204 @@
+//! The end that dials.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lacuna::{Cancel, Counter, ImageOptions, IoMode, Progress, Source};
+use lacuna_wire::{ClientHello, Role, VERSION};
+use tokio::net::TcpStream;
+
+use super::handshake::{PROGRAM, greet};
+use super::link::LinkOptions;
+use super::session::{Failure, Landing, receive, send};
+use super::source::{Sent, SourceOptions};
+use super::target::{Received, TargetOptions};
+use crate::error::{Error, Result};
+use crate::runtime;
+use crate::traffic::Counted;
+
+/// The pauses before another try.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An image behind a server.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// As the server names it.
+    pub path: Vec<u8>,
+    /// What the server may ask for.
+    pub token: Option<Vec<u8>>,
+}
+
+/// How to sync with a server.
+#[derive(Clone, Debug)]
+pub struct SyncOptions {
+    /// How the image on this machine is read or written.
+    pub io: IoMode,
+    /// Threads for each kind of work.
+    pub threads: usize,
+    /// The level of zstd.
+    pub zstd: Option<i32>,
+    /// Read the target again from the medium before it is committed.
+    pub verify: bool,
+    /// What an interrupted session left counts as unknown.
+    pub no_resume: bool,
+    /// Permission bits of a new target, whatever the umask.
+    pub mode: Option<u32>,
+    /// For how long the server is dialled.
+    pub connect_timeout: Duration,
+    /// Further tries when the connection is lost.
+    pub retries: u32,
+    /// When it counts as lost, and how fast it may be.
+    pub link: LinkOptions,
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        Self {
+            io: IoMode::Auto,
+            threads: 4,
+            zstd: Some(1),
+            verify: false,
+            no_resume: false,
+            mode: None,
+            connect_timeout: Duration::from_secs(10),
+            retries: 0,
+            link: LinkOptions::default(),
+        }
+    }
+}
+
+/// Makes the image at `remote` what the one at `source` is. Returns that and the bytes on the wire.
+///
+/// # Errors
+///
+/// Whatever went wrong first, at either end.
+pub fn push(
+    source: &Path,
+    remote: &Remote,
+    options: &SyncOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<(Sent, u64)> {
+    let image = ImageOptions { io: options.io, ..ImageOptions::default() };
+    let source = Arc::new(Source::open(source, &image)?);
+    let wire = Arc::new(Counter::default());
+    let hello = hello(remote, options, Role::Source);
+    let how = SourceOptions { threads: options.threads, zstd: options.zstd };
+    let sent = runtime::block_on(again(options, cancel, || async {
+        let (stream, zstd) = dial(remote, &hello, options, &wire).await?;
+        let how = SourceOptions { zstd: how.zstd.filter(|_| zstd), ..how };
+        let (source, progress) = (source.clone(), progress.clone());
+        send(stream, source, how, options.link.clone(), progress, cancel.clone()).await
+    }))?;
+    progress.finish();
+    Ok((sent, wire.get()))
+}
+
+/// Makes the image at `landing` what the one at `remote` is. Returns that and the bytes on the wire.
+///
+/// # Errors
+///
+/// Whatever went wrong first, at either end, and what is kept of what had come by then.
+pub fn pull(
+    remote: &Remote,
+    landing: &Landing,
+    options: &SyncOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<(Received, u64), Failure> {
+    let wire = Arc::new(Counter::default());
+    let hello = hello(remote, options, Role::Target);
+    let how = TargetOptions {
+        threads: options.threads,
+        verify: options.verify,
+        no_resume: options.no_resume,
+    };
+    let received = again(options, cancel, || async {
+        let (stream, _) = dial(remote, &hello, options, &wire).await?;
+        let (landing, progress) = (landing.clone(), progress.clone());
+        receive(stream, landing, how, options.link.clone(), progress, cancel.clone()).await
+    });
+    let received = runtime::block_on(async { Ok(received.await) })??;
+    progress.finish();
+    Ok((received, wire.get()))
+}
+
+fn hello(remote: &Remote, options: &SyncOptions, role: Role) -> ClientHello {
+    ClientHello {
+        versions: (VERSION, VERSION),
+        program: PROGRAM.to_owned(),
+        role,
+        path: remote.path.clone(),
+        token: remote.token.clone(),
+        zstd: options.zstd.is_some(),
+        verify: options.verify,
+        compare_only: false,
+        no_resume: options.no_resume,
+        mode: options.mode.filter(|_| role == Role::Source),
+    }
+}
+
+/// Connects, and is let in; whether both may compress.
+async fn dial(
+    remote: &Remote,
+    hello: &ClientHello,
+    options: &SyncOptions,
+    wire: &Arc<Counter>,
+) -> Result<(Counted<TcpStream>, bool)> {
+    let patience = options.connect_timeout;
+    let failed = |source| Error::Connect { peer: remote.address.clone(), patience, source };
+    let connected = tokio::time::timeout(patience, TcpStream::connect(&remote.address)).await;
+    let stream = connected.unwrap_or(Err(std::io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    let mut stream = Counted::new(stream, wire.clone());
+    let zstd = greet(&mut stream, hello).await?;
+    Ok((stream, zstd))
+}
+
+/// A failure that may pass.
+trait Passing {
+    fn cause(&self) -> &Error;
+}
+
+impl Passing for Error {
+    fn cause(&self) -> &Error {
+        self
+    }
+}
+
+impl Passing for Failure {
+    fn cause(&self) -> &Error {
+        &self.cause
+    }
+}
+
+/// Tries `session` again, with growing pauses, while the connection is what fails.
+async fn again<T, E, F>(
+    options: &SyncOptions,
+    cancel: &Cancel,
+    session: impl Fn() -> F,
+) -> Result<T, E>
+where
+    E: Passing + From<Error>,
+    F: Future<Output = Result<T, E>>,
+{
+    let (mut tries, mut pause) = (options.retries, FIRST_PAUSE);
+    loop {
+        let error = match session().await {
+            Err(error) if tries > 0 && error.cause().is_of_the_connection() => error,
+            ended => return ended,
+        };
+        tries -= 1;
+        tracing::warn!(error = lacuna::describe(error.cause()), ?pause, "trying again");
+        let end = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < end {
+            cancel.check().map_err(Error::Image)?;
+            tokio::time::sleep(runtime::POLL).await;
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}

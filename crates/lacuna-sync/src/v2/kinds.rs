@@ -1,0 +1,40 @@
+//! What this crate and the wire call the same things.
+
+use lacuna::{BLOCK, FileId, Image, LayoutOrigin, Stamp};
+use lacuna_wire::Kinds;
+
+use crate::error::Result;
+
+/// The kinds that `image` shows, and holds.
+pub(super) fn kinds_of(image: &Image) -> Result<Kinds> {
+    Ok(match LayoutOrigin::of(image)? {
+        LayoutOrigin::Device => Kinds::One,
+        // A block of it may be of two kinds.
+        _ if image.allocation_unit() > BLOCK => Kinds::One,
+        LayoutOrigin::Fiemap => Kinds::Three,
+        LayoutOrigin::SeekHole => Kinds::Two,
+    })
+}
+
+pub(super) fn stamp_to_wire(stamp: &Stamp) -> lacuna_wire::Stamp {
+    let time = |(seconds, nanoseconds): (i64, i64)| {
+        (seconds, u32::try_from(nanoseconds).unwrap_or(u32::MAX))
+    };
+    lacuna_wire::Stamp {
+        device: stamp.id.device,
+        inode: stamp.id.inode,
+        mtime: time(stamp.mtime),
+        ctime: time(stamp.ctime),
+    }
+}
+
+/// The stamp of a source of `size` bytes.
+pub(super) fn stamp_from_wire(stamp: &lacuna_wire::Stamp, size: u64) -> Stamp {
+    let time = |(seconds, nanoseconds): (i64, u32)| (seconds, i64::from(nanoseconds));
+    Stamp {
+        id: FileId { device: stamp.device, inode: stamp.inode },
+        size,
+        mtime: time(stamp.mtime),
+        ctime: time(stamp.ctime),
+    }
+}

@@ -1,0 +1,210 @@
+//! A stream and the two tasks that carry frames over it, for threads that block.
+//!
+//! Whatever ends the session, its first cause is kept, everybody who waits is woken, and the peer is
+//! told in a last frame as far as it still listens.
+
+mod pace;
+mod reader;
+mod writer;
+
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lacuna::{BufPool, Cancel, describe};
+use lacuna_wire::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::frames::{Incoming, Outgoing, pool};
+use crate::error::{Error, Result};
+use crate::runtime::POLL;
+use pace::Pace;
+use reader::Reader;
+use writer::Writer;
+
+/// Frames that wait, each way.
+const QUEUE: usize = 4;
+
+/// When a link is given up, and how fast it may be.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// Something is sent at least so often.
+    pub alive: Duration,
+    /// Nothing was received for so long: nobody is there.
+    pub silence: Duration,
+    /// Nothing could be sent for so long: nobody reads.
+    pub stall: Duration,
+    /// What is still to be said, and to be heard, at the end may take so long.
+    pub last_words: Duration,
+    /// Bytes a second, each way.
+    pub rate: Option<NonZeroU64>,
+    /// What the peer reads in the words of an error, and instead of what.
+    pub alias: Option<Arc<Alias>>,
+}
+
+/// Another name for a path.
+#[derive(Clone, Debug, Default)]
+pub struct Alias {
+    /// As this end has it.
+    pub path: String,
+    /// As the other end is told.
+    pub shown: String,
+}
+
+impl Alias {
+    pub(super) fn applied(&self, words: &str) -> String {
+        match self.path.is_empty() {
+            true => words.to_owned(),
+            false => words.replace(&self.path, &self.shown),
+        }
+    }
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self {
+            alive: Duration::from_secs(10),
+            silence: Duration::from_secs(60),
+            stall: Duration::from_secs(600),
+            last_words: Duration::from_secs(5),
+            rate: None,
+            alias: None,
+        }
+    }
+}
+
+/// One end of a stream of frames.
+pub(super) struct Link {
+    pub(super) pool: BufPool,
+    outgoing: mpsc::Sender<Outgoing>,
+    incoming: Mutex<mpsc::Receiver<Incoming>>,
+    fate: Arc<Fate>,
+    writer: JoinHandle<()>,
+    reader: JoinHandle<()>,
+    watch: JoinHandle<()>,
+    last_words: Duration,
+}
+
+/// How a session ends before its time.
+struct Fate {
+    failure: Mutex<Option<Error>>,
+    alias: Arc<Alias>,
+    over: watch::Sender<bool>,
+}
+
+impl Fate {
+    /// The first failure counts.
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.over.send_replace(true);
+    }
+
+    fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    async fn over(&self) {
+        // The sender is here: it cannot be gone.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// What the peer is told.
+    fn last_words(&self) -> Option<Outgoing> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = failure.as_ref().filter(|failure| failure.is_news_to_peer())?;
+        let words = self.alias.applied(&describe(failure));
+        let message = Message::Failed { code: failure.code(), words };
+        Outgoing::new(&message).ok()
+    }
+}
+
+impl Link {
+    /// Takes over `stream`, on the runtime that this is called on.
+    pub(super) fn new<S>(stream: S, options: &LinkOptions, cancel: &Cancel) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (pool, fate) = (pool(), Arc::new(Fate::new(options.alias.clone().unwrap_or_default())));
+        let (outgoing, to_write) = mpsc::channel(QUEUE);
+        let (read, incoming) = mpsc::channel(QUEUE);
+        let (from, to) = tokio::io::split(stream);
+        let writer = Writer { stream: to, pace: Pace::new(options.rate), options: options.clone() };
+        let reader = Reader {
+            stream: from,
+            pace: Pace::new(options.rate),
+            options: options.clone(),
+            pool: pool.clone(),
+        };
+        let watch = tokio::spawn(watch(fate.clone(), cancel.clone()));
+        let writer = tokio::spawn(writer.run(to_write, fate.clone()));
+        let reader = tokio::spawn(reader.run(read, fate.clone()));
+        let incoming = Mutex::new(incoming);
+        let last_words = options.last_words;
+        Self { pool, outgoing, incoming, fate, writer, reader, watch, last_words }
+    }
+
+    /// Waits until there is room for `frame`. Blocks.
+    pub(super) fn send(&self, frame: Outgoing) -> Result<()> {
+        self.check()?;
+        self.outgoing.blocking_send(frame).map_err(|_| Error::Ended)
+    }
+
+    pub(super) fn say(&self, message: &Message<'_>) -> Result<()> {
+        self.send(Outgoing::new(message)?)
+    }
+
+    /// The next frame of the peer. Blocks.
+    pub(super) fn recv(&self) -> Result<Incoming> {
+        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        incoming.blocking_recv().ok_or(Error::Ended)
+    }
+
+    /// [`Error::Ended`] once the session has failed anywhere.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.fate.is_over() { Err(Error::Ended) } else { Ok(()) }
+    }
+
+    /// Ends the session: the first failure counts, and everybody who waits is woken.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        if !matches!(error, Error::Ended) {
+            self.fate.fail(error);
+        }
+        Error::Ended
+    }
+
+    /// Looks at why the session failed, if it has.
+    pub(super) fn with_failure<T>(&self, look: impl FnOnce(Option<&Error>) -> T) -> T {
+        look(self.fate.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+    }
+
+    /// Lets what is still to be said leave, and returns what `session` came to.
+    pub(super) async fn close<T>(self, session: Result<T>) -> Result<T> {
+        let session = session.map_err(|error| self.fail(error));
+        drop(self.outgoing);
+        drop(self.incoming);
+        self.watch.abort();
+        // The writer knows when to give up.
+        let _ = self.writer.await;
+        // A peer that still sends would lose our last words to a reset.
+        let _ = timeout(self.last_words, self.reader).await;
+        let failure = self.fate.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        session.map_err(|error| failure.unwrap_or(error))
+    }
+}
+
+impl Fate {
+    fn new(alias: Arc<Alias>) -> Self {
+        Self { failure: Mutex::new(None), alias, over: watch::Sender::new(false) }
+    }
+}
+
+/// Ends the session when that is asked for.
+async fn watch(fate: Arc<Fate>, cancel: Cancel) {
+    while !cancel.is_cancelled() {
+        sleep(POLL).await;
+    }
+    fate.fail(lacuna::Error::Cancelled.into());
+}

@@ -1,0 +1,93 @@
+//! The task that takes frames in.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lacuna::BufPool;
+use lacuna_wire::{HEADER, Header, Message, types};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::pace::Pace;
+use super::{Fate, LinkOptions};
+use crate::error::{Error, Result};
+use crate::v2::frames::Incoming;
+
+/// What a frame may take to arrive, beyond the silence that is allowed: bytes a second.
+const SLOWEST: u64 = 1 << 10;
+
+pub(super) struct Reader<S> {
+    pub(super) stream: ReadHalf<S>,
+    pub(super) pace: Pace,
+    pub(super) options: LinkOptions,
+    pub(super) pool: BufPool,
+}
+
+impl<S: AsyncRead + Send> Reader<S> {
+    pub(super) async fn run(mut self, frames: mpsc::Sender<Incoming>, fate: Arc<Fate>) {
+        let ended = loop {
+            let frame = tokio::select! {
+                () = fate.over() => break Error::Ended,
+                () = frames.closed() => break Error::Ended,
+                frame = self.frame() => frame,
+            };
+            let sent = match frame {
+                Ok(frame) => self.pass_on(frame, &frames, &fate).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                break error;
+            }
+        };
+        if !matches!(ended, Error::Ended) {
+            fate.fail(ended);
+        }
+        drop(frames);
+        // What still comes is of no use, but must not stand in the way of our last words.
+        let _ = timeout(
+            self.options.last_words,
+            tokio::io::copy(&mut self.stream, &mut tokio::io::sink()),
+        )
+        .await;
+    }
+
+    async fn frame(&mut self) -> Result<Incoming> {
+        let mut header = [0; HEADER];
+        let silent = |_| Error::Silent { after: self.options.silence };
+        let lost = |source| Error::Lost { source };
+        let first = timeout(self.options.silence, self.stream.read(&mut header[..1])).await;
+        if first.map_err(silent)?.map_err(lost)? == 0 {
+            return Err(Error::Lost { source: ErrorKind::UnexpectedEof.into() });
+        }
+        let rest = timeout(self.options.silence, self.stream.read_exact(&mut header[1..])).await;
+        rest.map_err(silent)?.map_err(lost)?;
+        let header = Header::decode(&header).map_err(Error::Wire)?;
+        let mut frame = Incoming::new(header, &self.pool);
+        let patience = Duration::from_secs(header.length as u64 / SLOWEST) + self.options.silence;
+        self.pace.wait().await;
+        let read = timeout(patience, self.stream.read_exact(frame.bytes_mut())).await;
+        read.map_err(|_| Error::Silent { after: patience })?.map_err(lost)?;
+        self.pace.passed(HEADER + header.length);
+        Ok(frame)
+    }
+
+    async fn pass_on(
+        &mut self,
+        frame: Incoming,
+        frames: &mpsc::Sender<Incoming>,
+        fate: &Fate,
+    ) -> Result<()> {
+        if matches!(frame.kind(), types::ALIVE | types::FAILED) {
+            return match frame.open(&self.pool)?.message()? {
+                Message::Failed { code, words } => Err(Error::Peer { code, words }),
+                _ => Ok(()),
+            };
+        }
+        tokio::select! {
+            sent = frames.send(frame) => sent.map_err(|_| Error::Ended),
+            () = fate.over() => Err(Error::Ended),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The task that sends frames.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use lacuna_wire::Message;
+use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::pace::Pace;
+use super::{Fate, LinkOptions};
+use crate::error::{Error, Result};
+use crate::v2::frames::Outgoing;
+
+pub(super) struct Writer<S> {
+    pub(super) stream: WriteHalf<S>,
+    pub(super) pace: Pace,
+    pub(super) options: LinkOptions,
+}
+
+impl<S: AsyncWrite + Send> Writer<S> {
+    pub(super) async fn run(mut self, mut frames: mpsc::Receiver<Outgoing>, fate: Arc<Fate>) {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = fate.over() => break,
+                frame = frames.recv() => match frame {
+                    Some(frame) => Ok(frame),
+                    None => break,
+                },
+                () = sleep(self.options.alive) => Outgoing::new(&Message::Alive),
+            };
+            let written = match frame {
+                Ok(frame) => self.write(frame.bytes(), &fate).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                fate.fail(error);
+                // What was cut short cannot be followed by anything.
+                return;
+            }
+        }
+        frames.close();
+        while frames.try_recv().is_ok() {}
+        self.end(&fate).await;
+    }
+
+    /// All of `bytes`. When the session is over, what has begun is brought to its end, soon.
+    async fn write(&mut self, mut bytes: &[u8], fate: &Fate) -> Result<()> {
+        let deadline = async {
+            fate.over().await;
+            sleep(self.options.last_words).await;
+        };
+        tokio::pin!(deadline);
+        while !bytes.is_empty() {
+            let part = self.pace.part(bytes.len());
+            self.pace.wait().await;
+            let written = tokio::select! {
+                biased;
+                written = timeout(self.options.stall, self.stream.write(&bytes[..part])) => written,
+                () = &mut deadline => return Err(Error::Ended),
+            };
+            let written = match written {
+                Ok(Ok(0)) => {
+                    return Err(Error::Lost { source: ErrorKind::WriteZero.into() });
+                }
+                Ok(Ok(written)) => written,
+                Ok(Err(source)) => return Err(Error::Lost { source }),
+                Err(_) => return Err(Error::Stalled { after: self.options.stall }),
+            };
+            self.pace.passed(written);
+            bytes = &bytes[written..];
+        }
+        match timeout(self.options.stall, self.stream.flush()).await {
+            Ok(flushed) => flushed.map_err(|source| Error::Lost { source }),
+            Err(_) => Err(Error::Stalled { after: self.options.stall }),
+        }
+    }
+
+    async fn end(&mut self, fate: &Fate) {
+        let words = fate.last_words();
+        let said = async {
+            if let Some(words) = &words {
+                self.stream.write_all(words.bytes()).await?;
+            }
+            self.stream.shutdown().await
+        };
+        // Whoever does not listen any more has gone, or will find that out.
+        let _ = timeout(self.options.last_words, said).await;
+    }
+}

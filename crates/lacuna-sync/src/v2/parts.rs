@@ -1,0 +1,149 @@
+//! Cutting an image into the parts that go into one message each.
+
+use lacuna::receipt::CHUNK;
+use lacuna::{Extent, Kind, Range};
+
+use super::frames::BODY;
+
+/// Chunks of a part that have data, at most.
+const DATA_CHUNKS: u64 = 256;
+
+/// Chunks of a part that are allocated, at most.
+const CHUNKS: u64 = 1024;
+
+/// Extents of a part, about.
+const EXTENTS: usize = 2048;
+
+/// Neighbouring extents that begin and end at chunks, or at the end of the image.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) extents: Vec<Extent>,
+    /// Whether the target may have content there.
+    pub(super) has_content: bool,
+}
+
+/// How to cut.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    /// A multiple of the chunk.
+    pub(super) content_end: u64,
+    /// Holes are as much work as what is allocated.
+    pub(super) count_holes: bool,
+}
+
+/// The parts of `extents`, a gap-free layout of whole blocks.
+pub(super) fn parts<E>(
+    extents: impl Iterator<Item = Result<Extent, E>>,
+    cut: Cut,
+) -> impl Iterator<Item = Result<Part, E>> {
+    let mut pieces = extents.flat_map(move |extent| {
+        let (extent, error) =
+            extent.map_or_else(|e| (None, Some(e)), |extent| (Some(extent), None));
+        let pieces = extent.into_iter().flat_map(move |extent| chunked(extent, cut));
+        pieces.map(Ok).chain(error.map(Err))
+    });
+    let mut building = Building::default();
+    let mut is_over = false;
+    std::iter::from_fn(move || {
+        while !is_over {
+            let piece = match pieces.next() {
+                Some(Ok(piece)) => piece,
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    is_over = true;
+                    break;
+                }
+            };
+            let done = building.ends_before(piece, cut).then(|| building.take(cut));
+            building.push(piece, cut);
+            if done.is_some() {
+                return done.map(Ok);
+            }
+        }
+        (!building.extents.is_empty()).then(|| Ok(building.take(cut)))
+    })
+}
+
+/// `extent` cut at chunks: what is to be counted one by one, holes as long as they are.
+fn chunked(extent: Extent, cut: Cut) -> impl Iterator<Item = Extent> {
+    let is_counted = cut.counts(extent.kind);
+    let mut rest = extent.range;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let start = rest.start();
+        let next = (start / CHUNK + 1) * CHUNK;
+        let last = rest.end() / CHUNK * CHUNK;
+        let end = match is_counted || !start.is_multiple_of(CHUNK) || last <= start {
+            true => next,
+            false if start < cut.content_end => last.min(cut.content_end),
+            false => last,
+        };
+        let (range, after) = rest.split_at(end);
+        rest = after;
+        Some(Extent { range, ..extent })
+    })
+}
+
+impl Cut {
+    fn counts(self, kind: Kind) -> bool {
+        kind.is_allocated() || self.count_holes
+    }
+}
+
+/// A part that is being put together.
+#[derive(Default)]
+struct Building {
+    extents: Vec<Extent>,
+    data: u64,
+    /// The chunks that were counted, and the last of them.
+    chunks: u64,
+    data_chunks: u64,
+    last: Option<u64>,
+    last_data: Option<u64>,
+}
+
+impl Building {
+    fn ends_before(&self, piece: Extent, cut: Cut) -> bool {
+        let start = piece.range.start();
+        let is_full = self.data + CHUNK > BODY as u64
+            || self.chunks >= CHUNKS
+            || self.data_chunks >= DATA_CHUNKS
+            || self.extents.len() >= EXTENTS;
+        start.is_multiple_of(CHUNK)
+            && !self.extents.is_empty()
+            && (is_full || start == cut.content_end)
+    }
+
+    fn push(&mut self, piece: Extent, cut: Cut) {
+        let chunk = Some(piece.range.start() / CHUNK);
+        if cut.counts(piece.kind) && self.last != chunk {
+            self.chunks += 1;
+            self.last = chunk;
+        }
+        if piece.kind == Kind::Data {
+            self.data += piece.range.len();
+            self.data_chunks += u64::from(self.last_data != chunk);
+            self.last_data = chunk;
+        }
+        match self.extents.last_mut() {
+            Some(last) if last.kind == piece.kind => last.range = last.range.through(piece.range),
+            _ => self.extents.push(piece),
+        }
+    }
+
+    fn take(&mut self, cut: Cut) -> Part {
+        let extents = std::mem::take(self).extents;
+        let start = extents.first().map_or(0, |first| first.range.start());
+        Part { extents, has_content: start < cut.content_end }
+    }
+}
+
+/// Where `extents` begin and end.
+pub(super) fn span(extents: &[Extent]) -> Range {
+    match (extents.first(), extents.last()) {
+        (Some(first), Some(last)) => first.range.through(last.range),
+        _ => Range::to(0),
+    }
+}

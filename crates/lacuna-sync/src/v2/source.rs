@@ -1,0 +1,250 @@
+//! The end of a session that has the image.
+//!
+//! One thread walks the layout, others read and hash its parts, and what they make of them leaves in
+//! order. Meanwhile one takes in what the target says, at all times, and others answer its wants.
+
+mod answers;
+mod credit;
+mod reading;
+
+use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
+
+use lacuna::layout::rounded;
+use lacuna::ordered::in_order;
+use lacuna::receipt::Receipt;
+use lacuna::settle::held_as;
+use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin};
+use lacuna::{Progress, Source};
+use lacuna_wire::{Accept, Done, Kinds, Message, Offer, Wanted};
+
+use super::chunks::runs_of;
+use super::frames::Outgoing;
+use super::kinds::{kinds_of, stamp_to_wire};
+use super::link::Link;
+use super::parts::{Cut, Part, parts};
+use crate::error::{Error, Result};
+use credit::Credit;
+use reading::{Made, Reading};
+
+/// How to send.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceOptions {
+    /// Threads that read and hash; as many again answer what the target lacks.
+    pub threads: usize,
+    /// The level of zstd.
+    pub zstd: Option<i32>,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self { threads: 2, zstd: Some(1) }
+    }
+}
+
+/// What a source sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Size of the image.
+    pub size_bytes: u64,
+    /// Its kinds.
+    pub kinds: KindBytes,
+    /// At the start of the image, in hand at the target from an interrupted session.
+    pub resumed_bytes: u64,
+    /// Written to the target.
+    pub written_bytes: u64,
+    /// Read from the target and compared.
+    pub compared_bytes: u64,
+    /// Of both ends.
+    pub receipt: [u8; 32],
+}
+
+/// What ends a session, or makes its end wait.
+enum Ending {
+    Settle,
+    Done(Done),
+}
+
+/// One session.
+pub(super) struct Sending<'a> {
+    pub(super) link: &'a Link,
+    pub(super) source: &'a Source,
+    pub(super) options: SourceOptions,
+    pub(super) progress: &'a Progress,
+    pub(super) cancel: &'a Cancel,
+}
+
+/// What the target has said that it can take.
+#[derive(Clone, Copy)]
+struct Agreed {
+    kinds: Kinds,
+    content_end: u64,
+}
+
+impl Sending<'_> {
+    /// All of the session after the hellos.
+    pub(super) fn run(&self) -> Result<Sent> {
+        let image = self.source.image();
+        let stamp = stamp_to_wire(self.source.stamp());
+        let (size, mode) = (image.size(), image.mode());
+        self.link.say(&Message::Offer(Offer { size, kinds: kinds_of(image)?, mode, stamp }))?;
+        self.progress.total_bytes.set(image.allocated_bytes()?.min(size));
+        let answer = self.link.recv()?.open(&self.link.pool)?;
+        let Message::Accept(accept) = answer.message()? else {
+            return Err(Error::malformed("something", "is no Accept"));
+        };
+        let agreed = Agreed { kinds: accept.kinds, content_end: content_end(&accept, size)? };
+        let (kinds, receipt, done) = self.transfer(agreed)?;
+        if done.receipt != receipt {
+            return Err(Error::ReceiptsDiffer);
+        }
+        Ok(Sent {
+            size_bytes: size,
+            kinds,
+            resumed_bytes: accept.resumed.min(size),
+            written_bytes: done.written,
+            compared_bytes: done.compared,
+            receipt,
+        })
+    }
+
+    fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, [u8; 32], Done)> {
+        let credit = Credit::default();
+        let (wants, to_answer) = channel();
+        let (endings, ending) = channel();
+        std::thread::scope(|scope| {
+            let incoming = Incoming { sending: self, credit: &credit, wants: wants.clone() };
+            scope.spawn(move || {
+                if let Err(error) = incoming.run(&endings) {
+                    self.link.fail(error);
+                }
+            });
+            let answers =
+                scope.spawn(|| self.answer(to_answer).map_err(|error| self.link.fail(error)));
+            let walked = self.walk(agreed, &credit).and_then(|walked| {
+                credit.wait_until_checked(self.link)?;
+                Ok(walked)
+            });
+            // Every want came before it was counted: no more is to be answered.
+            let _ = wants.send(vec![]);
+            let walked = walked.map_err(|error| self.link.fail(error));
+            let answered = answers.join().map_err(|_| Error::Ended).flatten();
+            let ended = walked.and_then(|(kinds, receipt)| {
+                answered?;
+                let receipt = receipt.finish(self.source.image().size());
+                let done = self.end(agreed, receipt, &ending)?;
+                Ok((kinds, receipt, done))
+            });
+            // The thread that listens ends with the session.
+            ended.map_err(|error| self.link.fail(error))
+        })
+    }
+
+    /// Sends all parts in order.
+    fn walk(&self, agreed: Agreed, credit: &Credit) -> Result<(KindBytes, Receipt)> {
+        let mut kinds = KindBytes::default();
+        let extents = self.layout(agreed, &mut kinds)?;
+        let cut = Cut { content_end: agreed.content_end, count_holes: agreed.kinds == Kinds::One };
+        let mut receipt = Receipt::default();
+        in_order(
+            self.options.threads,
+            parts(extents, cut),
+            || Reading::new(self),
+            |reading, part: Part| reading.make(&part),
+            |made: Made| {
+                receipt.merge(made.receipt);
+                self.progress.done_bytes.add(made.allocated);
+                credit.spend(made.digests, self.link)?;
+                self.progress.sent_bytes.add(made.frame.body_len as u64);
+                self.link.send(made.frame)
+            },
+        )?;
+        Ok((kinds, receipt))
+    }
+
+    /// The layout with the kinds that were agreed; what the image has is counted in `kinds`.
+    fn layout<'a>(
+        &'a self,
+        agreed: Agreed,
+        kinds: &'a mut KindBytes,
+    ) -> Result<impl Iterator<Item = Result<Extent>> + Send + 'a> {
+        let held = match agreed.kinds {
+            Kinds::Three | Kinds::One => LayoutOrigin::Fiemap,
+            Kinds::Two => LayoutOrigin::SeekHole,
+        };
+        let layout = Layout::new(self.source.image(), &LayoutOptions::default())?;
+        let counted = rounded(layout, BLOCK).inspect(|extent| {
+            if let Ok(Extent { range, kind }) = extent {
+                kinds.add(*kind, range.len());
+            }
+        });
+        let held = move |extent: Extent| Extent { kind: held_as(extent.kind, held), ..extent };
+        Ok(counted.map(move |extent| extent.map(held).map_err(Error::Image)))
+    }
+
+    /// What is left when all was sent.
+    fn end(&self, agreed: Agreed, receipt: [u8; 32], ending: &Receiver<Ending>) -> Result<Done> {
+        loop {
+            self.source.check()?;
+            self.link.say(&Message::End(receipt))?;
+            match ending.recv().map_err(|RecvError| Error::Ended)? {
+                Ending::Done(done) => return Ok(done),
+                Ending::Settle => {
+                    let mut kinds = KindBytes::default();
+                    let extents = self.layout(agreed, &mut kinds)?;
+                    let cut = Cut { content_end: 0, count_holes: false };
+                    for part in parts(extents, cut) {
+                        self.cancel.check()?;
+                        let runs = runs_of(&part?.extents)?;
+                        self.link.send(Outgoing::new(&Message::Layout(runs))?)?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Behind which chunk the target has nothing.
+fn content_end(accept: &Accept, size: u64) -> Result<u64> {
+    let end = accept.content_end;
+    match end.is_multiple_of(lacuna::receipt::CHUNK) || end >= size {
+        true => Ok(end.min(size).next_multiple_of(lacuna::receipt::CHUNK)),
+        false => Err(Error::malformed("an Accept", "ends its content within a chunk")),
+    }
+}
+
+/// Takes in what the target says.
+struct Incoming<'a> {
+    sending: &'a Sending<'a>,
+    credit: &'a Credit,
+    wants: Sender<Vec<Wanted>>,
+}
+
+impl Incoming<'_> {
+    fn run(self, endings: &Sender<Ending>) -> Result<()> {
+        let link = self.sending.link;
+        let mut settled = 0;
+        loop {
+            match link.recv()?.open(&link.pool)?.message()? {
+                Message::Want(wanted) if !wanted.is_empty() => {
+                    self.credit.want(wanted.len() as u64)?;
+                    // Nobody answers any more when the session is over.
+                    self.wants.send(wanted).map_err(|_| Error::Ended)?;
+                }
+                Message::Checked(chunks) => self.credit.checked(chunks)?,
+                Message::Settle if settled == 0 => {
+                    settled += 1;
+                    endings.send(Ending::Settle).map_err(|_| Error::Ended)?;
+                }
+                Message::Done(done) => {
+                    return endings.send(Ending::Done(done)).map_err(|_| Error::Ended);
+                }
+                _ => return Err(Error::malformed("a message", "does not belong there")),
+            }
+        }
+    }
+}
+
+/// Whether a block of `kind` is read.
+fn is_data(extent: &Extent) -> bool {
+    extent.kind == Kind::Data
+}

@@ -1,0 +1,76 @@
+//! Digests that were sent and not yet checked: each may come back as a want, which must have a place.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::super::link::Link;
+use crate::error::{Error, Result};
+
+/// Chunks that may be unchecked.
+const WINDOW: u64 = 8192;
+
+/// How often a thread that waits looks whether the session is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What was sent, checked and wanted, in chunks.
+#[derive(Default)]
+pub(super) struct Credit {
+    counts: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Counts {
+    sent: u64,
+    checked: u64,
+    /// Since the last that was counted as checked.
+    wanted: u64,
+}
+
+impl Credit {
+    /// Waits until `chunks` more may be sent.
+    pub(super) fn spend(&self, chunks: u64, link: &Link) -> Result<()> {
+        self.wait(link, |counts| counts.sent + chunks <= counts.checked + WINDOW)?.sent += chunks;
+        Ok(())
+    }
+
+    pub(super) fn wait_until_checked(&self, link: &Link) -> Result<()> {
+        self.wait(link, |counts| counts.sent == counts.checked).map(drop)
+    }
+
+    /// The target lacks something of so many chunks.
+    pub(super) fn want(&self, chunks: u64) -> Result<()> {
+        let mut counts = self.counts();
+        counts.wanted += chunks;
+        match counts.checked + counts.wanted > counts.sent {
+            true => Err(Error::malformed("a Want", "names more chunks than it was asked about")),
+            false => Ok(()),
+        }
+    }
+
+    /// So many chunks were checked in all.
+    pub(super) fn checked(&self, chunks: u64) -> Result<()> {
+        let mut counts = self.counts();
+        if chunks > counts.sent || chunks < counts.checked + counts.wanted {
+            return Err(Error::malformed("a Checked", "counts what was never sent"));
+        }
+        counts.checked = chunks;
+        counts.wanted = 0;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, link: &Link, until: impl Fn(&Counts) -> bool) -> Result<MutexGuard<'_, Counts>> {
+        let mut counts = self.counts();
+        while !until(&counts) {
+            link.check()?;
+            let waited = self.changed.wait_timeout(counts, LOOK);
+            counts = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(counts)
+    }
+}

@@ -1,0 +1,300 @@
+//! The end of a session whose image becomes that of the other end.
+//!
+//! One thread takes the frames from the link, others compare, write and clear, and what they find is
+//! told the source in order. A chunk of which blocks are wanted waits, as a few hundred bytes, until
+//! these come.
+
+mod checking;
+mod ending;
+mod pending;
+mod writing;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use lacuna::ordered::in_order;
+use lacuna::receipt::{CHUNK, Receipt};
+use lacuna::{
+    BLOCK, Cancel, Extent, Kept, Kind, KindBytes, Layout, LayoutOptions, Progress, Stamp, Target,
+};
+use lacuna_wire::{Accept, Done, Kinds, Message, Offer, Wanted, types};
+
+use super::frames::Incoming;
+use super::kinds::{kinds_of, stamp_from_wire};
+use super::link::Link;
+use crate::error::{Error, Result};
+use pending::Waiting;
+use writing::Working;
+
+/// A checkpoint is due after this time.
+const CHECKPOINT_SECONDS: u64 = 1;
+
+/// A checkpoint is due after so many bytes were written.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+
+/// How to receive.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetOptions {
+    /// Threads that compare and write.
+    pub threads: usize,
+    /// Read the target again from the medium before it is committed.
+    pub verify: bool,
+    /// What an interrupted session left counts as unknown.
+    pub no_resume: bool,
+}
+
+impl Default for TargetOptions {
+    fn default() -> Self {
+        Self { threads: 2, verify: false, no_resume: false }
+    }
+}
+
+/// What a target received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Size of the image.
+    pub size_bytes: u64,
+    /// Its kinds, as far as the source tells them.
+    pub kinds: KindBytes,
+    /// At the start of the image, in hand from an interrupted session.
+    pub resumed_bytes: u64,
+    /// Written.
+    pub written_bytes: u64,
+    /// Read and compared.
+    pub compared_bytes: u64,
+    /// What a device has behind the source's size, left alone.
+    pub rest_bytes: u64,
+    /// Of both ends.
+    pub receipt: [u8; 32],
+}
+
+/// One session.
+pub(super) struct Receiving<'a> {
+    pub(super) link: &'a Link,
+    pub(super) target: &'a Target,
+    pub(super) options: TargetOptions,
+    pub(super) progress: &'a Progress,
+    pub(super) cancel: &'a Cancel,
+    size: u64,
+    kinds: Kinds,
+    stamp: Stamp,
+    waiting: Waiting,
+    /// All before this has been dealt with, but for what waits.
+    covered: AtomicU64,
+    /// The receipt of the source.
+    announced: Mutex<[u8; 32]>,
+}
+
+/// What became of one message.
+#[derive(Default)]
+struct Outcome {
+    /// From block to block.
+    covers: Option<(u64, u64)>,
+    wanted: Vec<Wanted>,
+    /// Chunks that were compared.
+    checked: u64,
+    receipt: Receipt,
+    /// The same over kinds alone.
+    kinds: Receipt,
+    bytes: KindBytes,
+}
+
+/// What all messages came to.
+#[derive(Default)]
+struct Sums {
+    checked: u64,
+    receipt: Receipt,
+    kinds: Receipt,
+    bytes: KindBytes,
+}
+
+/// The last checkpoint.
+struct Checkpoint {
+    at: Instant,
+    written: u64,
+}
+
+impl<'a> Receiving<'a> {
+    /// Makes `target` as large as the source of `offer`.
+    pub(super) fn new(
+        link: &'a Link,
+        target: &'a mut Target,
+        offer: &Offer,
+        options: TargetOptions,
+        progress: &'a Progress,
+        cancel: &'a Cancel,
+    ) -> Result<Self> {
+        target.resize(offer.size)?;
+        Ok(Self {
+            link,
+            kinds: kinds_of(target.image())?,
+            target,
+            options,
+            progress,
+            cancel,
+            size: offer.size,
+            stamp: stamp_from_wire(&offer.stamp, offer.size),
+            waiting: Waiting::default(),
+            covered: AtomicU64::new(0),
+            announced: Mutex::default(),
+        })
+    }
+
+    /// Everything before this is what the source has.
+    fn reached(&self) -> u64 {
+        self.covered.load(Ordering::Acquire).min(self.waiting.first().unwrap_or(u64::MAX))
+    }
+
+    /// Makes the image whole.
+    pub(super) fn commit(&self) -> Result<()> {
+        self.target.commit()?;
+        self.target.image().drop_cache();
+        self.progress.finish();
+        Ok(())
+    }
+
+    /// Saves what can be saved of a session that failed.
+    pub(super) fn keep(&self) -> Kept {
+        self.link.with_failure(|failure| {
+            let useless = failure.is_some_and(Error::voids_what_came);
+            let source = Some(&self.stamp).filter(|_| !useless);
+            let cause = match failure {
+                Some(Error::Image(cause)) => cause,
+                _ => &lacuna::Error::Cancelled,
+            };
+            self.target.keep(cause, source, self.reached())
+        })
+    }
+
+    /// All of the session but for the commit, which is followed by [`done`](Self::done).
+    pub(super) fn run(&self) -> Result<Received> {
+        let resumed =
+            if self.options.no_resume { 0 } else { self.target.resumable(&self.stamp)? };
+        if resumed == 0 {
+            self.target.void_record()?;
+        }
+        let content_end = self.content_end()?;
+        let accept = Accept { kinds: self.kinds, content_end, resumed };
+        self.link.say(&Message::Accept(accept))?;
+        self.progress.total_bytes.set(self.size);
+        let sums = self.transfer()?;
+        let receipt = self.end(&sums)?;
+        Ok(Received {
+            size_bytes: self.size,
+            kinds: sums.bytes,
+            resumed_bytes: resumed,
+            written_bytes: self.progress.written_bytes.get(),
+            compared_bytes: self.progress.compared_bytes.get(),
+            rest_bytes: self.target.image().size() - self.size,
+            receipt,
+        })
+    }
+
+    /// Tells the source that all of it lasts.
+    pub(super) fn done(&self, received: &Received) -> Result<()> {
+        let Received { receipt, written_bytes, compared_bytes, .. } = *received;
+        let done = Done { receipt, written: written_bytes, compared: compared_bytes };
+        self.link.say(&Message::Done(done))
+    }
+
+    /// Behind which chunk there is nothing yet.
+    fn content_end(&self) -> Result<u64> {
+        if self.target.image().is_device() {
+            return Ok(self.size.next_multiple_of(CHUNK));
+        }
+        if !self.target.has_content() {
+            return Ok(0);
+        }
+        let mut end = 0;
+        for extent in Layout::new(self.target.image(), &LayoutOptions::default())? {
+            let Extent { range, kind } = extent?;
+            if kind != Kind::Hole {
+                end = range.end();
+            }
+        }
+        Ok(end.next_multiple_of(CHUNK))
+    }
+
+    /// Takes in everything up to the first End.
+    fn transfer(&self) -> Result<Sums> {
+        let mut sums = Sums::default();
+        let mut checkpoint = Checkpoint { at: Instant::now(), written: 0 };
+        in_order(
+            self.options.threads,
+            std::iter::from_fn(|| {
+                self.next_frame(&[types::DIGESTS, types::DATA, types::BLOCKS]).transpose()
+            }),
+            || Working::new(self),
+            |working, frame: Incoming| {
+                let done = frame.open(&self.link.pool).and_then(|payload| working.take(&payload));
+                done.map_err(|error| self.link.fail(error))
+            },
+            |outcome: Outcome| {
+                sums.receipt.merge(outcome.receipt);
+                sums.kinds.merge(outcome.kinds);
+                sums.bytes.merge(outcome.bytes);
+                let told = self.cover(&outcome).and_then(|()| {
+                    self.tell(outcome, &mut sums.checked)?;
+                    self.checkpoint_if_due(&mut checkpoint)
+                });
+                told.map_err(|error| self.link.fail(error))
+            },
+        )?;
+        match self.covered.load(Ordering::Acquire) >= self.size && self.waiting.is_empty() {
+            true => Ok(sums),
+            false => Err(Error::malformed("an End", "comes before all of the image")),
+        }
+    }
+
+    /// The next frame for the workers; `None` at the End.
+    fn next_frame(&self, expected: &[u8]) -> Result<Option<Incoming>> {
+        let frame = self.link.recv()?;
+        match frame.kind() {
+            kind if expected.contains(&kind) => Ok(Some(frame)),
+            types::END => {
+                let payload = frame.open(&self.link.pool)?;
+                if let Message::End(receipt) = payload.message()? {
+                    *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = receipt;
+                }
+                Ok(None)
+            }
+            _ => Err(Error::malformed("a message", "does not belong there")),
+        }
+    }
+
+    /// The parts of an image come in order.
+    fn cover(&self, outcome: &Outcome) -> Result<()> {
+        let Some((first, end)) = outcome.covers else { return Ok(()) };
+        let covered = self.covered.load(Ordering::Acquire);
+        if first.saturating_mul(BLOCK) != covered || end <= first {
+            return Err(Error::malformed("a part of the image", "is not the next one"));
+        }
+        let covered = end.saturating_mul(BLOCK).min(self.size);
+        self.covered.store(covered, Ordering::Release);
+        self.progress.done_bytes.set(covered);
+        Ok(())
+    }
+
+    fn tell(&self, outcome: Outcome, checked: &mut u64) -> Result<()> {
+        if !outcome.wanted.is_empty() {
+            self.link.say(&Message::Want(outcome.wanted))?;
+        }
+        if outcome.checked > 0 {
+            *checked += outcome.checked;
+            self.link.say(&Message::Checked(*checked))?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&self, last: &mut Checkpoint) -> Result<()> {
+        let written = self.progress.written_bytes.get();
+        if last.at.elapsed().as_secs() >= CHECKPOINT_SECONDS && written > last.written
+            || written - last.written >= CHECKPOINT_BYTES
+        {
+            self.target.checkpoint(&self.stamp, self.reached())?;
+            *last = Checkpoint { at: Instant::now(), written };
+        }
+        Ok(())
+    }
+}

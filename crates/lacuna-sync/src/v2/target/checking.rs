@@ -1,0 +1,125 @@
+//! Comparing the target with the digests of the source.
+
+use lacuna::chunk::{chaining_value, digest};
+use lacuna::receipt::{CHUNK, Receipt};
+use lacuna::{BLOCK, Extent, Kind, Range};
+use lacuna_wire::{DIGEST, Runs, Wanted};
+
+use super::super::chunks::{Chunk, Chunks, add_kinds, extents_of};
+use super::super::frames::BODY;
+use super::Outcome;
+use super::pending::Pending;
+use super::writing::{Working, covering, mask_of};
+use crate::error::{Error, Result};
+
+/// Ranges with less between them than this are read at once.
+const GAP: u64 = 32 << 10;
+
+impl Working<'_> {
+    /// A part of which the target may have something.
+    pub(super) fn digests(&mut self, runs: &Runs, digests: &[u8]) -> Result<Outcome> {
+        let receiving = self.receiving;
+        let extents = extents_of(runs, receiving.size)?;
+        let both = self.clear(&extents)?;
+        let mut outcome = covering(runs, &extents);
+        let mut digests = digests.chunks_exact(DIGEST);
+        let chunks = Chunks::new(&extents, receiving.size);
+        let mut window = Range::to(0);
+        for chunk in chunks.iter() {
+            add_kinds(&mut outcome.kinds, &chunk);
+            let data = chunk.data();
+            if data == 0 {
+                let content = self.hasher.hash(&chunk, &[]);
+                outcome.receipt.add(chunk.index, chunk.kinds(), &content);
+                continue;
+            }
+            let expected = digests.next();
+            let expected =
+                expected.ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))?;
+            outcome.checked += 1;
+            let have = mask_of(chunk.range, &both);
+            if have == 0 {
+                outcome.wanted.push(self.want(&chunk, data, 0, &[]));
+                continue;
+            }
+            if window.intersect(chunk.range) != chunk.range {
+                window = self.read(chunk.range, &both)?;
+            }
+            let found = &self.found[chunk.range.within(window)];
+            let content = if have == data { Some(digest(found)) } else { None };
+            match content.filter(|content| content[..DIGEST] == *expected) {
+                Some(content) => outcome.receipt.add(chunk.index, chunk.kinds(), &content),
+                None => outcome.wanted.push(self.want(&chunk, data & !have, have, found)),
+            }
+        }
+        match digests.next().is_none() && digests.remainder().is_empty() {
+            true => Ok(outcome),
+            false => Err(Error::malformed("Digests", "are more than the chunks")),
+        }
+    }
+
+    /// Reads from the chunk at `first` on what is near it of `both`, the ranges where the target has
+    /// data, whole chunks: what is none there was cleared, and reads as zeros. Returns what was read.
+    fn read(&mut self, first: Range, both: &[Range]) -> Result<Range> {
+        let from = both.partition_point(|range| range.end() <= first.start());
+        let mut end = first.end();
+        for range in &both[from..] {
+            if range.start() > end + GAP {
+                break;
+            }
+            end = end.max(range.end());
+        }
+        let end = end.next_multiple_of(CHUNK).min(first.start() + BODY as u64);
+        let window = Range::to(self.receiving.size).split_at(first.start()).1.split_at(end).0;
+        self.receiving
+            .target
+            .image()
+            .read_at(&mut self.found[..window.len() as usize], first.start())?;
+        self.receiving.progress.compared_bytes.add(window.len());
+        Ok(window)
+    }
+
+    /// The receipt of `extents`, by what the medium has.
+    pub(super) fn read_again(&mut self, extents: &[Extent]) -> Result<Receipt> {
+        let (receiving, mut receipt) = (self.receiving, Receipt::default());
+        let data = extents.iter().filter(|extent| extent.kind == Kind::Data);
+        let data: Vec<Range> = data.map(|extent| extent.range).collect();
+        let mut window = Range::to(0);
+        for chunk in Chunks::new(extents, receiving.size).iter() {
+            receiving.cancel.check()?;
+            if chunk.data() != 0 && window.intersect(chunk.range) != chunk.range {
+                window = self.read(chunk.range, &data)?;
+            }
+            let content = match chunk.data() {
+                0 => self.hasher.hash(&chunk, &[]),
+                _ => digest(&self.found[chunk.range.within(window)]),
+            };
+            receipt.add(chunk.index, chunk.kinds(), &content);
+        }
+        Ok(receipt)
+    }
+
+    /// Asks for blocks of `chunk`, whose bytes in the target are `found` where it `have`s them.
+    fn want(&self, chunk: &Chunk<'_>, missing: u16, have: u16, found: &[u8]) -> Wanted {
+        // A chunk of one block is no tree.
+        let (missing, differing) =
+            if chunk.range.len() <= BLOCK { (missing | have, 0) } else { (missing, have) };
+        let blocks = chunk.range.pieces(BLOCK).zip(0..);
+        let values: Vec<[u8; 32]> = blocks
+            .map(|(block, index)| match found.get(block.within(chunk.range)) {
+                Some(bytes) => chaining_value(bytes, index),
+                None => self.hasher.zero_value(block.len(), index),
+            })
+            .collect();
+        let digests = values.iter().zip(0..).filter(|(_, index)| differing >> index & 1 == 1);
+        let half = |value: &[u8; 32]| {
+            let mut half = [0; DIGEST];
+            half.copy_from_slice(&value[..DIGEST]);
+            half
+        };
+        let digests = digests.map(|(value, _)| half(value)).collect();
+        let pending = Pending { kinds: chunk.kinds(), missing, differing, values };
+        self.receiving.waiting.insert(chunk.index, pending);
+        Wanted { chunk: chunk.index, missing, differing, digests }
+    }
+}

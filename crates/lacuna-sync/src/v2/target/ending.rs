@@ -1,0 +1,102 @@
+//! What is left when all of the image has come: kinds, and the receipt.
+
+use std::sync::PoisonError;
+
+use lacuna::layout::{pairs, rounded};
+use lacuna::ordered::in_order;
+use lacuna::receipt::Receipt;
+use lacuna::settle::mend_once;
+use lacuna::{BLOCK, Extent, Layout, LayoutOptions};
+use lacuna_wire::{Kinds, Message, types};
+
+use super::super::chunks::{Chunks, add_kinds, extents_of};
+use super::super::frames::Incoming;
+use super::super::parts::{Cut, parts, span};
+use super::writing::{Working, covering};
+use super::{Outcome, Receiving, Sums};
+use crate::error::{Error, Result};
+
+impl Receiving<'_> {
+    /// Makes everything durable, the kinds those of the source, and the receipt one with that of the
+    /// source.
+    pub(super) fn end(&self, sums: &Sums) -> Result<[u8; 32]> {
+        self.target.image().sync()?;
+        let mut receipt = sums.receipt;
+        if self.options.verify || !self.has_kinds(&sums.kinds)? {
+            self.link.say(&Message::Settle)?;
+            let read = self.settle()?;
+            self.target.image().sync()?;
+            if !self.has_kinds(&sums.kinds)? {
+                return Err(Error::KindsDiffer { path: self.target.path().to_owned() });
+            }
+            receipt = if self.options.verify { read } else { receipt };
+        }
+        let receipt = receipt.finish(self.size);
+        match receipt == *self.announced.lock().unwrap_or_else(PoisonError::into_inner) {
+            true => Ok(receipt),
+            false => Err(Error::ReceiptsDiffer),
+        }
+    }
+
+    /// Whether the kinds of the target add up to `wanted`.
+    fn has_kinds(&self, wanted: &Receipt) -> Result<bool> {
+        if self.kinds == Kinds::One {
+            return Ok(true);
+        }
+        let mut found = Receipt::default();
+        let layout = rounded(Layout::new(self.target.image(), &LayoutOptions::default())?, BLOCK);
+        for part in parts(layout, Cut { content_end: 0, count_holes: false }) {
+            self.cancel.check()?;
+            for chunk in Chunks::new(&part?.extents, self.size).iter() {
+                add_kinds(&mut found, &chunk);
+            }
+        }
+        Ok(found == *wanted)
+    }
+
+    /// Takes in all kinds once more, mends those of the target, and reads it from the medium when that
+    /// was asked for.
+    fn settle(&self) -> Result<Receipt> {
+        let mut receipt = Receipt::default();
+        self.covered.store(0, std::sync::atomic::Ordering::Release);
+        if self.options.verify {
+            self.target.image().forget_cache();
+        }
+        in_order(
+            self.options.threads,
+            std::iter::from_fn(|| self.next_frame(&[types::LAYOUT]).transpose()),
+            || Working::new(self),
+            |working, frame: Incoming| {
+                let settled = frame.open(&self.link.pool).and_then(|payload| {
+                    let Message::Layout(runs) = payload.message()? else {
+                        return Err(Error::Ended);
+                    };
+                    let extents = extents_of(&runs, self.size)?;
+                    self.mend(&extents)?;
+                    let mut outcome = covering(&runs, &extents);
+                    if self.options.verify {
+                        outcome.receipt = working.read_again(&extents)?;
+                    }
+                    Ok(outcome)
+                });
+                settled.map_err(|error| self.link.fail(error))
+            },
+            |outcome: Outcome| {
+                receipt.merge(outcome.receipt);
+                self.cover(&outcome).map_err(|error| self.link.fail(error))
+            },
+        )?;
+        Ok(receipt)
+    }
+
+    fn mend(&self, extents: &[Extent]) -> Result<()> {
+        if self.kinds == Kinds::One {
+            return Ok(());
+        }
+        let options = LayoutOptions { range: Some(span(extents)), flush: false };
+        let found = rounded(Layout::new(self.target.image(), &options)?, BLOCK);
+        let pairs = pairs(extents.iter().copied().map(Ok), found);
+        mend_once(self.target, self.cancel, pairs)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! Sessions of version 2: both ends in one process, on real filesystems, over a stream that delays,
+//! limits and cuts what passes.
+//!
+//! `PROPTEST_CASES` sets how many cases every property is tried on.
+
+mod cuts;
+mod pair;
+mod sessions;
+mod trouble;
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Tries `property` on `cases` values, unless the environment says how many.
+fn for_all<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value)) {
+    let said = std::env::var("PROPTEST_CASES").ok();
+    let config = Config {
+        cases: said.and_then(|said| said.parse().ok()).unwrap_or(cases),
+        failure_persistence: None,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
+    let tried = TestRunner::new(config).run(&values, |value| {
+        property(value);
+        Ok(())
+    });
+    if let Err(failure) = tried {
+        panic!("{failure}");
+    }
+}
