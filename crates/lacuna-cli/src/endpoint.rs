@@ -12,6 +12,13 @@ pub(crate) enum Endpoint {
     Path(PathBuf),
     /// Behind a server that speaks wire v1, as `HOST:PORT`.
     Ssync(String),
+    /// Behind a server of lacuna's own.
+    Lacuna {
+        /// `HOST:PORT`.
+        address: String,
+        /// As the server names it.
+        path: String,
+    },
 }
 
 /// Reads a source or target. As with rsync, `HOST:PATH` is remote unless a slash comes before the
@@ -20,16 +27,22 @@ pub(crate) fn parse(word: &OsStr) -> Result<Endpoint, String> {
     // What is no text is no address either.
     let Some(text) = word.to_str() else { return Ok(Endpoint::Path(word.into())) };
     if let Some(rest) = text.strip_prefix("ssync://") {
-        return authority(rest).map(Endpoint::Ssync);
+        let host = rest.strip_suffix('/').unwrap_or(rest);
+        let address = match host.contains('/') {
+            true => Err("the protocol carries no path, the server knows its file"),
+            false => authority(host),
+        };
+        return address.map(Endpoint::Ssync).map_err(|why| format!("{text}: {why}"));
     }
-    for scheme in ["lacuna://", "lacunas://"] {
-        if text.starts_with(scheme) {
-            return Err(format!("{text}: {scheme} is not spoken yet; use ssync://HOST:PORT"));
-        }
+    if let Some(rest) = text.strip_prefix("lacuna://") {
+        return image(rest).map_err(|why| format!("{text}: {why}"));
+    }
+    if text.starts_with("lacunas://") {
+        return Err(format!("{text}: lacunas:// is not spoken yet; use lacuna:// or ssync://"));
     }
     match text.split_once(':') {
         Some((host, _)) if !host.contains('/') && !host.is_empty() => Err(format!(
-            "{text}: images on other machines are reached by ssync://HOST:PORT; \
+            "{text}: images on other machines are reached by lacuna://HOST:PORT/PATH; \
              write ./{text} for a file of this name"
         )),
         _ if text.is_empty() => Err("an empty path names no image".to_owned()),
@@ -37,30 +50,35 @@ pub(crate) fn parse(word: &OsStr) -> Result<Endpoint, String> {
     }
 }
 
-/// `HOST[:PORT]` with an optional slash behind it.
-fn authority(text: &str) -> Result<String, String> {
-    let host = text.strip_suffix('/').unwrap_or(text);
-    let bad = |why: &str| Err(format!("ssync://{text}: {why}"));
-    if host.contains('/') {
-        return bad("the protocol carries no path, the server knows its file");
+/// `HOST[:PORT]/PATH`.
+fn image(text: &str) -> Result<Endpoint, &'static str> {
+    match text.split_once('/') {
+        Some((host, path)) if !path.is_empty() => {
+            Ok(Endpoint::Lacuna { address: authority(host)?, path: path.to_owned() })
+        }
+        _ => Err("a path is missing: lacuna://HOST:PORT/PATH, under the directory that is served"),
     }
+}
+
+/// `HOST[:PORT]`.
+fn authority(host: &str) -> Result<String, &'static str> {
     if host.contains('@') {
-        return bad("the protocol knows no users");
+        return Err("the protocol knows no users");
     }
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
     };
     if name.is_empty() {
-        return bad("a host is missing");
+        return Err("a host is missing");
     }
     if name.contains(':') && !(name.starts_with('[') && name.ends_with(']')) {
-        return bad("write an IPv6 address in brackets: ssync://[::1]:5000");
+        return Err("write an IPv6 address in brackets: [::1]:5000");
     }
     match port.map(str::parse::<u16>) {
         None => Ok(format!("{name}:{DEFAULT_PORT}")),
         Some(Ok(port)) if port > 0 => Ok(format!("{name}:{port}")),
-        Some(_) => bad("the port is no number from 1 to 65535"),
+        Some(_) => Err("the port is no number from 1 to 65535"),
     }
 }
 
@@ -78,6 +96,10 @@ mod tests {
         assert_eq!(parse(OsStr::new("ssync://node")), ssync("node:5000"));
         assert_eq!(parse(OsStr::new("ssync://node:1/")), ssync("node:1"));
         assert_eq!(parse(OsStr::new("ssync://[::1]")), ssync("[::1]:5000"));
+        assert_eq!(
+            parse(OsStr::new("lacuna://node:7/a/b.img")),
+            Ok(Endpoint::Lacuna { address: "node:7".to_owned(), path: "a/b.img".to_owned() })
+        );
         assert_eq!(parse(OsStr::new("ssync://[::1]:9")), ssync("[::1]:9"));
     }
 
@@ -86,8 +108,10 @@ mod tests {
         for (text, why) in [
             ("", "empty path"),
             ("host:a.img", "./host:a.img"),
-            ("user@host:/a.img", "ssync://HOST:PORT"),
-            ("lacuna://host/a", "not spoken yet"),
+            ("user@host:/a.img", "lacuna://HOST:PORT"),
+            ("lacuna://host", "a path is missing"),
+            ("lacuna://host/", "a path is missing"),
+            ("lacuna:///a.img", "host is missing"),
             ("lacunas://host/a", "not spoken yet"),
             ("ssync://", "host is missing"),
             ("ssync://:5000", "host is missing"),

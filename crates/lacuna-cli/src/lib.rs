@@ -19,6 +19,7 @@ mod meter;
 mod output;
 mod prune;
 mod remedy;
+mod remote;
 mod report;
 mod serve;
 mod sfold;

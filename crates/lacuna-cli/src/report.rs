@@ -24,6 +24,9 @@ pub(crate) struct Report {
     pub(crate) resumed_bytes: u64,
     pub(crate) rest_bytes: u64,
     pub(crate) skipped: bool,
+    /// Of both ends, by the protocol of lacuna's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) receipt: Option<String>,
     pub(crate) elapsed_seconds: f64,
 }
 
@@ -55,6 +58,10 @@ impl Report {
                 format!("written {}, reflinked {}", bytes(written), bytes(reflinked))
             }
             "local" => format!("written {}", bytes(self.written_bytes)),
+            "v2" => {
+                let (written, wire) = (bytes(self.written_bytes), bytes(self.wire_bytes));
+                format!("written {written} ({wire} on the wire)")
+            }
             _ => {
                 format!("sent {} ({} on the wire)", bytes(self.sent_bytes), bytes(self.wire_bytes))
             }

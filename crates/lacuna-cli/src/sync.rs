@@ -1,12 +1,13 @@
 //! `lacuna sync`: make one image equal to another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::Progress;
 use lacuna::copy::{self, CopyOptions};
 use lacuna_sync::v1::{self, SyncOptions};
+use lacuna_sync::v2::Remote;
 
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
@@ -15,25 +16,28 @@ use crate::meter::{Meter, attended};
 use crate::output::Output;
 use crate::remedy::{GO_ON, SERVER_AGAIN};
 use crate::report::{DryRun, Report};
-use crate::signals;
+use crate::{remote, signals};
+
+/// Which way an image goes.
+enum Way {
+    Local(PathBuf, PathBuf),
+    V1(PathBuf, String),
+    Push(PathBuf, Remote),
+    Pull(Remote, PathBuf),
+}
 
 pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
-    let source = match endpoint::parse(&args.source).map_err(Usage)? {
-        Endpoint::Path(path) => path,
-        Endpoint::Ssync(_) => {
-            let why = "a server can only be the target: name an image on this machine as SRC";
-            return Err(Usage(why.to_owned()).into());
-        }
-    };
-    let target = endpoint::parse(&args.target).map_err(Usage)?;
-    refuse_strangers(args, &target)?;
+    let way = way(args)?;
+    refuse_strangers(args, &way)?;
     if args.dry_run {
-        return dry_run(args, &source, &target, output);
+        return dry_run(args, &way, output);
     }
     let begun = Instant::now();
-    let (synced, remedy) = match &target {
-        Endpoint::Path(target) => (to_path(args, &source, target, output), GO_ON),
-        Endpoint::Ssync(address) => (to_server(args, &source, address, output), SERVER_AGAIN),
+    let (synced, remedy) = match &way {
+        Way::Local(source, target) => (to_path(args, source, target, output), GO_ON),
+        Way::V1(source, address) => (to_server(args, source, address, output), SERVER_AGAIN),
+        Way::Push(source, remote) => (remote::push(args, source, remote, output), GO_ON),
+        Way::Pull(remote, target) => (remote::pull(args, remote, target, output), GO_ON),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
     let synced = synced.map_err(|error| {
@@ -46,34 +50,69 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
 }
 
-/// Options that the kind of target knows nothing of are mistakes, not decoration.
-fn refuse_strangers(args: &SyncArgs, target: &Endpoint) -> Result<(), Usage> {
-    let (strangers, kind, other) = match target {
-        Endpoint::Path(_) => (
-            [
-                ("--connect-timeout", args.connect_timeout.is_some()),
-                ("--retries", args.retries.is_some()),
-                ("--no-fast", args.no_fast),
-            ]
-            .to_vec(),
-            "a path",
-            "ssync:// targets",
-        ),
-        Endpoint::Ssync(_) => (
-            [
-                ("--no-resume", args.no_resume),
-                ("--chmod", args.chmod.is_some()),
-                ("--reflink", args.reflink.is_some()),
-            ]
-            .to_vec(),
-            "a server",
-            "targets on this machine",
-        ),
+fn way(args: &SyncArgs) -> anyhow::Result<Way> {
+    let source = endpoint::parse(&args.source).map_err(Usage)?;
+    let target = endpoint::parse(&args.target).map_err(Usage)?;
+    let remote = |address, path: String| -> anyhow::Result<Remote> {
+        Ok(Remote { address, path: path.into_bytes(), token: token(args.token_file.as_deref())? })
     };
-    match strangers.iter().find(|(_, given)| *given) {
-        Some((option, _)) => {
-            Err(Usage(format!("{option} means nothing when DST is {kind}: it is for {other}")))
+    match (source, target) {
+        (Endpoint::Path(source), Endpoint::Path(target)) => Ok(Way::Local(source, target)),
+        (Endpoint::Path(source), Endpoint::Ssync(address)) => Ok(Way::V1(source, address)),
+        (Endpoint::Path(source), Endpoint::Lacuna { address, path }) => {
+            Ok(Way::Push(source, remote(address, path)?))
         }
+        (Endpoint::Lacuna { address, path }, Endpoint::Path(target)) => {
+            Ok(Way::Pull(remote(address, path)?, target))
+        }
+        (Endpoint::Ssync(_), _) => {
+            let why = "a server of ssync:// can only be the target: name an image on this machine \
+                or lacuna://HOST:PORT/PATH as SRC";
+            Err(Usage(why.to_owned()).into())
+        }
+        (Endpoint::Lacuna { .. }, _) => {
+            let why = "one of SRC and DST must be a path on this machine";
+            Err(Usage(why.to_owned()).into())
+        }
+    }
+}
+
+/// The first line of a file.
+pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = file else { return Ok(None) };
+    let text = std::fs::read(path).map_err(|error| lacuna::Error::io("read", path, error))?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+    match line.is_empty() {
+        true => Err(Usage(format!("{} has no token in its first line", path.display())).into()),
+        false => Ok(Some(line.to_vec())),
+    }
+}
+
+/// Options that a way knows nothing of are mistakes, not decoration.
+fn refuse_strangers(args: &SyncArgs, way: &Way) -> Result<(), Usage> {
+    const PATHS: &str = "paths on this machine";
+    const SERVERS: &str = "servers";
+    const LACUNA: &str = "lacuna:// images";
+    let (local, v1, v2) = match way {
+        Way::Local(..) => (true, false, false),
+        Way::V1(..) => (false, true, false),
+        Way::Push(..) | Way::Pull(..) => (false, false, true),
+    };
+    let options = [
+        ("--connect-timeout", args.connect_timeout.is_some(), v1 || v2, SERVERS),
+        ("--retries", args.retries.is_some(), v1 || v2, SERVERS),
+        ("--no-fast", args.no_fast, v1, "ssync:// targets"),
+        ("--no-resume", args.no_resume, local || v2, "all but ssync:// targets"),
+        ("--chmod", args.chmod.is_some(), local || v2, "all but ssync:// targets"),
+        ("--reflink", args.reflink.is_some(), local, PATHS),
+        ("--compress", args.compress.is_some(), v2, LACUNA),
+        ("--bwlimit", args.bwlimit.is_some(), v2, LACUNA),
+        ("--verify", args.verify, v2, LACUNA),
+        ("--token-file", args.token_file.is_some(), v2, LACUNA),
+        ("--dry-run", args.dry_run, local || v1, "paths and ssync:// targets"),
+    ];
+    match options.iter().find(|(_, given, known, _)| *given && !known) {
+        Some((option, _, _, other)) => Err(Usage(format!("{option} is for {other} only"))),
         None => Ok(()),
     }
 }
@@ -140,15 +179,12 @@ fn to_server(
     })
 }
 
-fn dry_run(
-    args: &SyncArgs,
-    source: &Path,
-    target: &Endpoint,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let (protocol, plan) = match target {
-        Endpoint::Path(target) => ("local", copy::plan(source, target, &copy_options(args))?),
-        Endpoint::Ssync(_) => ("v1", copy::plan_remote(source, &copy_options(args))?),
+fn dry_run(args: &SyncArgs, way: &Way, output: &Output) -> anyhow::Result<()> {
+    let options = copy_options(args);
+    let (protocol, plan) = match way {
+        Way::Local(source, target) => ("local", copy::plan(source, target, &options)?),
+        Way::V1(source, _) | Way::Push(source, _) => ("v1", copy::plan_remote(source, &options)?),
+        Way::Pull(..) => return Ok(()),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
     let dry_run = DryRun { source, target, protocol, dry_run: true, plan };

@@ -1,19 +1,25 @@
 //! `sync` and `serve`.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::{IoArgs, ReflinkChoice, jobs};
 
 const TO_PATH: &str = "When DST is a path";
-const TO_SERVER: &str = "When DST is a server";
+const TO_SERVER: &str = "When DST or SRC is a server";
+const TO_LACUNA: &str = "When DST or SRC is lacuna://";
 
 /// Make DST equal to SRC: content, holes and unwritten space.
 ///
-/// DST is a path on this machine, or ssync://HOST[:PORT] for a server that speaks Longhorn's ssync
-/// protocol: `lacuna serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no
-/// encryption and no password. Over it, unwritten space arrives as data that is zero, and of ranges of
-/// up to 1 MiB those that differ are sent whole.
+/// SRC and DST are paths on this machine, or one of them is lacuna://HOST[:PORT]/PATH for an image
+/// behind `lacuna serve --root`. Of what is there already only the blocks that differ are sent, and
+/// both ends compute a receipt over size, kinds and content before DST counts as done.
+///
+/// DST may also be ssync://HOST[:PORT] for a server that speaks Longhorn's ssync protocol: `lacuna
+/// serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no encryption and no
+/// password. Over it, unwritten space arrives as data that is zero, and of ranges of up to 1 MiB those
+/// that differ are sent whole.
 ///
 /// On this machine only what differs is written. A new target appears under its name when it is
 /// complete and durable, here and behind `lacuna serve`; Longhorn's daemon writes in place. A sync to
@@ -24,13 +30,15 @@ const TO_SERVER: &str = "When DST is a server";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lacuna sync disk.img backup/disk.img\n  \
+    lacuna sync disk.img lacuna://node2:5000/disk.img\n  \
+    lacuna sync lacuna://node2:5000/disk.img disk.img\n  \
     lacuna sync disk.img ssync://node2:5000\n  \
     lacuna sync --dry-run disk.img /dev/sdx")]
 pub(crate) struct SyncArgs {
-    /// The image to read: a file or a block device
+    /// The image to read: a file, a block device, or lacuna://HOST[:PORT]/PATH
     #[arg(value_name = "SRC")]
     pub(crate) source: OsString,
-    /// What is to become equal: a file, a block device, or ssync://HOST[:PORT]
+    /// What is to become equal: a file, a block device, lacuna://HOST[:PORT]/PATH or ssync://HOST[:PORT]
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
     /// Only tell what would be done, from the layouts; write and send nothing. A server is not asked:
@@ -58,35 +66,102 @@ pub(crate) struct SyncArgs {
     /// How often to repeat a request that failed, with growing pauses [default: 0]
     #[arg(long, value_name = "N", help_heading = TO_SERVER)]
     pub(crate) retries: Option<u32>,
-    /// Compare even when both sides have equal, fresh .checksum files
+    /// Compare even when both sides have equal, fresh .checksum files (ssync:// only)
     #[arg(long, help_heading = TO_SERVER)]
     pub(crate) no_fast: bool,
+    /// Compress what is sent: zstd, zstd:LEVEL or none [default: zstd:1]
+    #[arg(long, value_name = "HOW", value_parser = compression, help_heading = TO_LACUNA)]
+    pub(crate) compress: Option<Compression>,
+    /// Send and receive no more than so many bytes a second: 500K, 20M, 1G
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = TO_LACUNA)]
+    pub(crate) bwlimit: Option<NonZeroU64>,
+    /// Read DST again from the medium before it counts as done
+    #[arg(long, help_heading = TO_LACUNA)]
+    pub(crate) verify: bool,
+    /// A file whose first line is the token that the server asks for
+    #[arg(long, value_name = "FILE", help_heading = TO_LACUNA)]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
-/// Receive one image from a client that speaks Longhorn's ssync protocol, then exit.
+/// How what is sent is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compression(pub(crate) Option<i32>);
+
+fn compression(text: &str) -> Result<Compression, String> {
+    let level = match text.split_once(':') {
+        _ if text == "none" => return Ok(Compression(None)),
+        None if text == "zstd" => Some(1),
+        Some(("zstd", level)) => level.parse().ok().filter(|level| (1..=19).contains(level)),
+        _ => None,
+    };
+    match level {
+        Some(level) => Ok(Compression(Some(level))),
+        None => Err("write zstd, zstd:1 to zstd:19, or none".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let (digits, unit) = match text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()) {
+        digits if digits.len() < text.len() => text.split_at(digits.len()),
+        digits => (digits, ""),
+    };
+    let unit: Option<u64> = match unit.to_ascii_uppercase().as_str() {
+        "" => Some(1),
+        "K" | "KIB" => Some(1 << 10),
+        "M" | "MIB" => Some(1 << 20),
+        "G" | "GIB" => Some(1 << 30),
+        _ => None,
+    };
+    let rate =
+        digits.parse::<u64>().ok().zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
+    let rate = rate.and_then(NonZeroU64::new);
+    rate.ok_or_else(|| "write bytes a second, like 500K, 20M or 1G".to_owned())
+}
+
+/// Serve the images under a directory, or receive a single image and exit.
 ///
-/// The client is `lacuna sync SRC ssync://HOST:PORT` or Longhorn's own `ssync -host HOST SRC`. The
-/// protocol has no encryption and no password: whoever reaches the port may write FILE.
+/// With --root, clients are `lacuna sync` to or from lacuna://HOST:PORT/PATH, where PATH is under DIR;
+/// no name leads out of it. With --once, the client is `lacuna sync SRC ssync://HOST:PORT` or
+/// Longhorn's own `ssync -host HOST SRC`; that protocol has no encryption and no password: whoever
+/// reaches the port may write FILE.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  lacuna serve --once disk.img --listen 127.0.0.1:5000")]
+#[command(after_help = "Examples:\n  \
+    lacuna serve --root /srv/images --listen 127.0.0.1:5000\n  \
+    lacuna serve --once disk.img --listen 127.0.0.1:5000")]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["once", "root"])))]
 pub(crate) struct ServeArgs {
     /// The image to receive; created when it does not exist
     #[arg(long, value_name = "FILE")]
-    pub(crate) once: PathBuf,
+    pub(crate) once: Option<PathBuf>,
+    /// The directory under which clients name images
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one and says which
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
     pub(crate) listen: String,
     /// Listen beyond this machine, though nothing protects the connection
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Exit when no request came for so many seconds, at least 1
+    /// Exit when no request came for so many seconds, at least 1 [default: 300]
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 300,
+        conflicts_with = "root",
         value_parser = clap::value_parser!(u32).range(1..)
     )]
-    pub(crate) idle_timeout: u32,
+    pub(crate) idle_timeout: Option<u32>,
+    /// Let nobody write
+    #[arg(long, requires = "root")]
+    pub(crate) read_only: bool,
+    /// Serve block devices under DIR too
+    #[arg(long, requires = "root")]
+    pub(crate) devices: bool,
+    /// Sessions at the same time; more are sent away [default: 16]
+    #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) max_sessions: Option<u16>,
+    /// A file whose first line is the token that clients must have
+    #[arg(long, value_name = "FILE", requires = "root")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 fn octal(text: &str) -> Result<u32, String> {

@@ -11,6 +11,7 @@ mod map;
 mod prune;
 mod readme;
 mod remedies;
+mod remote;
 mod serve;
 mod sfold;
 mod ssync;

@@ -1,0 +1,134 @@
+//! `lacuna sync` to and from `lacuna serve --root`.
+
+use std::path::Path;
+
+use lacuna_testing::pattern::{Block, Pattern, kinds_of};
+use rustix::process::Signal;
+
+use crate::common::{Server, expect, interrupt, json, lacuna, names, sample};
+
+fn serve(root: &Path, more: &[&str]) -> Server {
+    let words = ["serve", "--listen", "127.0.0.1:0", "--root"];
+    Server::start(lacuna().args(words).arg(root).args(more))
+}
+
+fn url(server: &Server, path: &str) -> String {
+    format!("lacuna://{}/{path}", server.address)
+}
+
+#[test]
+fn an_image_goes_there_and_back_with_one_receipt() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
+    std::fs::create_dir_all(root.join("sub")).unwrap();
+    sample().write(&source);
+    let server = serve(&root, &[]);
+    let there = url(&server, "sub/b.img");
+    let pushed = lacuna().args(["sync", "--json"]).arg(&source).arg(&there).output().unwrap();
+    let pushed = json(&expect(&pushed, 0).0);
+    assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(root.join("sub/b.img")).unwrap());
+    assert_eq!(kinds_of(&source), kinds_of(&root.join("sub/b.img")));
+    let back = directory.path().join("back.img");
+    let pulled = lacuna()
+        .args(["sync", "--json", "--verify", "--compress", "none"])
+        .arg(&there)
+        .arg(&back)
+        .output();
+    let pulled = json(&expect(&pulled.unwrap(), 0).0);
+    assert_eq!(kinds_of(&source), kinds_of(&back));
+    let hashed = lacuna().args(["hash", "--layout", "--json"]).arg(&source).output().unwrap();
+    let hashed = json(&expect(&hashed, 0).0);
+    assert_eq!(pushed["receipt"], hashed["digest"]);
+    assert_eq!(pulled["receipt"], hashed["digest"]);
+    assert_eq!(pulled["data_bytes"], pushed["data_bytes"]);
+    assert_eq!(names(&root.join("sub")), ["b.img"]);
+    server.signal(Signal::TERM);
+    let (status, _, said) = server.wait();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("sub/b.img") && said.contains("written, from 127.0.0.1:"), "{said}");
+}
+
+#[test]
+fn a_sync_that_was_killed_is_completed_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
+    std::fs::create_dir(&root).unwrap();
+    Pattern::whole(vec![Block::Data(5); 64 << 8]).write(&source);
+    let server = serve(&root, &[]);
+    let there = url(&server, "b.img");
+    let mut sync = lacuna();
+    sync.args(["sync", "--bwlimit", "32M", "--compress", "none"]).arg(&source).arg(&there);
+    let part = root.join(".b.img.lacuna-data");
+    let killed = interrupt(&mut sync, Signal::KILL, |_| {
+        lacuna_testing::pattern::BLOCK * 1024 < allocated(&part)
+    });
+    assert_eq!(killed.status.code(), None);
+    assert!(!root.join("b.img").exists());
+    let again = || lacuna().args(["sync", "--json"]).arg(&source).arg(&there).output().unwrap();
+    let begun = std::time::Instant::now();
+    let mut done = again();
+    // The server may not have let go yet.
+    while !done.status.success() && begun.elapsed() < crate::common::PATIENCE {
+        done = again();
+    }
+    let report = json(&expect(&done, 0).0);
+    assert!(report["compared_bytes"].as_u64() > Some(0), "{report}");
+    assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(root.join("b.img")).unwrap());
+    assert_eq!(names(&root), ["b.img"]);
+}
+
+fn allocated(path: &Path) -> u64 {
+    if path.exists() { crate::common::allocated(path) } else { 0 }
+}
+
+#[test]
+fn what_a_server_refuses_is_told_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
+    std::fs::create_dir_all(root.join("directory")).unwrap();
+    sample().write(&source);
+    std::os::unix::fs::symlink(&source, root.join("link.img")).unwrap();
+    std::os::unix::fs::symlink(directory.path(), root.join("out")).unwrap();
+    let (right, wrong) = (directory.path().join("right"), directory.path().join("wrong"));
+    std::fs::write(&right, "open sesame\nmore\n").unwrap();
+    std::fs::write(&wrong, "open barley\n").unwrap();
+    let token = ["--token-file", right.to_str().unwrap()];
+    let server = serve(&root, &token);
+    let refused = |path: &str, token: &Path, words: &[&str]| {
+        let mut sync = lacuna();
+        sync.args(["sync", "--token-file"]).arg(token).arg(&source).arg(url(&server, path));
+        let (_, err) = expect(&sync.output().unwrap(), 1);
+        assert!(words.iter().all(|word| err.contains(word)), "{path}: {err}");
+        assert!(!err.contains("/proc/") && !err.contains("root"), "{err}");
+    };
+    refused("b.img", &wrong, &["token", "give the token"]);
+    refused("../b.img", &right, &["leads out", "check the path"]);
+    refused("out/b.img", &right, &["leads out"]);
+    refused("link.img", &right, &["cannot open link.img", "symbolic link"]);
+    refused("none/b.img", &right, &["none/b.img", "no such file"]);
+    refused("directory", &right, &["directory is a directory"]);
+    refused(".b.img.lacuna-data", &right, &["keeps for itself"]);
+    refused("b.img.checksum", &right, &["keeps for itself"]);
+    drop(server);
+    let server = serve(&root, &["--read-only"]);
+    let sync = lacuna().arg("sync").arg(&source).arg(url(&server, "b.img")).output().unwrap();
+    let (_, err) = expect(&sync, 1);
+    assert!(err.contains("read-only"), "{err}");
+    assert_eq!(names(&root), ["directory", "link.img", "out"]);
+    assert_eq!(std::fs::read(&source).unwrap(), sample().bytes());
+}
+
+#[test]
+fn a_server_of_the_other_protocol_is_recognised() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    sample().write(&source);
+    let server = Server::serve(&directory.path().join("b.img"));
+    let sync = lacuna().arg("sync").arg(&source).arg(url(&server, "b.img")).output().unwrap();
+    let (_, err) = expect(&sync, 1);
+    assert!(err.contains("speaks HTTP") && err.contains("ssync://"), "{err}");
+    let many = serve(directory.path(), &[]);
+    let sync = lacuna().arg("sync").arg(&source).arg(many.url()).output().unwrap();
+    let (_, err) = expect(&sync, 1);
+    assert!(err.contains("does not speak Longhorn's ssync protocol"), "{err}");
+}
