@@ -284,14 +284,6 @@ impl Error {
         )
     }
 
-    /// Whether what had arrived by then is worth nothing to the next session.
-    pub(crate) fn voids_what_came(&self) -> bool {
-        matches!(
-            self,
-            Self::ReceiptsDiffer | Self::KindsDiffer { .. } | Self::Peer { code: 10 | 11, .. }
-        )
-    }
-
     /// Whether the caller asked to stop, which is no fault.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(lacuna::Error::Cancelled) | Self::Cancelled { .. })

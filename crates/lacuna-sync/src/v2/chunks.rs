@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Blocks in a chunk.
 pub(super) const BLOCKS: u64 = CHUNK / BLOCK;
 
+/// Chunks that are not all hole, in one message, at most.
+const CHUNKS_MAX: u64 = 8192;
+
 /// A chunk that is not all hole.
 pub(super) struct Chunk<'a> {
     pub(super) index: u64,
@@ -171,6 +174,9 @@ pub(super) fn extents_of(runs: &Runs, size: u64) -> Result<Vec<Extent>> {
     {
         return Err(malformed("are no whole chunks of the image"));
     }
+    if allocated_chunks(runs) > CHUNKS_MAX {
+        return Err(malformed("are of too many chunks"));
+    }
     let mut rest = Range::to(size).split_at(runs.first().saturating_mul(BLOCK)).1;
     let mut extents = Vec::with_capacity(runs.runs().len());
     for run in runs.runs() {
@@ -187,4 +193,19 @@ pub(super) fn extents_of(runs: &Runs, size: u64) -> Result<Vec<Extent>> {
         rest = after;
     }
     Ok(extents)
+}
+
+/// How many chunks are not all hole.
+fn allocated_chunks(runs: &Runs) -> u64 {
+    let (mut at, mut behind, mut count) = (runs.first(), 0, 0);
+    for run in runs.runs() {
+        let end = at + run.blocks;
+        if run.kind != lacuna_wire::Kind::Hole {
+            let first = (at / BLOCKS).max(behind);
+            behind = end.div_ceil(BLOCKS);
+            count += behind - first;
+        }
+        at = end;
+    }
+    count
 }

@@ -176,6 +176,12 @@ impl Passing for Failure {
     }
 }
 
+/// Whether another try may do better. A server takes a while to see that we are gone, and until then
+/// our own session before is in the way.
+fn may_pass(cause: &Error, is_again: bool) -> bool {
+    cause.is_of_the_connection() || is_again && matches!(cause, Error::Peer { code: 6 | 8, .. })
+}
+
 /// Tries `session` again, with growing pauses, while the connection is what fails.
 async fn again<T, E, F>(
     options: &SyncOptions,
@@ -189,7 +195,7 @@ where
     let (mut tries, mut pause) = (options.retries, FIRST_PAUSE);
     loop {
         let error = match session().await {
-            Err(error) if tries > 0 && error.cause().is_of_the_connection() => error,
+            Err(error) if tries > 0 && may_pass(error.cause(), tries < options.retries) => error,
             ended => return ended,
         };
         tries -= 1;

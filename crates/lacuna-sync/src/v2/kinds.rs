@@ -1,6 +1,6 @@
 //! What this crate and the wire call the same things.
 
-use lacuna::{BLOCK, FileId, Image, LayoutOrigin, Stamp};
+use lacuna::{BLOCK, Image, LayoutOrigin, Stamp};
 use lacuna_wire::Kinds;
 
 use crate::error::Result;
@@ -23,17 +23,6 @@ pub(super) fn stamp_to_wire(stamp: &Stamp) -> lacuna_wire::Stamp {
     lacuna_wire::Stamp {
         device: stamp.id.device,
         inode: stamp.id.inode,
-        mtime: time(stamp.mtime),
-        ctime: time(stamp.ctime),
-    }
-}
-
-/// The stamp of a source of `size` bytes.
-pub(super) fn stamp_from_wire(stamp: &lacuna_wire::Stamp, size: u64) -> Stamp {
-    let time = |(seconds, nanoseconds): (i64, u32)| (seconds, i64::from(nanoseconds));
-    Stamp {
-        id: FileId { device: stamp.device, inode: stamp.inode },
-        size,
         mtime: time(stamp.mtime),
         ctime: time(stamp.ctime),
     }

@@ -88,6 +88,18 @@ pub(super) struct Link {
     last_words: Duration,
 }
 
+/// A thread that panics ends the session: nobody waits for what it will never do.
+pub(super) struct PanicGuard(Arc<Fate>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let source = std::io::Error::other("a thread of the session panicked");
+            self.0.fail(Error::Runtime { source });
+        }
+    }
+}
+
 /// How a session ends before its time.
 struct Fate {
     failure: Mutex<Option<Error>>,
@@ -175,9 +187,9 @@ impl Link {
         Error::Ended
     }
 
-    /// Looks at why the session failed, if it has.
-    pub(super) fn with_failure<T>(&self, look: impl FnOnce(Option<&Error>) -> T) -> T {
-        look(self.fate.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+    /// To be held by a thread that works for the session.
+    pub(super) fn guard(&self) -> PanicGuard {
+        PanicGuard(self.fate.clone())
     }
 
     /// Lets what is still to be said leave, and returns what `session` came to.

@@ -227,7 +227,8 @@ impl Server {
                     path: named.path.clone(),
                     io: self.options.io,
                     links: Links::Refuse,
-                    mode: hello.mode,
+                    // Never setuid: the file is this user's.
+                    mode: hello.mode.map(|mode| mode & 0o777),
                 };
                 let (verify, no_resume) = (hello.verify, hello.no_resume);
                 let how = TargetOptions { threads, verify, no_resume };
@@ -254,6 +255,12 @@ impl Server {
         }
         if self.options.read_only && hello.role == Role::Source {
             return Err(Error::ReadOnly);
+        }
+        if hello.compare_only {
+            return Err(Error::malformed(
+                "the hello",
+                "asks to compare only, which is not done yet",
+            ));
         }
         let named = self.root.find(&hello.path)?;
         *alias = named.alias.clone();

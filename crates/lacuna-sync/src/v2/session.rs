@@ -130,7 +130,7 @@ fn land(
         }
         Err(cause) => {
             let cause = Box::new(link.fail(cause));
-            let kept = receiving.keep();
+            let kept = receiving.left();
             Err(Failure { cause, kept })
         }
     }

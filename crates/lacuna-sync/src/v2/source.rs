@@ -7,6 +7,7 @@ mod answers;
 mod credit;
 mod reading;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 
 use lacuna::layout::rounded;
@@ -108,18 +109,25 @@ impl Sending<'_> {
     }
 
     fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, [u8; 32], Done)> {
-        let credit = Credit::default();
+        let (credit, has_ended) = (Credit::default(), AtomicBool::new(false));
         let (wants, to_answer) = channel();
         let (endings, ending) = channel();
+        let _guard = self.link.guard();
         std::thread::scope(|scope| {
-            let incoming = Incoming { sending: self, credit: &credit, wants: wants.clone() };
+            let incoming = Incoming {
+                sending: self,
+                credit: &credit,
+                wants: wants.clone(),
+                has_ended: &has_ended,
+            };
             scope.spawn(move || {
+                let _guard = self.link.guard();
                 if let Err(error) = incoming.run(&endings) {
                     self.link.fail(error);
                 }
             });
-            let answers =
-                scope.spawn(|| self.answer(to_answer).map_err(|error| self.link.fail(error)));
+            let answers = scope
+                .spawn(|| self.answer(to_answer, &credit).map_err(|error| self.link.fail(error)));
             let walked = self.walk(agreed, &credit).and_then(|walked| {
                 credit.wait_until_checked(self.link)?;
                 Ok(walked)
@@ -127,10 +135,11 @@ impl Sending<'_> {
             // Every want came before it was counted: no more is to be answered.
             let _ = wants.send(vec![]);
             let walked = walked.map_err(|error| self.link.fail(error));
-            let answered = answers.join().map_err(|_| Error::Ended).flatten();
+            let answered = answers.join().unwrap_or(Err(Error::Ended));
             let ended = walked.and_then(|(kinds, receipt)| {
                 answered?;
                 let receipt = receipt.finish(self.source.image().size());
+                has_ended.store(true, Ordering::Release);
                 let done = self.end(agreed, receipt, &ending)?;
                 Ok((kinds, receipt, done))
             });
@@ -217,6 +226,8 @@ struct Incoming<'a> {
     sending: &'a Sending<'a>,
     credit: &'a Credit,
     wants: Sender<Vec<Wanted>>,
+    /// Whether End is about to be sent: what comes after it does not come before.
+    has_ended: &'a AtomicBool,
 }
 
 impl Incoming<'_> {
@@ -231,6 +242,9 @@ impl Incoming<'_> {
                     self.wants.send(wanted).map_err(|_| Error::Ended)?;
                 }
                 Message::Checked(chunks) => self.credit.checked(chunks)?,
+                Message::Settle | Message::Done(_) if !self.has_ended.load(Ordering::Acquire) => {
+                    return Err(Error::malformed("a message", "comes before the End"));
+                }
                 Message::Settle if settled == 0 => {
                     settled += 1;
                     endings.send(Ending::Settle).map_err(|_| Error::Ended)?;

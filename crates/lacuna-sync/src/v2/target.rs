@@ -16,12 +16,12 @@ use std::time::Instant;
 use lacuna::ordered::in_order;
 use lacuna::receipt::{CHUNK, Receipt};
 use lacuna::{
-    BLOCK, Cancel, Extent, Kept, Kind, KindBytes, Layout, LayoutOptions, Progress, Stamp, Target,
+    BLOCK, Cancel, Extent, Kept, Kind, KindBytes, Layout, LayoutOptions, Progress, Target,
 };
 use lacuna_wire::{Accept, Done, Kinds, Message, Offer, Wanted, types};
 
 use super::frames::Incoming;
-use super::kinds::{kinds_of, stamp_from_wire};
+use super::kinds::kinds_of;
 use super::link::Link;
 use crate::error::{Error, Result};
 use pending::Waiting;
@@ -78,10 +78,11 @@ pub(super) struct Receiving<'a> {
     pub(super) cancel: &'a Cancel,
     size: u64,
     kinds: Kinds,
-    stamp: Stamp,
     waiting: Waiting,
     /// All before this has been dealt with, but for what waits.
     covered: AtomicU64,
+    /// What comes in front of this is compared, what comes behind it is written.
+    content_end: AtomicU64,
     /// The receipt of the source.
     announced: Mutex<[u8; 32]>,
 }
@@ -125,6 +126,13 @@ impl<'a> Receiving<'a> {
         progress: &'a Progress,
         cancel: &'a Cancel,
     ) -> Result<Self> {
+        let (path, unit) = (target.path().to_owned(), target.image().allocation_unit());
+        if unit > BLOCK && !target.image().is_device() {
+            // A block of it would be of two kinds.
+            return Err(lacuna::Error::LargeBlocks { path, unit }.into());
+        }
+        // A record speaks of what a local copy had done, and knows nothing of this session.
+        target.void_record()?;
         target.resize(offer.size)?;
         Ok(Self {
             link,
@@ -134,16 +142,11 @@ impl<'a> Receiving<'a> {
             progress,
             cancel,
             size: offer.size,
-            stamp: stamp_from_wire(&offer.stamp, offer.size),
             waiting: Waiting::default(),
             covered: AtomicU64::new(0),
+            content_end: AtomicU64::new(0),
             announced: Mutex::default(),
         })
-    }
-
-    /// Everything before this is what the source has.
-    fn reached(&self) -> u64 {
-        self.covered.load(Ordering::Acquire).min(self.waiting.first().unwrap_or(u64::MAX))
     }
 
     /// Makes the image whole.
@@ -154,27 +157,16 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
-    /// Saves what can be saved of a session that failed.
-    pub(super) fn keep(&self) -> Kept {
-        self.link.with_failure(|failure| {
-            let useless = failure.is_some_and(Error::voids_what_came);
-            let source = Some(&self.stamp).filter(|_| !useless);
-            let cause = match failure {
-                Some(Error::Image(cause)) => cause,
-                _ => &lacuna::Error::Cancelled,
-            };
-            self.target.keep(cause, source, self.reached())
-        })
+    /// What is left of a session that failed. There is no record of it: the next session compares.
+    pub(super) fn left(&self) -> Kept {
+        self.target.left()
     }
 
     /// All of the session but for the commit, which is followed by [`done`](Self::done).
     pub(super) fn run(&self) -> Result<Received> {
-        let resumed =
-            if self.options.no_resume { 0 } else { self.target.resumable(&self.stamp)? };
-        if resumed == 0 {
-            self.target.void_record()?;
-        }
         let content_end = self.content_end()?;
+        self.content_end.store(content_end, Ordering::Release);
+        let resumed = 0;
         let accept = Accept { kinds: self.kinds, content_end, resumed };
         self.link.say(&Message::Accept(accept))?;
         self.progress.total_bytes.set(self.size);
@@ -287,12 +279,13 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
+    /// What has arrived by a checkpoint outlasts a power cut, and is not sent again.
     fn checkpoint_if_due(&self, last: &mut Checkpoint) -> Result<()> {
         let written = self.progress.written_bytes.get();
         if last.at.elapsed().as_secs() >= CHECKPOINT_SECONDS && written > last.written
             || written - last.written >= CHECKPOINT_BYTES
         {
-            self.target.checkpoint(&self.stamp, self.reached())?;
+            self.target.image().sync()?;
             *last = Checkpoint { at: Instant::now(), written };
         }
         Ok(())

@@ -24,6 +24,18 @@ impl Target {
         }
     }
 
+    /// What is left of a session that stops and records nothing.
+    pub fn left(&self) -> Kept {
+        let path = self.path().to_owned();
+        match (self.existed(), self.image().is_device(), self.is_written()) {
+            (_, _, false) => Kept::Nothing,
+            (false, _, _) if !self.image().path().exists() => Kept::Named(path),
+            (false, _, _) => Kept::Part { path: self.image().path().to_owned(), done_bytes: 0 },
+            (true, true, _) => Kept::HalfWrittenDevice(path),
+            (true, false, _) => Kept::HalfWritten(path),
+        }
+    }
+
     fn keep_part(&self, cause: &Error, source: Option<&Stamp>, mut reached: u64) -> Kept {
         if !self.image().path().exists() {
             return Kept::Named(self.path().to_owned());

@@ -11,6 +11,7 @@ use lacuna_wire::{DIGEST, Message, Sent, Wanted};
 use super::super::chunks::{BLOCKS, chunk_range};
 use super::super::frames::{BODY, Body, Outgoing, Packer};
 use super::Sending;
+use super::credit::Credit;
 use crate::error::{Error, Result};
 
 /// Chunks in one answer: all of their blocks have room.
@@ -18,7 +19,7 @@ const CHUNKS: usize = BODY / CHUNK as usize;
 
 impl Sending<'_> {
     /// Answers all `wants` in the order in which they come, until there is an empty one.
-    pub(super) fn answer(&self, wants: Receiver<Vec<Wanted>>) -> Result<()> {
+    pub(super) fn answer(&self, wants: Receiver<Vec<Wanted>>, credit: &Credit) -> Result<()> {
         let lists = std::iter::from_fn(move || wants.recv().ok().filter(|list| !list.is_empty()));
         let jobs = lists.flat_map(|list| {
             let mut rest = list;
@@ -33,15 +34,18 @@ impl Sending<'_> {
             jobs,
             || {
                 let packer = Packer::new(self.options.zstd, &self.link.pool);
-                (AlignedBuf::new(CHUNK as usize), packer)
+                (AlignedBuf::new(CHUNK as usize), packer, self.link.guard())
             },
-            |(buf, packer), job: Vec<Wanted>| {
-                self.link.check()?;
-                self.blocks(&job, buf, packer)
+            |(buf, packer, _), job: Vec<Wanted>| {
+                let answered = self.link.check().and_then(|()| self.blocks(&job, buf, packer));
+                let answered = answered.map_err(|error| self.link.fail(error))?;
+                Ok((answered, job.len() as u64))
             },
-            |frame: Outgoing| {
+            |(frame, chunks): (Outgoing, u64)| {
                 self.progress.sent_bytes.add(frame.body_len as u64);
-                self.link.send(frame)
+                self.link.send(frame)?;
+                credit.answered(chunks);
+                Ok(())
             },
         )
     }

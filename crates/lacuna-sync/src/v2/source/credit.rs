@@ -1,4 +1,5 @@
-//! Digests that were sent and not yet checked: each may come back as a want, which must have a place.
+//! Digests that were sent and are not settled: each may come back as a want, which must have a place here,
+//! and as what is known of the chunk there, until it is answered.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use super::super::link::Link;
 use crate::error::{Error, Result};
 
-/// Chunks that may be unchecked.
+/// Chunks that may be unsettled: not checked, or wanted and not answered.
 const WINDOW: u64 = 8192;
 
 /// How often a thread that waits looks whether the session is over.
@@ -25,12 +26,15 @@ struct Counts {
     checked: u64,
     /// Since the last that was counted as checked.
     wanted: u64,
+    unanswered: u64,
 }
 
 impl Credit {
     /// Waits until `chunks` more may be sent.
     pub(super) fn spend(&self, chunks: u64, link: &Link) -> Result<()> {
-        self.wait(link, |counts| counts.sent + chunks <= counts.checked + WINDOW)?.sent += chunks;
+        let fits =
+            |counts: &Counts| counts.sent - counts.checked + counts.unanswered + chunks <= WINDOW;
+        self.wait(link, fits)?.sent += chunks;
         Ok(())
     }
 
@@ -42,6 +46,7 @@ impl Credit {
     pub(super) fn want(&self, chunks: u64) -> Result<()> {
         let mut counts = self.counts();
         counts.wanted += chunks;
+        counts.unanswered += chunks;
         match counts.checked + counts.wanted > counts.sent {
             true => Err(Error::malformed("a Want", "names more chunks than it was asked about")),
             false => Ok(()),
@@ -58,6 +63,12 @@ impl Credit {
         counts.wanted = 0;
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// So many wants were answered.
+    pub(super) fn answered(&self, chunks: u64) {
+        self.counts().unanswered -= chunks;
+        self.changed.notify_all();
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -6,6 +6,7 @@ use lacuna_wire::{DIGEST, Message};
 
 use super::super::chunks::{ChunkHasher, Chunks, runs_of};
 use super::super::frames::{BODY, Body, Outgoing, Packer};
+use super::super::link::PanicGuard;
 use super::super::parts::Part;
 use super::{Sending, is_data};
 use crate::error::Result;
@@ -29,12 +30,14 @@ pub(super) struct Reading<'a> {
     span: AlignedBuf,
     hasher: ChunkHasher,
     packer: Packer,
+    _guard: PanicGuard,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(sending: &'a Sending<'a>) -> Self {
         let packer = Packer::new(sending.options.zstd, &sending.link.pool);
-        Self { sending, span: AlignedBuf::new(BODY), hasher: ChunkHasher::new(), packer }
+        let (span, hasher) = (AlignedBuf::new(BODY), ChunkHasher::new());
+        Self { sending, span, hasher, packer, _guard: sending.link.guard() }
     }
 
     pub(super) fn make(&mut self, part: &Part) -> Result<Made> {

@@ -39,7 +39,7 @@ impl Working<'_> {
             outcome.checked += 1;
             let have = mask_of(chunk.range, &both);
             if have == 0 {
-                outcome.wanted.push(self.want(&chunk, data, 0, &[]));
+                outcome.wanted.push(self.want(&chunk, data, 0, &[])?);
                 continue;
             }
             if window.intersect(chunk.range) != chunk.range {
@@ -49,7 +49,7 @@ impl Working<'_> {
             let content = if have == data { Some(digest(found)) } else { None };
             match content.filter(|content| content[..DIGEST] == *expected) {
                 Some(content) => outcome.receipt.add(chunk.index, chunk.kinds(), &content),
-                None => outcome.wanted.push(self.want(&chunk, data & !have, have, found)),
+                None => outcome.wanted.push(self.want(&chunk, data & !have, have, found)?),
             }
         }
         match digests.next().is_none() && digests.remainder().is_empty() {
@@ -100,7 +100,7 @@ impl Working<'_> {
     }
 
     /// Asks for blocks of `chunk`, whose bytes in the target are `found` where it `have`s them.
-    fn want(&self, chunk: &Chunk<'_>, missing: u16, have: u16, found: &[u8]) -> Wanted {
+    fn want(&self, chunk: &Chunk<'_>, missing: u16, have: u16, found: &[u8]) -> Result<Wanted> {
         // A chunk of one block is no tree.
         let (missing, differing) =
             if chunk.range.len() <= BLOCK { (missing | have, 0) } else { (missing, have) };
@@ -119,7 +119,7 @@ impl Working<'_> {
         };
         let digests = digests.map(|(value, _)| half(value)).collect();
         let pending = Pending { kinds: chunk.kinds(), missing, differing, values };
-        self.receiving.waiting.insert(chunk.index, pending);
-        Wanted { chunk: chunk.index, missing, differing, digests }
+        self.receiving.waiting.insert(chunk.index, pending)?;
+        Ok(Wanted { chunk: chunk.index, missing, differing, digests })
     }
 }

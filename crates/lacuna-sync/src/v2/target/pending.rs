@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lacuna::receipt::{CHUNK, ChunkKinds};
+use lacuna::receipt::ChunkKinds;
+
+use crate::error::{Error, Result};
+
+/// Chunks that wait, at most: twice the window.
+const MOST: usize = 16384;
 
 /// A chunk that waits for blocks.
 pub(super) struct Pending {
@@ -25,8 +30,16 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, chunk: u64, pending: Pending) {
-        self.chunks().insert(chunk, pending);
+    /// # Errors
+    ///
+    /// When the source answers none of so many wants that nobody who keeps to the window has.
+    pub(super) fn insert(&self, chunk: u64, pending: Pending) -> Result<()> {
+        let mut chunks = self.chunks();
+        if chunks.len() >= MOST {
+            return Err(Error::malformed("Digests", "come without an answer to what was wanted"));
+        }
+        chunks.insert(chunk, pending);
+        Ok(())
     }
 
     /// What waits of `chunk` and can be settled by the blocks that `sent` has.
@@ -44,11 +57,6 @@ impl Waiting {
     /// The blocks of `chunk` are written.
     pub(super) fn remove(&self, chunk: u64) {
         self.chunks().remove(&chunk);
-    }
-
-    /// Where the first of them begins.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.chunks().first_key_value().map(|(chunk, _)| chunk * CHUNK)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,5 +1,7 @@
 //! One message of the source: what is to be cleared, compared, written.
 
+use std::sync::atomic::Ordering;
+
 use lacuna::chunk::{chaining_value, digest, root};
 use lacuna::layout::{pairs, rounded};
 use lacuna::{AlignedBuf, BLOCK, Extent, Kind, KindBytes, Layout, LayoutOptions, Range};
@@ -7,6 +9,7 @@ use lacuna_wire::{Kinds, Message, Runs, Sent};
 
 use super::super::chunks::{BLOCKS, ChunkHasher, Chunks, add_kinds, chunk_range, extents_of};
 use super::super::frames::{BODY, Payload};
+use super::super::link::PanicGuard;
 use super::super::parts::span;
 use super::pending::Pending;
 use super::{Outcome, Receiving};
@@ -17,20 +20,30 @@ pub(super) struct Working<'a> {
     pub(super) receiving: &'a Receiving<'a>,
     pub(super) found: AlignedBuf,
     pub(super) hasher: ChunkHasher,
+    _guard: PanicGuard,
 }
 
 impl<'a> Working<'a> {
     pub(super) fn new(receiving: &'a Receiving<'a>) -> Self {
-        Self { receiving, found: AlignedBuf::new(BODY), hasher: ChunkHasher::new() }
+        let (found, hasher) = (AlignedBuf::new(BODY), ChunkHasher::new());
+        Self { receiving, found, hasher, _guard: receiving.link.guard() }
     }
 
     pub(super) fn take(&mut self, payload: &Payload) -> Result<Outcome> {
         match payload.message()? {
-            Message::Data { runs, bytes } => self.data(&runs, bytes),
-            Message::Digests { runs, digests } => self.digests(&runs, digests),
+            Message::Data { runs, bytes } if !self.has_content(&runs) => self.data(&runs, bytes),
+            Message::Digests { runs, digests } if self.has_content(&runs) => {
+                self.digests(&runs, digests)
+            }
             Message::Blocks { entries, bytes } => self.blocks(&entries, bytes),
             _ => Err(Error::malformed("a message", "does not belong there")),
         }
+    }
+
+    /// Whether a part lies where the target may have something.
+    fn has_content(&self, runs: &Runs) -> bool {
+        let end = self.receiving.content_end.load(Ordering::Acquire);
+        runs.first().saturating_mul(BLOCK) < end
     }
 
     /// A part of which the target has nothing.
