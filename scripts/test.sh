@@ -14,6 +14,8 @@ tools=(
     filefrag:e2fsprogs
     mkfs.ext4:e2fsprogs
     mkfs.xfs:xfsprogs
+    ssh:openssh-client
+    sshd:openssh-server
     xfs_io:xfsprogs
     mkfs.btrfs:btrfs-progs
     losetup:mount

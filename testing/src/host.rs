@@ -30,7 +30,7 @@ pub fn skip(what: impl Display, needs: impl Display) {
 }
 
 /// Where a program is. The system directories count even when they are not in `PATH`.
-pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))

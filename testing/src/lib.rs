@@ -11,4 +11,4 @@ mod host;
 pub mod mount;
 pub mod pattern;
 
-pub use host::skip;
+pub use host::{skip, tool};

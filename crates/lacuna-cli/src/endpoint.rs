@@ -18,6 +18,15 @@ pub(crate) enum Endpoint {
         address: String,
         /// As the server names it.
         path: String,
+        /// Whether it speaks TLS.
+        tls: bool,
+    },
+    /// On a machine that ssh reaches.
+    Ssh {
+        /// `HOST` or `USER@HOST`.
+        host: String,
+        /// There.
+        path: String,
     },
 }
 
@@ -34,27 +43,50 @@ pub(crate) fn parse(word: &OsStr) -> Result<Endpoint, String> {
         };
         return address.map(Endpoint::Ssync).map_err(|why| format!("{text}: {why}"));
     }
-    if let Some(rest) = text.strip_prefix("lacuna://") {
-        return image(rest).map_err(|why| format!("{text}: {why}"));
+    for (scheme, tls) in [("lacuna://", false), ("lacunas://", true)] {
+        if let Some(rest) = text.strip_prefix(scheme) {
+            return image(rest, tls).map_err(|why| format!("{text}: {why}"));
+        }
     }
-    if text.starts_with("lacunas://") {
-        return Err(format!("{text}: lacunas:// is not spoken yet; use lacuna:// or ssync://"));
-    }
-    match text.split_once(':') {
-        Some((host, _)) if !host.contains('/') && !host.is_empty() => Err(format!(
-            "{text}: images on other machines are reached by lacuna://HOST:PORT/PATH; \
-             write ./{text} for a file of this name"
-        )),
-        _ if text.is_empty() => Err("an empty path names no image".to_owned()),
-        _ => Ok(Endpoint::Path(text.into())),
+    match host_and_path(text) {
+        Some((host, path)) => by_ssh(host, path).map_err(|why| format!("{text}: {why}")),
+        None if text.is_empty() => Err("an empty path names no image".to_owned()),
+        None => Ok(Endpoint::Path(text.into())),
     }
 }
 
+/// Cuts `HOST:PATH`, where HOST may be an IPv6 address in brackets.
+fn host_and_path(text: &str) -> Option<(&str, &str)> {
+    let (host, path) = match text.find("]:") {
+        Some(end) if text.split_once('[').is_some_and(|(user, _)| !user.contains([':', '/'])) => {
+            (&text[..=end], &text[end + 2..])
+        }
+        _ => text.split_once(':')?,
+    };
+    (!host.contains('/') && !host.is_empty()).then_some((host, path))
+}
+
+fn by_ssh(host: &str, path: &str) -> Result<Endpoint, &'static str> {
+    if path.starts_with("//") {
+        return Err(
+            "images on other machines are lacuna://HOST:PORT/PATH, lacunas:// or HOST:PATH",
+        );
+    }
+    if path.is_empty() {
+        return Err("a path is missing behind the colon; write ./ before a file of this name");
+    }
+    // ssh would take it for an option.
+    if host.starts_with('-') {
+        return Err("no host begins with a dash; write ./ before a file of this name");
+    }
+    Ok(Endpoint::Ssh { host: host.replace(['[', ']'], ""), path: path.to_owned() })
+}
+
 /// `HOST[:PORT]/PATH`.
-fn image(text: &str) -> Result<Endpoint, &'static str> {
+fn image(text: &str, tls: bool) -> Result<Endpoint, &'static str> {
     match text.split_once('/') {
         Some((host, path)) if !path.is_empty() => {
-            Ok(Endpoint::Lacuna { address: authority(host)?, path: path.to_owned() })
+            Ok(Endpoint::Lacuna { address: authority(host)?, path: path.to_owned(), tls })
         }
         _ => Err("a path is missing: lacuna://HOST:PORT/PATH, under the directory that is served"),
     }
@@ -98,8 +130,20 @@ mod tests {
         assert_eq!(parse(OsStr::new("ssync://[::1]")), ssync("[::1]:5000"));
         assert_eq!(
             parse(OsStr::new("lacuna://node:7/a/b.img")),
-            Ok(Endpoint::Lacuna { address: "node:7".to_owned(), path: "a/b.img".to_owned() })
+            Ok(Endpoint::Lacuna {
+                address: "node:7".to_owned(),
+                path: "a/b.img".to_owned(),
+                tls: false
+            })
         );
+        let ssh = |host: &str, path: &str| {
+            Ok(Endpoint::Ssh { host: host.to_owned(), path: path.to_owned() })
+        };
+        assert_eq!(parse(OsStr::new("node:a.img")), ssh("node", "a.img"));
+        assert_eq!(parse(OsStr::new("me@node:/x/a:b.img")), ssh("me@node", "/x/a:b.img"));
+        assert_eq!(parse(OsStr::new("[fe80::1]:a")), ssh("fe80::1", "a"));
+        assert_eq!(parse(OsStr::new("me@[::1]:/a")), ssh("me@::1", "/a"));
+        assert_eq!(parse(OsStr::new("a[1]/b]:c")), path("a[1]/b]:c"));
         assert_eq!(parse(OsStr::new("ssync://[::1]:9")), ssync("[::1]:9"));
     }
 
@@ -107,12 +151,13 @@ mod tests {
     fn what_is_neither_is_refused_with_the_reason() {
         for (text, why) in [
             ("", "empty path"),
-            ("host:a.img", "./host:a.img"),
-            ("user@host:/a.img", "lacuna://HOST:PORT"),
+            ("host:", "a path is missing"),
+            ("-oProxyCommand=x:a.img", "dash"),
+            ("http://host/a.img", "lacuna://HOST:PORT"),
             ("lacuna://host", "a path is missing"),
             ("lacuna://host/", "a path is missing"),
             ("lacuna:///a.img", "host is missing"),
-            ("lacunas://host/a", "not spoken yet"),
+            ("lacunas://host", "a path is missing"),
             ("ssync://", "host is missing"),
             ("ssync://:5000", "host is missing"),
             ("ssync://host:0", "port"),

@@ -48,7 +48,7 @@ pub fn lacuna_main() -> ExitCode {
     let done = |()| Outcome::Good;
     let (result, trouble) = match args.command {
         Command::Sync(sync) => (sync::run(&sync, &output).map(done), 1),
-        Command::Serve(serve) => (serve::run(&serve, &output).map(done), 1),
+        Command::Serve(serve) => (serve::run(&serve, &output), 1),
         Command::Map(map) => (map::run(&map, &output).map(done), 1),
         Command::Fold(fold) => (fold::run(&fold, &output).map(done), 1),
         Command::Prune(prune) => (prune::run(&prune, &output).map(done), 1),

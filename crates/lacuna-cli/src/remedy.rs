@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use lacuna::{Kept, Stopped};
-use lacuna_sync::Error;
+use lacuna_sync::v2::Failure;
+use lacuna_sync::{Error, Unreached};
 
 use crate::failure::Interrupted;
 use crate::output::StdoutError;
@@ -84,7 +85,16 @@ impl Words {
         } else {
             error.downcast_ref::<Error>().and_then(|error| self.of_session(error))
         };
-        let left = stopped.and_then(|stopped| kept(&stopped.kept));
+        let failure = error.downcast_ref::<Failure>();
+        let first = first.or_else(|| failure.and_then(|failure| self.of_session(&failure.cause)));
+        let left = match failure.map(|failure| &failure.kept) {
+            Some(Kept::Part { path, .. }) => Some(format!(
+                "what arrived is kept in {}, and the same command goes on from there",
+                path.display()
+            )),
+            Some(other) => kept(other),
+            None => stopped.and_then(|stopped| kept(&stopped.kept)),
+        };
         let parts: Vec<_> = first.into_iter().chain(left).collect();
         Some(parts.join("; ")).filter(|remedy| !remedy.is_empty())
     }
@@ -129,6 +139,15 @@ impl Words {
                     self.no_fast
                 ))
             }
+            Error::Unreached(Unreached::NoLacuna { .. }) => {
+                Some("install lacuna there, or name its path by --remote-command".to_owned())
+            }
+            Error::Unreached(Unreached::Tls { .. }) => remedy.map(|remedy| {
+                let flag = if remedy.ends_with("as trusted") { ": --tls-ca FILE" } else { "" };
+                format!("{remedy}{flag}")
+            }),
+            Error::Peer { code: 4, .. } => remedy.map(|remedy| format!("{remedy}: --token-file")),
+            Error::Peer { code: 13, .. } => Some("use lacunas://HOST:PORT/PATH".to_owned()),
             Error::Connect { .. } => remedy.map(|remedy| format!("{remedy} ({})", self.serve)),
             _ => remedy,
         }

@@ -1,17 +1,67 @@
 //! Syncs with a server of lacuna's own.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacuna::{Cancel, Links, Progress, Stopped};
-use lacuna_sync::v2::{self, Failure, Landing, LinkOptions, Remote, SyncOptions};
+use lacuna::{Cancel, Links, Progress};
+use lacuna_sync::v2::{self, Landing, LinkOptions, Reach, Remote, SyncOptions};
 
 use crate::args::SyncArgs;
+use crate::endpoint::Endpoint;
+use crate::failure::Usage;
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::report::Report;
 use crate::signals;
+
+/// Over ssh, the command there.
+const COMMAND: &str = "lacuna";
+
+/// The server that `image` is behind, which is not on this machine. The token is not read yet.
+pub(crate) fn at(args: &SyncArgs, image: Endpoint) -> anyhow::Result<Remote> {
+    let (reach, path) = match image {
+        Endpoint::Lacuna { address, path, tls: false } => (Reach::Tcp(address), path),
+        Endpoint::Lacuna { address, path, tls: true } => {
+            (Reach::Tls { address, trusted: args.tls_ca.clone() }, path)
+        }
+        Endpoint::Ssh { host, path } => {
+            let words = words(args, &host)?;
+            (Reach::Command { words, host }, path)
+        }
+        Endpoint::Path(_) | Endpoint::Ssync(_) => {
+            return Err(Usage("that is no image behind a server of lacuna's own".to_owned()).into());
+        }
+    };
+    Ok(Remote { reach, path: path.into_bytes(), token: None })
+}
+
+/// The command that runs lacuna on `host`.
+fn words(args: &SyncArgs, host: &str) -> Result<Vec<OsString>, Usage> {
+    let rsh = args.rsh.as_deref().unwrap_or("ssh");
+    let words = shlex::split(rsh).filter(|words| !words.is_empty());
+    let words = words.ok_or_else(|| Usage(format!("--rsh {rsh}: a quote is not closed")))?;
+    let command = args.remote_command.as_deref().unwrap_or(COMMAND);
+    let rest = [host, command, "serve", "--stdio"].map(str::to_owned);
+    Ok(words.into_iter().chain(rest).map(OsString::from).collect())
+}
+
+/// With the token that a server may ask for.
+fn admissible(args: &SyncArgs, remote: &Remote) -> anyhow::Result<Remote> {
+    Ok(Remote { token: token(args.token_file.as_deref())?, ..remote.clone() })
+}
+
+/// The first line of a file.
+pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = file else { return Ok(None) };
+    let text = std::fs::read(path).map_err(|error| lacuna::Error::io("read", path, error))?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+    match line.is_empty() {
+        true => Err(Usage(format!("{} has no token in its first line", path.display())).into()),
+        false => Ok(Some(line.to_vec())),
+    }
+}
 
 /// Makes the image behind a server what `source` is.
 pub(crate) fn push(
@@ -20,7 +70,7 @@ pub(crate) fn push(
     remote: &Remote,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let options = options(args);
+    let (remote, options) = (&admissible(args, remote)?, options(args));
     let (pushed, read_bytes, sent_bytes) = attended(remote, output, |progress, cancel| {
         let pushed = v2::push(source, remote, &options, progress, cancel);
         (pushed, progress.read_bytes.get(), progress.sent_bytes.get())
@@ -48,13 +98,13 @@ pub(crate) fn pull(
     target: &Path,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let options = options(args);
+    let (remote, options) = (&admissible(args, remote)?, options(args));
     let landing =
         Landing { path: target.to_owned(), io: options.io, links: Links::Follow, mode: args.chmod };
     let pulled = attended(remote, output, |progress, cancel| {
         v2::pull(remote, &landing, &options, progress, cancel)
     })?;
-    let (received, wire_bytes) = pulled.map_err(of_failure)?;
+    let (received, wire_bytes) = pulled?;
     Ok(Report {
         protocol: "v2",
         size_bytes: received.size_bytes,
@@ -76,18 +126,10 @@ fn attended<T>(
 ) -> anyhow::Result<T> {
     let cancel = signals::cancel(output)?;
     let progress = Arc::new(Progress::default());
-    let meter = Meter::start(&progress, output.progress, Some(&remote.address));
+    let meter = Meter::start(&progress, output.progress, Some(remote.reach.peer()));
     let done = work(&progress, &cancel);
     drop(meter);
     Ok(done)
-}
-
-/// What is kept on this machine is told like that of a copy.
-fn of_failure(failure: Failure) -> anyhow::Error {
-    match *failure.cause {
-        lacuna_sync::Error::Image(cause) => Stopped { cause, kept: failure.kept }.into(),
-        cause => cause.into(),
-    }
 }
 
 fn options(args: &SyncArgs) -> SyncOptions {

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::{Progress, Target};
-use lacuna_sync::v1::{ServeOptions, ServeStats, listen, local_address, serve};
-use lacuna_sync::v2::{self, Served};
+use lacuna_sync::once::{self, ReceiveOptions, Received};
+use lacuna_sync::v2::{self, Identity, Images, ServeOptions, Served};
+use lacuna_sync::{listen, local_address, v1};
 use serde::Serialize;
 
 use crate::args::ServeArgs;
 use crate::clock::local_zone;
-use crate::failure::{Usage, unless_stopped};
+use crate::failure::{Outcome, Usage, unless_stopped};
 use crate::meter::Meter;
 use crate::output::{self, Output};
 use crate::remedy::BOTH_AGAIN;
-use crate::sync::token;
+use crate::remote::token;
 use crate::{signals, units};
 
 /// Seconds without a request after which a server of one image exits.
@@ -33,114 +34,133 @@ struct Report {
     elapsed_seconds: f64,
 }
 
-pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
-    let addresses = addresses(args)?;
+pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<Outcome> {
     match (&args.root, &args.once) {
-        (Some(root), _) => many(args, root, &addresses, output),
-        (None, Some(image)) => once(args, image, &addresses, output),
-        (None, None) => Err(Usage("name a --root or an image for --once".to_owned()).into()),
+        (_, Some(image)) => once(args, image, output)?,
+        (Some(root), None) if !args.stdio => many(args, root, output)?,
+        _ => return by_stdio(args),
     }
+    Ok(Outcome::Good)
+}
+
+fn images(args: &ServeArgs, images: Images) -> anyhow::Result<ServeOptions> {
+    let defaults = ServeOptions::new(images);
+    Ok(ServeOptions {
+        read_only: args.read_only,
+        // Over ssh, the user who connects is the one whose devices they are.
+        devices: args.devices || args.root.is_none(),
+        token: token(args.token_file.as_deref())?,
+        max_sessions: args.max_sessions.map_or(defaults.max_sessions, usize::from),
+        ..defaults
+    })
+}
+
+fn identity(args: &ServeArgs) -> anyhow::Result<Option<Identity>> {
+    Ok(match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(Identity::load(certificate, key)?),
+        _ => None,
+    })
 }
 
 /// Serves what is under `root` until a signal comes.
-fn many(
-    args: &ServeArgs,
-    root: &Path,
-    addresses: &[SocketAddr],
-    output: &Output,
-) -> anyhow::Result<()> {
-    let token = token(args.token_file.as_deref())?;
-    let defaults = v2::ServeOptions::new(root.to_owned());
-    let options = v2::ServeOptions {
-        read_only: args.read_only,
-        devices: args.devices,
-        token,
-        max_sessions: args.max_sessions.map_or(defaults.max_sessions, usize::from),
-        ..defaults
-    };
-    let listener = listen(addresses)?;
+fn many(args: &ServeArgs, root: &Path, output: &Output) -> anyhow::Result<()> {
+    let addresses = addresses(args, root)?;
+    let options = images(args, Images::Under(root.to_owned()))?;
+    let identity = identity(args)?;
+    let listener = listen(&addresses)?;
     let cancel = signals::cancel(output)?;
     output.note(&format!("listening on {}", local_address(&listener)?));
     let quiet = output.quiet;
     let report = move |served: Served| {
-        let Served { peer, path, is_target, ended } = served;
-        let line = match ended {
-            Ok(bytes) if is_target => {
-                format!("{path}: {} written, from {peer}", units::bytes(bytes))
-            }
-            Ok(bytes) => format!("{path}: {} sent, to {peer}", units::bytes(bytes)),
-            Err(error) => {
-                format!("{path}: session with {peer} failed: {error}")
-            }
-        };
         if !quiet {
-            output::say([line.as_str()]);
+            output::say([line(&served).as_str()]);
         }
     };
-    Ok(v2::serve(listener, &options, report, &cancel)?)
+    Ok(v2::serve(listener, &options, identity, report, &cancel)?)
+}
+
+/// Serves whoever holds the other ends of standard input and output, who is told all there is to say.
+fn by_stdio(args: &ServeArgs) -> anyhow::Result<Outcome> {
+    let under = args.root.as_ref().map_or(Images::Any, |root| Images::Under(root.clone()));
+    let served = v2::serve_stdio(&images(args, under)?, &signals::quiet_cancel()?)?;
+    Ok(if served.ended.is_ok() { Outcome::Good } else { Outcome::Bad })
+}
+
+fn line(served: &Served) -> String {
+    let Served { peer, path, is_target, ended, .. } = served;
+    match ended {
+        Ok(bytes) if *is_target => {
+            format!("{path}: {} written, from {peer}", units::bytes(*bytes))
+        }
+        Ok(bytes) => format!("{path}: {} sent, to {peer}", units::bytes(*bytes)),
+        Err(error) => format!("{path}: session with {peer} failed: {error}"),
+    }
 }
 
 /// Receives one image.
-fn once(
-    args: &ServeArgs,
-    image: &Path,
-    addresses: &[SocketAddr],
-    output: &Output,
-) -> anyhow::Result<()> {
+fn once(args: &ServeArgs, image: &Path, output: &Output) -> anyhow::Result<()> {
+    let addresses = addresses(args, image)?;
     Target::check(image)?;
-    let listener = listen(addresses)?;
+    let token = token(args.token_file.as_deref())?;
+    let identity = identity(args)?;
+    let listener = listen(&addresses)?;
     let address = local_address(&listener)?.to_string();
-    let options = ServeOptions {
+    let v1 = v1::ServeOptions {
         zone: local_zone(),
         idle: Duration::from_secs(args.idle_timeout.unwrap_or(IDLE).into()),
-        ..ServeOptions::default()
+        ..v1::ServeOptions::default()
     };
+    let options = ReceiveOptions { v1, token, identity, ..ReceiveOptions::default() };
     let begun = Instant::now();
-    let stats = run_server(image, listener, &options, output)?;
+    let received = receive_one(image, listener, &options, output)?;
     let report = Report {
         image: image.display().to_string(),
         address,
-        protocol: "v1",
-        written_bytes: stats.written_bytes,
-        compared_bytes: stats.compared_bytes,
-        wire_bytes: stats.wire_bytes,
+        protocol: if received.version == 1 { "v1" } else { "v2" },
+        written_bytes: received.stats.written_bytes,
+        compared_bytes: received.stats.compared_bytes,
+        wire_bytes: received.stats.wire_bytes,
         elapsed_seconds: begun.elapsed().as_secs_f64(),
     };
     let printed = output.report(&report, || vec![report.line()]);
     Ok(printed.map_err(|error| error.but(format!("{} is complete", report.image)))?)
 }
 
-/// Where to listen: beyond this machine only when that is meant.
-fn addresses(args: &ServeArgs) -> Result<Vec<SocketAddr>, Usage> {
+/// Where to listen: beyond this machine only with protection, or when that is meant.
+fn addresses(args: &ServeArgs, served: &Path) -> Result<Vec<SocketAddr>, Usage> {
     let wrong = |error| Usage(format!("--listen {} is no HOST:PORT: {error}", args.listen));
     let addresses: Vec<_> = args.listen.to_socket_addrs().map_err(wrong)?.collect();
+    let is_protected = args.tls_cert.is_some() && args.token_file.is_some();
     let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
-    if let Some(beyond) = beyond.filter(|_| !args.insecure) {
-        return Err(Usage(format!(
-            "{beyond} can be reached from other machines, and nothing protects the connection: \
-             whoever connects may write {}. Add --insecure if that is meant",
-            args.once
-                .as_ref()
-                .or(args.root.as_ref())
-                .map_or(String::new(), |path| path.display().to_string())
-        )));
+    match beyond.filter(|_| !args.insecure && !is_protected) {
+        Some(beyond) => Err(Usage(format!(
+            "{beyond} can be reached from other machines, and the connection is not protected: whoever \
+             connects may get at {}. Add --tls-cert, --tls-key and --token-file, or --insecure if that \
+             is meant",
+            served.display()
+        ))),
+        None => Ok(addresses),
     }
-    Ok(addresses)
 }
 
-fn run_server(
+fn receive_one(
     image: &Path,
     listener: TcpListener,
-    options: &ServeOptions,
+    options: &ReceiveOptions,
     output: &Output,
-) -> anyhow::Result<ServeStats> {
+) -> anyhow::Result<Received> {
     let cancel = signals::cancel(output)?;
     let progress = Arc::new(Progress::default());
     output.note(&format!("listening on {}", local_address(&listener)?));
     let meter = Meter::start(&progress, output.progress, None);
-    let served = serve(image, listener, options, &progress, &cancel);
+    let report = |served: &Served| {
+        if !output.quiet {
+            output::say([line(served).as_str()]);
+        }
+    };
+    let received = once::receive(image, listener, options, report, &progress, &cancel);
     drop(meter);
-    served.map_err(|error| {
+    received.map_err(|error| {
         let operation = format!("receiving {}", image.display());
         unless_stopped(error.into(), operation, BOTH_AGAIN)
     })

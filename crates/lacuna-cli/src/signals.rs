@@ -28,6 +28,13 @@ pub(crate) fn cancel(output: &Output) -> anyhow::Result<Cancel> {
     Ok(cancel)
 }
 
+/// The same, without a word.
+pub(crate) fn quiet_cancel() -> anyhow::Result<Cancel> {
+    let cancel = Cancel::default();
+    register(&cancel).context("cannot handle signals")?;
+    Ok(cancel)
+}
+
 fn register(cancel: &Cancel) -> std::io::Result<Signals> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, cancel.flag())?;

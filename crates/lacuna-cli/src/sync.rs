@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lacuna::Progress;
 use lacuna::copy::{self, CopyOptions};
 use lacuna_sync::v1::{self, SyncOptions};
-use lacuna_sync::v2::Remote;
+use lacuna_sync::v2::{Reach, Remote};
 
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
@@ -53,38 +53,20 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
 fn way(args: &SyncArgs) -> anyhow::Result<Way> {
     let source = endpoint::parse(&args.source).map_err(Usage)?;
     let target = endpoint::parse(&args.target).map_err(Usage)?;
-    let remote = |address, path: String| -> anyhow::Result<Remote> {
-        Ok(Remote { address, path: path.into_bytes(), token: token(args.token_file.as_deref())? })
-    };
     match (source, target) {
         (Endpoint::Path(source), Endpoint::Path(target)) => Ok(Way::Local(source, target)),
         (Endpoint::Path(source), Endpoint::Ssync(address)) => Ok(Way::V1(source, address)),
-        (Endpoint::Path(source), Endpoint::Lacuna { address, path }) => {
-            Ok(Way::Push(source, remote(address, path)?))
-        }
-        (Endpoint::Lacuna { address, path }, Endpoint::Path(target)) => {
-            Ok(Way::Pull(remote(address, path)?, target))
-        }
+        (Endpoint::Path(source), target) => Ok(Way::Push(source, remote::at(args, target)?)),
         (Endpoint::Ssync(_), _) => {
             let why = "a server of ssync:// can only be the target: name an image on this machine \
                 or lacuna://HOST:PORT/PATH as SRC";
             Err(Usage(why.to_owned()).into())
         }
-        (Endpoint::Lacuna { .. }, _) => {
+        (source, Endpoint::Path(target)) => Ok(Way::Pull(remote::at(args, source)?, target)),
+        _ => {
             let why = "one of SRC and DST must be a path on this machine";
             Err(Usage(why.to_owned()).into())
         }
-    }
-}
-
-/// The first line of a file.
-pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(path) = file else { return Ok(None) };
-    let text = std::fs::read(path).map_err(|error| lacuna::Error::io("read", path, error))?;
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    match line.is_empty() {
-        true => Err(Usage(format!("{} has no token in its first line", path.display())).into()),
-        false => Ok(Some(line.to_vec())),
     }
 }
 
@@ -92,23 +74,29 @@ pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
 fn refuse_strangers(args: &SyncArgs, way: &Way) -> Result<(), Usage> {
     const PATHS: &str = "paths on this machine";
     const SERVERS: &str = "servers";
-    const LACUNA: &str = "lacuna:// images";
-    let (local, v1, v2) = match way {
-        Way::Local(..) => (true, false, false),
-        Way::V1(..) => (false, true, false),
-        Way::Push(..) | Way::Pull(..) => (false, false, true),
+    const REMOTE: &str = "images on other machines";
+    let reach = match way {
+        Way::Push(_, remote) | Way::Pull(remote, _) => Some(&remote.reach),
+        Way::Local(..) | Way::V1(..) => None,
     };
+    let (local, v1, v2) =
+        (matches!(way, Way::Local(..)), matches!(way, Way::V1(..)), reach.is_some());
+    let ssh = matches!(reach, Some(Reach::Command { .. }));
+    let tls = matches!(reach, Some(Reach::Tls { .. }));
     let options = [
-        ("--connect-timeout", args.connect_timeout.is_some(), v1 || v2, SERVERS),
-        ("--retries", args.retries.is_some(), v1 || v2, SERVERS),
+        ("--connect-timeout", args.connect_timeout.is_some(), !local && !ssh, SERVERS),
+        ("--retries", args.retries.is_some(), !local, SERVERS),
         ("--no-fast", args.no_fast, v1, "ssync:// targets"),
-        ("--no-resume", args.no_resume, local || v2, "all but ssync:// targets"),
-        ("--chmod", args.chmod.is_some(), local || v2, "all but ssync:// targets"),
+        ("--no-resume", args.no_resume, !v1, "all but ssync:// targets"),
+        ("--chmod", args.chmod.is_some(), !v1, "all but ssync:// targets"),
         ("--reflink", args.reflink.is_some(), local, PATHS),
-        ("--compress", args.compress.is_some(), v2, LACUNA),
-        ("--bwlimit", args.bwlimit.is_some(), v2, LACUNA),
-        ("--verify", args.verify, v2, LACUNA),
-        ("--token-file", args.token_file.is_some(), v2, LACUNA),
+        ("--compress", args.compress.is_some(), v2, REMOTE),
+        ("--bwlimit", args.bwlimit.is_some(), v2, REMOTE),
+        ("--verify", args.verify, v2, REMOTE),
+        ("--token-file", args.token_file.is_some(), v2 && !ssh, "lacuna:// and lacunas:// images"),
+        ("--tls-ca", args.tls_ca.is_some(), tls, "lacunas:// images"),
+        ("--rsh", args.rsh.is_some(), ssh, "HOST:PATH images"),
+        ("--remote-command", args.remote_command.is_some(), ssh, "HOST:PATH images"),
         ("--dry-run", args.dry_run, local || v1, "paths and ssync:// targets"),
     ];
     match options.iter().find(|(_, given, known, _)| *given && !known) {

@@ -1,10 +1,15 @@
 //! What can go wrong in a session.
 
+mod refusal;
 mod remedy;
+mod unreached;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use refusal::Refusal;
+pub use unreached::Unreached;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +22,9 @@ pub enum Error {
     /// The image on this side.
     #[error(transparent)]
     Image(#[from] lacuna::Error),
+    /// The way to a server, or to a client, is barred.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// Nobody could be reached.
     #[error("cannot connect to {peer} within {} s", patience.as_secs())]
     Connect {
@@ -187,45 +195,9 @@ pub enum Error {
         /// Whether it answered like a server of Longhorn's ssync would.
         is_http: bool,
     },
-    /// A name that leads out of the directory that is served.
-    #[error("{} leads out of the directory that is served", path.display())]
-    Outside {
-        /// As the client names it.
-        path: PathBuf,
-    },
-    /// A name that stands for something else than an image.
-    #[error("{} is a name that lacuna keeps for itself", path.display())]
-    Reserved {
-        /// As the client names it.
-        path: PathBuf,
-    },
-    /// A block device, of a server that serves files alone.
-    #[error("{} is a block device, and this server serves files", path.display())]
-    Device {
-        /// The device.
-        path: PathBuf,
-    },
-    /// The server lets nobody in who does not have its token.
-    #[error("the token is missing or wrong")]
-    Token,
-    /// The server does not let anybody write.
-    #[error("the server is read-only")]
-    ReadOnly,
-    /// The server has as many sessions as it takes.
-    #[error("the server is busy with other sessions")]
-    TooMany,
-    /// The versions that both ends speak have nothing in common.
-    #[error(
-        "the client speaks versions {low} to {high} of the protocol, this server version {ours}"
-    )]
-    Versions {
-        /// The lowest of the client.
-        low: u16,
-        /// The highest of the client.
-        high: u16,
-        /// Ours.
-        ours: u16,
-    },
+    /// A server sends the client away.
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
     /// The session is over; its first failure says why.
     #[error("the session is over")]
     Ended,
@@ -255,13 +227,9 @@ impl Error {
     /// In the words of the protocol.
     pub(crate) fn code(&self) -> u16 {
         match self {
+            Self::Refusal(refusal) => refusal.code(),
             Self::Wire(_) | Self::NotLacuna { .. } => 2,
-            Self::Versions { .. } => 3,
-            Self::Token => 4,
-            Self::Outside { .. } | Self::Reserved { .. } | Self::Device { .. } => 5,
             Self::Image(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => 5,
-            Self::ReadOnly => 7,
-            Self::TooMany => 8,
             Self::Image(lacuna::Error::Busy { .. }) => 6,
             Self::Image(lacuna::Error::Changed { .. }) => 10,
             Self::Image(lacuna::Error::Cancelled) => 12,
@@ -281,7 +249,7 @@ impl Error {
         matches!(
             self,
             Self::Connect { .. } | Self::Lost { .. } | Self::Silent { .. } | Self::Stalled { .. }
-        )
+        ) || matches!(self, Self::Unreached(unreached) if unreached.may_pass())
     }
 
     /// Whether the caller asked to stop, which is no fault.

@@ -4,9 +4,13 @@
 //! runs on a few threads, disks are read and written on others.
 
 mod error;
+mod front;
+mod listener;
+pub mod once;
 mod runtime;
 mod traffic;
 pub mod v1;
 pub mod v2;
 
-pub use error::{Error, Result};
+pub use error::{Error, Refusal, Result, Unreached};
+pub use listener::{listen, local_address};

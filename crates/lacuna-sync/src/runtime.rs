@@ -1,7 +1,8 @@
 //! The one place where threads of tokio are started and blocking work is handed to them.
 
-use std::net::TcpListener;
 use std::time::Duration;
+
+use lacuna::Cancel;
 
 use crate::error::{Error, Result};
 
@@ -19,14 +20,6 @@ pub(crate) fn block_on<T>(session: impl Future<Output = Result<T>>) -> Result<T>
     runtime.block_on(session)
 }
 
-/// Makes a listener of the standard library one of tokio.
-pub(crate) fn adopt(listener: TcpListener) -> Result<tokio::net::TcpListener> {
-    listener
-        .set_nonblocking(true)
-        .and_then(|()| tokio::net::TcpListener::from_std(listener))
-        .map_err(|source| Error::Runtime { source })
-}
-
 /// Runs `work` on a thread that may block. It runs to its end even when nobody waits any more.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -34,5 +27,23 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::Runtime { source: std::io::Error::other(error) }),
+    }
+}
+
+/// Waits until `cancel` is asked for.
+pub(crate) async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What `work` comes to, unless `cancel` is asked for before.
+pub(crate) async fn unless_cancelled<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = cancelled(cancel) => Err(lacuna::Error::Cancelled.into()),
     }
 }

@@ -16,4 +16,7 @@ mod store;
 
 pub use client::{SyncOptions, SyncStats, sync};
 pub use lacuna_wire::v1::DEFAULT_PORT;
-pub use server::{ServeOptions, ServeStats, listen, local_address, serve};
+pub(crate) use server::{Activity, Ended, Place, Session, accept};
+pub use server::{ServeOptions, ServeStats, serve};
+
+pub use crate::listener::{listen, local_address};

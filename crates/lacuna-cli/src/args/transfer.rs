@@ -8,13 +8,15 @@ use super::{IoArgs, ReflinkChoice, jobs};
 
 const TO_PATH: &str = "When DST is a path";
 const TO_SERVER: &str = "When DST or SRC is a server";
-const TO_LACUNA: &str = "When DST or SRC is lacuna://";
+const TO_LACUNA: &str = "When DST or SRC is HOST:PATH, lacuna:// or lacunas://";
 
 /// Make DST equal to SRC: content, holes and unwritten space.
 ///
-/// SRC and DST are paths on this machine, or one of them is lacuna://HOST[:PORT]/PATH for an image
-/// behind `lacuna serve --root`. Of what is there already only the blocks that differ are sent, and
-/// both ends compute a receipt over size, kinds and content before DST counts as done.
+/// SRC and DST are paths on this machine, or one of them is on another: HOST:PATH or USER@HOST:PATH runs
+/// `lacuna serve --stdio` there by ssh; lacuna://HOST[:PORT]/PATH is behind `lacuna serve --root`, and
+/// lacunas:// is the same by TLS. Write ./a:b for a file whose name has a colon. Of what is there
+/// already only the blocks that differ are sent, and both ends compute a receipt over size, kinds and
+/// content before DST counts as done.
 ///
 /// DST may also be ssync://HOST[:PORT] for a server that speaks Longhorn's ssync protocol: `lacuna
 /// serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no encryption and no
@@ -22,23 +24,24 @@ const TO_LACUNA: &str = "When DST or SRC is lacuna://";
 /// that differ are sent whole.
 ///
 /// On this machine only what differs is written. A new target appears under its name when it is
-/// complete and durable, here and behind `lacuna serve`; Longhorn's daemon writes in place. A sync to
-/// a path that was interrupted goes on where it stopped when the same command is run again. To a
-/// server, start that again first: then the same command compares and goes on.
+/// complete and durable, here and behind `lacuna serve`; Longhorn's daemon writes in place. A sync that
+/// was interrupted goes on where it stopped when the same command is run again. To ssync://, start the
+/// server again first: then the same command compares and goes on.
 ///
 /// With --direct to a server, the size of SRC must be a multiple of 4096.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lacuna sync disk.img backup/disk.img\n  \
     lacuna sync disk.img lacuna://node2:5000/disk.img\n  \
-    lacuna sync lacuna://node2:5000/disk.img disk.img\n  \
+    lacuna sync node2:/srv/disk.img disk.img\n  \
+    lacuna sync --tls-ca ca.pem --token-file token disk.img lacunas://node2:5000/disk.img\n  \
     lacuna sync disk.img ssync://node2:5000\n  \
     lacuna sync --dry-run disk.img /dev/sdx")]
 pub(crate) struct SyncArgs {
-    /// The image to read: a file, a block device, or lacuna://HOST[:PORT]/PATH
+    /// The image to read: a file, a block device, HOST:PATH, lacuna://HOST[:PORT]/PATH or lacunas://
     #[arg(value_name = "SRC")]
     pub(crate) source: OsString,
-    /// What is to become equal: a file, a block device, lacuna://HOST[:PORT]/PATH or ssync://HOST[:PORT]
+    /// What is to become equal: the same, or ssync://HOST[:PORT]
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
     /// Only tell what would be done, from the layouts; write and send nothing. A server is not asked:
@@ -81,6 +84,15 @@ pub(crate) struct SyncArgs {
     /// A file whose first line is the token that the server asks for
     #[arg(long, value_name = "FILE", help_heading = TO_LACUNA)]
     pub(crate) token_file: Option<PathBuf>,
+    /// Certificates that may vouch for the server of lacunas://, as PEM, instead of the system's
+    #[arg(long, value_name = "FILE", help_heading = TO_LACUNA)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// What takes HOST and a command to run there, for HOST:PATH [default: ssh]
+    #[arg(short = 'e', long, value_name = "COMMAND", help_heading = TO_LACUNA)]
+    pub(crate) rsh: Option<String>,
+    /// How lacuna is called there; the shell of HOST reads it [default: lacuna]
+    #[arg(long, value_name = "COMMAND", help_heading = TO_LACUNA)]
+    pub(crate) remote_command: Option<String>,
 }
 
 /// How what is sent is compressed.
@@ -121,37 +133,48 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 /// Serve the images under a directory, or receive a single image and exit.
 ///
 /// With --root, clients are `lacuna sync` to or from lacuna://HOST:PORT/PATH, where PATH is under DIR;
-/// no name leads out of it. With --once, the client is `lacuna sync SRC ssync://HOST:PORT` or
-/// Longhorn's own `ssync -host HOST SRC`; that protocol has no encryption and no password: whoever
-/// reaches the port may write FILE.
+/// no name leads out of it. With --tls-cert and --tls-key they say lacunas://, and with --token-file
+/// they must have the token. Beyond this machine, both are asked for.
+///
+/// With --once, FILE is received from `lacuna sync SRC lacuna://HOST:PORT/NAME`, where NAME is that of
+/// FILE, from `lacuna sync SRC ssync://HOST:PORT`, or from Longhorn's own `ssync -host HOST SRC`. The last
+/// two have no encryption and no password: whoever reaches the port may write FILE. With a token or a
+/// certificate they are sent away.
+///
+/// --stdio is what `lacuna sync` runs by ssh.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lacuna serve --root /srv/images --listen 127.0.0.1:5000\n  \
+    lacuna serve --root /srv/images --listen 0.0.0.0:5000 --tls-cert cert.pem --tls-key key.pem --token-file token\n  \
     lacuna serve --once disk.img --listen 127.0.0.1:5000")]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["once", "root"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["once", "root", "stdio"])))]
 pub(crate) struct ServeArgs {
     /// The image to receive; created when it does not exist
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["root", "stdio"])]
     pub(crate) once: Option<PathBuf>,
     /// The directory under which clients name images
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// Serve one client over standard input and output: without --root, with all that this user can
+    /// reach
+    #[arg(long, conflicts_with_all = ["listen", "insecure", "max_sessions", "token_file", "tls_cert"])]
+    pub(crate) stdio: bool,
     /// Where to listen; port 0 takes a free one and says which
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
     pub(crate) listen: String,
-    /// Listen beyond this machine, though nothing protects the connection
+    /// Listen beyond this machine though the connection is not protected by TLS and a token
     #[arg(long)]
     pub(crate) insecure: bool,
     /// Exit when no request came for so many seconds, at least 1 [default: 300]
     #[arg(
         long,
         value_name = "SECONDS",
-        conflicts_with = "root",
+        conflicts_with_all = ["root", "stdio"],
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub(crate) idle_timeout: Option<u32>,
     /// Let nobody write
-    #[arg(long, requires = "root")]
+    #[arg(long, conflicts_with = "once")]
     pub(crate) read_only: bool,
     /// Serve block devices under DIR too
     #[arg(long, requires = "root")]
@@ -160,8 +183,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_sessions: Option<u16>,
     /// A file whose first line is the token that clients must have
-    #[arg(long, value_name = "FILE", requires = "root")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Speak TLS: the certificate of this server, and those that lead to its issuer, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 fn octal(text: &str) -> Result<u32, String> {

@@ -14,6 +14,8 @@ mod remedies;
 mod remote;
 mod serve;
 mod sfold;
+mod ssh;
 mod ssync;
 mod streams;
 mod sync;
+mod tls;

@@ -5,7 +5,7 @@ use std::path::Path;
 use lacuna_testing::pattern::{Block, Pattern, kinds_of};
 use rustix::process::Signal;
 
-use crate::common::{Server, expect, interrupt, json, lacuna, names, sample};
+use crate::common::{Server, expect, interrupt, json, lacuna, names, sample, ssync};
 
 fn serve(root: &Path, more: &[&str]) -> Server {
     let words = ["serve", "--listen", "127.0.0.1:0", "--root"];
@@ -123,12 +123,41 @@ fn a_server_of_the_other_protocol_is_recognised() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("a.img");
     sample().write(&source);
-    let server = Server::serve(&directory.path().join("b.img"));
-    let sync = lacuna().arg("sync").arg(&source).arg(url(&server, "b.img")).output().unwrap();
-    let (_, err) = expect(&sync, 1);
+    let target = directory.path().join("b.img");
+    let server = Server::start(ssync().args(["-daemon", "-port", "0"]).arg(target));
+    let there = server.address.replace("0.0.0.0", "127.0.0.1");
+    let sync = lacuna().arg("sync").arg(&source).arg(format!("lacuna://{there}/b.img")).output();
+    let (_, err) = expect(&sync.unwrap(), 1);
     assert!(err.contains("speaks HTTP") && err.contains("ssync://"), "{err}");
     let many = serve(directory.path(), &[]);
     let sync = lacuna().arg("sync").arg(&source).arg(many.url()).output().unwrap();
     let (_, err) = expect(&sync, 1);
     assert!(err.contains("does not speak Longhorn's ssync protocol"), "{err}");
+}
+
+#[test]
+fn a_server_of_one_image_speaks_both_protocols() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
+    sample().write(&source);
+    let server = Server::serve(&target);
+    let refused = |from: &str, to: &str, words: &str| {
+        let sync = lacuna().current_dir(directory.path()).args(["sync", from, to]).output();
+        let (_, err) = expect(&sync.unwrap(), 1);
+        assert!(err.contains(words) && !err.contains(directory.path().to_str().unwrap()), "{err}");
+    };
+    refused("a.img", &url(&server, "c.img"), "receives b.img and nothing else");
+    refused(&url(&server, "b.img"), "c.img", "sends none");
+    let sync = lacuna().arg("sync").arg(&source).arg(url(&server, "b.img")).output().unwrap();
+    expect(&sync, 0);
+    let (status, out, said) = server.wait();
+    assert!(status.success(), "{said}");
+    assert!(out.contains("b.img: ") && out.contains(" written"), "{out}");
+    assert_eq!(kinds_of(&source), kinds_of(&target));
+    assert_eq!(names(directory.path()), ["a.img", "b.img"]);
+    let server = Server::serve(&target);
+    let sync = lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap();
+    expect(&sync, 0);
+    assert!(server.wait().0.success());
+    assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(&target).unwrap());
 }

@@ -17,6 +17,7 @@ impl Error {
             | Self::Uncommitted { source: error, .. }
             | Self::Unrecorded { source: error } => return error.remedy(),
             Self::Failed { source, .. } => return source.remedy(),
+            Self::Unreached(unreached) => return unreached.remedy(),
             Self::Connect { .. } => "check host and port, and that the server is running",
             Self::Listen { source, .. } => of_listening(source.kind()),
             Self::Transport { .. } => {
@@ -57,7 +58,7 @@ fn of_peer(code: u16) -> Option<&'static str> {
     Some(match code {
         3 => "update the older of the two ends",
         4 => "give the token of the server",
-        5 => "check the path: it is looked for under the directory that is served",
+        5 => "check the path, as the other end sees it",
         6 => "wait for the other session to end",
         7 => "let the server be started for writing too",
         8 => "run the same command again later",
@@ -65,6 +66,7 @@ fn of_peer(code: u16) -> Option<&'static str> {
         10 => "stop what writes to it, or take a snapshot of it, and run again",
         11 => CORRUPT,
         12 => AGAIN,
+        13 => "connect by TLS",
         _ => return None,
     })
 }

@@ -12,14 +12,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use jiff::tz::TimeZone;
 use lacuna::{Cancel, Counter, Progress};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::handler::Handler;
 use super::session::Line;
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::runtime;
 use crate::traffic::Counted;
+use crate::{listener, runtime};
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -62,18 +63,6 @@ pub struct ServeStats {
 /// How long answers under way may take to leave once the session is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Binds the first of `addresses` that can be.
-///
-/// # Errors
-///
-/// [`Error::Listen`].
-pub fn listen(addresses: &[SocketAddr]) -> Result<TcpListener> {
-    TcpListener::bind(addresses).map_err(|source| {
-        let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-        Error::Listen { address: names.join(" or "), source }
-    })
-}
-
 /// Serves the image at `path` until a client has closed it, nobody asks for anything any more, or
 /// `cancel`. An error means that the image is not complete, and says where what arrived is kept.
 ///
@@ -88,61 +77,102 @@ pub fn serve(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<ServeStats> {
-    let wire = Arc::new(Counter::default());
-    let store = Arc::new(Store::new(path, options.zone.clone(), progress.clone(), cancel.clone()));
-    let ended = runtime::block_on(run(store.clone(), listener, options, wire.clone(), cancel))?;
-    match ended {
-        Ended::Closed(result) => result?,
-        Ended::Idle => {
-            return Err(Error::Idle { after: options.idle, kept: store.abandon() });
-        }
-        Ended::Cancelled => {
-            return Err(Error::Cancelled { kept: store.abandon() });
-        }
-    }
-    progress.done_bytes.set(progress.total_bytes.get());
-    progress.finish();
-    Ok(ServeStats {
-        written_bytes: progress.written_bytes.get(),
-        compared_bytes: progress.compared_bytes.get(),
-        wire_bytes: wire.get(),
+    runtime::block_on(async {
+        let listener = listener::adopt(listener)?;
+        let places = Arc::new(Semaphore::new(options.connections));
+        let mut session = Session::new(path, options, &Arc::default(), progress, cancel);
+        let ended = loop {
+            tokio::select! {
+                accepted = accept(&listener, &places) => match accepted {
+                    Some((place, stream, _)) => session.serve(place, stream),
+                    None => continue,
+                },
+                ended = session.ended() => break ended,
+            }
+        };
+        drop(listener);
+        session.finish(ended).await
     })
 }
 
-enum Ended {
+/// Why a session is over.
+pub(crate) enum Ended {
     Closed(Result<()>),
     Idle,
     Cancelled,
 }
 
-async fn run(
+/// The one session of a server, over as many connections as it is given.
+pub(crate) struct Session {
     store: Arc<Store>,
-    listener: TcpListener,
-    options: &ServeOptions,
-    wire: Arc<Counter>,
-    cancel: &Cancel,
-) -> Result<Ended> {
-    let listener = runtime::adopt(listener)?;
-    let (closed, mut ending) = mpsc::unbounded_channel();
-    let handler = Arc::new(Handler::new(store, options.stall, closed));
-    let server = Server::new(handler, options, wire);
-    let places = Arc::new(Semaphore::new(options.connections));
-    let ended = loop {
-        let accepted = tokio::select! {
-            place_and_stream = accept(&listener, &places) => place_and_stream,
-            Some(result) = ending.recv() => break Ended::Closed(result),
-            reason = stop(&server.activity, &server.handler, options.idle, cancel) => break reason,
-        };
-        if let Some((place, stream)) = accepted {
-            server.serve(place, stream);
-        }
-    };
-    // Answers that are on their way out still leave; nothing new comes in.
-    drop(listener);
-    if tokio::time::timeout(LAST_WORDS, server.graceful.shutdown()).await.is_err() {
-        tracing::debug!("connections cut");
+    server: Server,
+    closed: mpsc::UnboundedReceiver<Result<()>>,
+    idle: Duration,
+    progress: Arc<Progress>,
+    cancel: Cancel,
+}
+
+impl Session {
+    pub(crate) fn new(
+        path: &Path,
+        options: &ServeOptions,
+        wire: &Arc<Counter>,
+        progress: &Arc<Progress>,
+        cancel: &Cancel,
+    ) -> Self {
+        let store = Store::new(path, options.zone.clone(), progress.clone(), cancel.clone());
+        let store = Arc::new(store);
+        let (closing, closed) = mpsc::unbounded_channel();
+        let handler = Arc::new(Handler::new(store.clone(), options.stall, closing));
+        let server = Server::new(handler, options, wire.clone());
+        let (idle, progress, cancel) = (options.idle, progress.clone(), cancel.clone());
+        Self { store, server, closed, idle, progress, cancel }
     }
-    Ok(ended)
+
+    /// Answers what comes over one more connection.
+    pub(crate) fn serve(&self, place: Place, stream: TcpStream) {
+        self.server.serve(place, stream);
+    }
+
+    /// What says since when nobody has asked for anything.
+    pub(crate) fn activity(&self) -> Arc<Activity> {
+        self.server.activity.clone()
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        tokio::select! {
+            Some(result) = self.closed.recv() => Ended::Closed(result),
+            reason = stop(&self.server.activity, &self.server.handler, self.idle, &self.cancel) => reason,
+        }
+    }
+
+    /// Lets answers that are on their way out still leave; says what the session came to.
+    pub(crate) async fn finish(self, ended: Ended) -> Result<ServeStats> {
+        let Self { store, server, progress, idle, .. } = self;
+        if tokio::time::timeout(LAST_WORDS, server.graceful.shutdown()).await.is_err() {
+            tracing::debug!("connections cut");
+        }
+        match ended {
+            Ended::Closed(result) => result?,
+            Ended::Idle => return Err(Error::Idle { after: idle, kept: store.abandon() }),
+            Ended::Cancelled => return Err(Error::Cancelled { kept: store.abandon() }),
+        }
+        progress.done_bytes.set(progress.total_bytes.get());
+        progress.finish();
+        Ok(ServeStats::of(&progress, &server.wire))
+    }
+}
+
+impl ServeStats {
+    /// What was counted.
+    pub(crate) fn of(progress: &Progress, wire: &Counter) -> Self {
+        Self {
+            written_bytes: progress.written_bytes.get(),
+            compared_bytes: progress.compared_bytes.get(),
+            wire_bytes: wire.get(),
+        }
+    }
 }
 
 /// What all connections have in common.
@@ -163,7 +193,7 @@ impl Server {
     }
 
     /// Answers what comes over one connection, in a task of its own.
-    fn serve(&self, place: Place, stream: tokio::net::TcpStream) {
+    fn serve(&self, place: Place, stream: TcpStream) {
         let line = Line::new(place);
         let (handler, activity, caller) =
             (self.handler.clone(), self.activity.clone(), line.clone());
@@ -187,19 +217,20 @@ impl Server {
     }
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
+/// Where a connection may be.
+pub(crate) type Place = tokio::sync::OwnedSemaphorePermit;
 
 /// The next connection, when there is a place for it.
-async fn accept(
+pub(crate) async fn accept(
     listener: &tokio::net::TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(Place, tokio::net::TcpStream)> {
+) -> Option<(Place, TcpStream, SocketAddr)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
             tracing::debug!(%peer, "connection accepted");
             stream.set_nodelay(true).ok()?;
-            Some((place, stream))
+            Some((place, stream, peer))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -224,20 +255,20 @@ async fn stop(activity: &Activity, handler: &Handler, idle: Duration, cancel: &C
 }
 
 /// Whether requests are in progress, and since when not.
-struct Activity {
+pub(crate) struct Activity {
     requests: AtomicUsize,
     since: Mutex<Instant>,
 }
 
 /// A request in progress.
-struct Busy(Arc<Activity>);
+pub(crate) struct Busy(Arc<Activity>);
 
 impl Activity {
     fn new() -> Self {
         Self { requests: AtomicUsize::new(0), since: Mutex::new(Instant::now()) }
     }
 
-    fn begin(self: &Arc<Self>) -> Busy {
+    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
         self.requests.fetch_add(1, Ordering::SeqCst);
         Busy(self.clone())
     }
@@ -255,9 +286,4 @@ impl Drop for Busy {
         *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.requests.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-/// Where a server listens, for messages.
-pub fn local_address(listener: &TcpListener) -> Result<SocketAddr> {
-    listener.local_addr().map_err(|source| Error::Listen { address: String::new(), source })
 }

@@ -6,26 +6,29 @@ use std::time::Duration;
 
 use lacuna::{Cancel, Counter, ImageOptions, IoMode, Progress, Source};
 use lacuna_wire::{ClientHello, Role, VERSION};
-use tokio::net::TcpStream;
 
-use super::handshake::{PROGRAM, greet};
+use super::handshake::{PATIENCE, PROGRAM, greet};
 use super::link::LinkOptions;
 use super::session::{Failure, Landing, receive, send};
 use super::source::{Sent, SourceOptions};
 use super::target::{Received, TargetOptions};
+use super::transport::{Reach, Running, Stream};
 use crate::error::{Error, Result};
-use crate::runtime;
-use crate::traffic::Counted;
+use crate::runtime::{self, unless_cancelled};
 
 /// The pauses before another try.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// For the hello of a server behind a command, which may first ask a person for a password: sshd itself
+/// gives that 120 s.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(130);
+
 /// An image behind a server.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    /// `HOST:PORT`.
-    pub address: String,
+    /// The way to the server.
+    pub reach: Reach,
     /// As the server names it.
     pub path: Vec<u8>,
     /// What the server may ask for.
@@ -89,10 +92,14 @@ pub fn push(
     let hello = hello(remote, options, Role::Source);
     let how = SourceOptions { threads: options.threads, zstd: options.zstd };
     let sent = runtime::block_on(again(options, cancel, || async {
-        let (stream, zstd) = dial(remote, &hello, options, &wire).await?;
+        let dialled = dial(remote, &hello, options, &wire);
+        let Line { stream, zstd, running } = unless_cancelled(cancel, dialled).await?;
         let how = SourceOptions { zstd: how.zstd.filter(|_| zstd), ..how };
         let (source, progress) = (source.clone(), progress.clone());
-        send(stream, source, how, options.link.clone(), progress, cancel.clone()).await
+        match send(stream, source, how, options.link.clone(), progress, cancel.clone()).await {
+            Ok(sent) => Ok(sent),
+            Err(error) => Err(explain(running, error).await),
+        }
     }))?;
     progress.finish();
     Ok((sent, wire.get()))
@@ -118,9 +125,15 @@ pub fn pull(
         no_resume: options.no_resume,
     };
     let received = again(options, cancel, || async {
-        let (stream, _) = dial(remote, &hello, options, &wire).await?;
+        let dialled = dial(remote, &hello, options, &wire);
+        let Line { stream, running, .. } = unless_cancelled(cancel, dialled).await?;
         let (landing, progress) = (landing.clone(), progress.clone());
-        receive(stream, landing, how, options.link.clone(), progress, cancel.clone()).await
+        match receive(stream, landing, how, options.link.clone(), progress, cancel.clone()).await {
+            Ok(received) => Ok(received),
+            Err(Failure { cause, kept }) => {
+                Err(Failure { cause: Box::new(explain(running, *cause).await), kept })
+            }
+        }
     });
     let received = runtime::block_on(async { Ok(received.await) })??;
     progress.finish();
@@ -142,21 +155,39 @@ fn hello(remote: &Remote, options: &SyncOptions, role: Role) -> ClientHello {
     }
 }
 
-/// Connects, and is let in; whether both may compress.
+/// A stream to a server that has let us in.
+struct Line {
+    stream: Stream,
+    /// Whether both may compress.
+    zstd: bool,
+    running: Option<Running>,
+}
+
+/// Connects, and is let in.
 async fn dial(
     remote: &Remote,
     hello: &ClientHello,
     options: &SyncOptions,
     wire: &Arc<Counter>,
-) -> Result<(Counted<TcpStream>, bool)> {
-    let patience = options.connect_timeout;
-    let failed = |source| Error::Connect { peer: remote.address.clone(), patience, source };
-    let connected = tokio::time::timeout(patience, TcpStream::connect(&remote.address)).await;
-    let stream = connected.unwrap_or(Err(std::io::ErrorKind::TimedOut.into())).map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    let mut stream = Counted::new(stream, wire.clone());
-    let zstd = greet(&mut stream, hello).await?;
-    Ok((stream, zstd))
+) -> Result<Line> {
+    let reach = &remote.reach;
+    let (mut stream, running) = reach.connect(options.connect_timeout, wire).await?;
+    let patience = if running.is_some() { COMMAND_PATIENCE } else { PATIENCE };
+    match greet(&mut stream, hello, patience).await {
+        Ok(zstd) => Ok(Line { stream, zstd, running }),
+        Err(error) => {
+            drop(stream);
+            Err(explain(running, error).await)
+        }
+    }
+}
+
+/// What `error` of a session came from, given the command that carried it.
+async fn explain(running: Option<Running>, error: Error) -> Error {
+    match running {
+        Some(running) => running.explain(error).await,
+        None => error,
+    }
 }
 
 /// A failure that may pass.
@@ -200,11 +231,11 @@ where
         };
         tries -= 1;
         tracing::warn!(error = lacuna::describe(error.cause()), ?pause, "trying again");
-        let end = tokio::time::Instant::now() + pause;
-        while tokio::time::Instant::now() < end {
-            cancel.check().map_err(Error::Image)?;
-            tokio::time::sleep(runtime::POLL).await;
-        }
+        let paused = async {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        };
+        unless_cancelled(cancel, paused).await?;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
 }

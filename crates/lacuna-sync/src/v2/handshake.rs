@@ -9,25 +9,29 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 
 /// For a hello, from its first byte to its last.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The name and version of this program, for people.
 pub(super) const PROGRAM: &str = concat!("lacuna/", env!("CARGO_PKG_VERSION"));
 
-/// Says hello to a server; whether both may compress.
+/// Says hello to a server, which is given `patience` to answer; whether both may compress.
 ///
 /// # Errors
 ///
 /// [`Error::Peer`] when it refuses, [`Error::NotLacuna`] when it is none.
-pub(super) async fn greet<S>(stream: &mut S, hello: &ClientHello) -> Result<bool>
+pub(super) async fn greet<S>(
+    stream: &mut S,
+    hello: &ClientHello,
+    patience: Duration,
+) -> Result<bool>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let lost = |source| Error::Lost { source };
     stream.write_all(&hello.encode().map_err(Error::Wire)?).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
-    let answer = timeout(PATIENCE, read_hello(stream)).await;
-    let answer = answer.map_err(|_| Error::Silent { after: PATIENCE })??;
+    let answer = timeout(patience, read_hello(stream)).await;
+    let answer = answer.map_err(|_| Error::Silent { after: patience })??;
     match ServerHello::decode(&answer).map_err(Error::Wire)? {
         ServerHello::Refusal { code, words } => Err(Error::Peer { code, words }),
         ServerHello::Welcome { version, zstd, .. } if version == VERSION => Ok(zstd && hello.zstd),
@@ -38,7 +42,7 @@ where
 }
 
 /// Waits for the hello of a client.
-pub(super) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> Result<ClientHello> {
+pub(crate) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> Result<ClientHello> {
     let hello = timeout(PATIENCE, read_hello(stream)).await;
     let hello = hello.map_err(|_| Error::Silent { after: PATIENCE })??;
     ClientHello::decode(&hello).map_err(Error::Wire)
@@ -51,7 +55,7 @@ pub(super) async fn welcome<S: AsyncWrite + Unpin>(stream: &mut S, zstd: bool) -
 }
 
 /// Sends a client away.
-pub(super) async fn refuse<S: AsyncWrite + Unpin>(
+pub(crate) async fn refuse<S: AsyncWrite + Unpin>(
     stream: &mut S,
     code: u16,
     words: String,

@@ -1,4 +1,4 @@
-//! The names that clients give, confined to a directory.
+//! The names that clients give, and where they may lead.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -6,64 +6,115 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lacuna::Links;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::link::Alias;
-use crate::error::{Error, Result};
+use crate::error::{Refusal, Result};
 
-/// The directory under which clients name images.
-pub(super) struct Root(OwnedFd);
+/// Which images clients can name.
+#[derive(Clone, Debug)]
+pub enum Images {
+    /// Those under a directory, which no name leaves.
+    Under(PathBuf),
+    /// One, by the name of its file, to be written.
+    One(PathBuf),
+    /// Any: the client is who runs this, like over ssh.
+    Any,
+}
+
+/// The same, opened.
+pub(super) enum Names {
+    Under(OwnedFd),
+    One(PathBuf),
+    Any,
+}
 
 /// An image that a client named: what it is called here, for as long as its directory is held open.
 pub(super) struct Named {
-    /// `/proc/self/fd/N/NAME`: whatever the directory is called by now, it is this one.
+    /// `/proc/self/fd/N/NAME` under a directory: whatever that is called by now, it is this one.
     pub(super) path: PathBuf,
+    /// What to do about a name that is a symbolic link.
+    pub(super) links: Links,
     /// What the client calls the directory.
     pub(super) alias: Arc<Alias>,
-    _directory: OwnedFd,
+    _directory: Option<OwnedFd>,
 }
 
-impl Root {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+impl Names {
+    pub(super) fn open(images: &Images) -> Result<Self> {
+        let path = match images {
+            Images::Under(path) => path,
+            Images::One(path) => return Ok(Self::One(path.clone())),
+            Images::Any => return Ok(Self::Any),
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| lacuna::Error::io("open", path, errno))?;
-        Ok(Self(directory))
+        Ok(Self::Under(directory))
     }
 
-    /// Finds the directory of what a client calls `name`, which must not leave the root by any way.
+    /// Finds what a client calls `name`.
     pub(super) fn find(&self, name: &[u8]) -> Result<Named> {
         let name = Path::new(OsStr::from_bytes(name));
-        let outside = || Error::Outside { path: name.to_owned() };
-        // A path from the root on names the same.
-        let relative = name.strip_prefix("/").unwrap_or(name);
-        let file = relative.file_name().ok_or_else(outside)?;
-        if name.as_os_str().as_bytes().ends_with(b"/") {
-            return Err(outside());
+        if name.file_name().is_some_and(is_reserved) {
+            return Err(Refusal::Reserved { path: name.to_owned() }.into());
         }
-        if is_reserved(file) {
-            return Err(Error::Reserved { path: name.to_owned() });
+        match self {
+            Self::Under(root) => under(root, name),
+            Self::One(path) => one(path, name),
+            Self::Any => Ok(Named::at(name.to_owned(), Arc::default())),
         }
-        let parent = match relative.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let directory = openat2(&self.0, parent, flags, Mode::empty(), resolve);
-        let directory = directory.map_err(|errno| match errno {
-            rustix::io::Errno::XDEV | rustix::io::Errno::LOOP => outside(),
-            errno => lacuna::Error::io("open the directory of", name, errno).into(),
-        })?;
-        let path = format!("/proc/self/fd/{}/", directory.as_raw_fd());
-        let shown = match parent == Path::new(".") {
-            true => String::new(),
-            false => format!("{}/", parent.display()),
-        };
-        let file = Path::new(&path).join(file);
-        Ok(Named { path: file, alias: Arc::new(Alias { path, shown }), _directory: directory })
     }
+}
+
+impl Named {
+    fn at(path: PathBuf, alias: Arc<Alias>) -> Self {
+        Self { path, links: Links::Follow, alias, _directory: None }
+    }
+}
+
+fn one(path: &Path, name: &Path) -> Result<Named> {
+    let file = Path::new(path.file_name().unwrap_or_default());
+    if name.strip_prefix("/").unwrap_or(name) != file {
+        return Err(Refusal::OtherImage { name: file.to_owned() }.into());
+    }
+    let directory = path.to_string_lossy();
+    let directory = directory.strip_suffix(&*file.to_string_lossy()).unwrap_or_default();
+    // A single slash is in every path.
+    let directory = if directory.len() > 1 { directory } else { "" };
+    let alias = Alias { path: directory.to_owned(), shown: String::new() };
+    Ok(Named::at(path.to_owned(), Arc::new(alias)))
+}
+
+/// Opens the directory of `name`, which must not leave `root` by any way.
+fn under(root: &OwnedFd, name: &Path) -> Result<Named> {
+    let outside = || Refusal::Outside { path: name.to_owned() };
+    // A path from the root on names the same.
+    let relative = name.strip_prefix("/").unwrap_or(name);
+    let file = relative.file_name().ok_or_else(outside)?;
+    if name.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(outside().into());
+    }
+    let parent = match relative.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let directory = openat2(root, parent, flags, Mode::empty(), resolve);
+    let directory = directory.map_err(|errno| match errno {
+        rustix::io::Errno::XDEV | rustix::io::Errno::LOOP => outside().into(),
+        errno => crate::Error::from(lacuna::Error::io("open the directory of", name, errno)),
+    })?;
+    let path = format!("/proc/self/fd/{}/", directory.as_raw_fd());
+    let shown = match parent == Path::new(".") {
+        true => String::new(),
+        false => format!("{}/", parent.display()),
+    };
+    let file = Path::new(&path).join(file);
+    let alias = Arc::new(Alias { path, shown });
+    Ok(Named { path: file, links: Links::Refuse, alias, _directory: Some(directory) })
 }
 
 /// Names that stand for something else than an image.

@@ -1,5 +1,6 @@
 //! A session from the first frame to the last, on either end of a stream.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,6 +34,19 @@ pub struct Failure {
     pub cause: Box<Error>,
     /// What it left at the target, where that is known.
     pub kept: Kept,
+}
+
+/// As its cause.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.source()
+    }
 }
 
 impl From<Error> for Failure {

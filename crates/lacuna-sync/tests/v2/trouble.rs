@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lacuna::{Cancel, Kept};
 use lacuna_sync::Error;
-use lacuna_sync::v2::{LinkOptions, ServeOptions, Served, serve};
+use lacuna_sync::v2::{Images, LinkOptions, ServeOptions, Served, serve};
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_wire::{ClientHello, Header, Kinds, Message, Offer, Role, ServerHello, Stamp};
@@ -33,7 +33,11 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let last_words = Duration::from_millis(500);
         let link = LinkOptions { silence: SILENCE, last_words, ..LinkOptions::default() };
-        let options = ServeOptions { link, max_sessions: 1, ..ServeOptions::new(root.to_owned()) };
+        let options = ServeOptions {
+            link,
+            max_sessions: 1,
+            ..ServeOptions::new(Images::Under(root.to_owned()))
+        };
         let (report, served) = channel();
         let cancel = Cancel::default();
         let asked = cancel.clone();
@@ -42,7 +46,7 @@ impl Server {
                 // Whoever has seen enough has gone.
                 let _ = report.send(it);
             };
-            serve(listener, &options, report, &asked).unwrap();
+            serve(listener, &options, None, report, &asked).unwrap();
         });
         Self { address, served, cancel, thread: Some(thread) }
     }

@@ -1,0 +1,106 @@
+//! What a connection begins with: lacuna's own protocol, plain or by TLS, or HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lacuna::Counter;
+use lacuna_wire::{ClientHello, MAGIC};
+use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+use crate::error::{Error, Refusal, Result, Unreached};
+use crate::traffic::Counted;
+use crate::v2::{Identity, PATIENCE, Stream, hear, refuse};
+
+/// What the record of a TLS hello begins with.
+const TLS: u8 = 0x16;
+
+/// "Handshake failure", fatal, in a record of TLS 1.2: RFC 5246, 7.2.
+const ALERT: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 40];
+
+/// How long what is sent away may still talk.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Somebody who has begun to speak.
+pub(crate) enum Caller {
+    /// A client of version 2, and what it said.
+    Lacuna(Stream, ClientHello),
+    /// Something else, maybe HTTP: nothing of it is read yet.
+    Other(TcpStream),
+}
+
+/// Waits for the first words of a client for `patience`, and counts what version 2 sends in `wire`. With an `identity`, version 2 is spoken by TLS
+/// alone.
+pub(crate) async fn greet(
+    stream: TcpStream,
+    identity: Option<&Identity>,
+    wire: &Arc<Counter>,
+    patience: Duration,
+) -> Result<Caller> {
+    let lost = |source| Error::Lost { source };
+    stream.set_nodelay(true).map_err(lost)?;
+    let mut first = [0];
+    let peeked = timeout(patience, stream.peek(&mut first)).await;
+    if peeked.map_err(|_| Error::Silent { after: patience })?.map_err(lost)? == 0 {
+        return Err(lost(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    let is_plain = match first {
+        [TLS] => false,
+        [first] if first == MAGIC[0] => true,
+        _ => return Ok(Caller::Other(stream)),
+    };
+    let mut stream: Stream = match identity {
+        _ if is_plain => Box::new(Counted::new(stream, wire.clone())),
+        Some(identity) => Box::new(shake(identity, Counted::new(stream, wire.clone())).await?),
+        None => {
+            send_away(stream, &ALERT).await;
+            return Err(Unreached::NoTlsHere.into());
+        }
+    };
+    let heard = match hear(&mut stream).await {
+        Ok(_) if is_plain && identity.is_some() => Err(Refusal::TlsOnly.into()),
+        heard => heard,
+    };
+    match heard {
+        Ok(hello) => Ok(Caller::Lacuna(stream, hello)),
+        Err(error) => {
+            // Who does not listen to that finds out otherwise.
+            let _ = refuse(&mut stream, error.code(), lacuna::describe(&error)).await;
+            Err(error)
+        }
+    }
+}
+
+async fn shake(
+    identity: &Identity,
+    stream: Counted<TcpStream>,
+) -> Result<TlsStream<Counted<TcpStream>>> {
+    match timeout(PATIENCE, identity.accept(stream)).await {
+        Ok(shaken) => shaken.map_err(|source| Error::Lost { source }),
+        Err(_) => Err(Error::Silent { after: PATIENCE }),
+    }
+}
+
+/// Tells a client of HTTP that it is wrong here.
+pub(crate) async fn refuse_http(stream: TcpStream, why: &str) {
+    let length = why.len() + 1;
+    let answer = format!(
+        "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{why}\n"
+    );
+    send_away(stream, answer.as_bytes()).await;
+}
+
+/// Says `words`, and takes in what still comes: what is not read would reset the connection, and the
+/// words with it.
+async fn send_away(mut stream: TcpStream, words: &[u8]) {
+    let said = async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        copy(&mut stream, &mut sink()).await
+    };
+    // Who does not listen to that finds out otherwise.
+    let _ = timeout(LAST_WORDS, said).await;
+}

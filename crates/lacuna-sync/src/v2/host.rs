@@ -1,0 +1,217 @@
+//! What a server has with one client: who it is, what it names, the session.
+
+use std::sync::Arc;
+
+use lacuna::{Cancel, ImageOptions, IoMode, Kept, Progress, Source, Target};
+use lacuna_wire::{ClientHello, Role, VERSION};
+use tokio::sync::Semaphore;
+
+use super::handshake::{refuse, welcome};
+use super::link::{Alias, LinkOptions};
+use super::names::{Images, Named, Names};
+use super::session::{Failure, Landing, receive, send};
+use super::source::SourceOptions;
+use super::target::TargetOptions;
+use super::transport::Stream;
+use crate::error::{Error, Refusal, Result};
+use crate::runtime;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// What clients can name.
+    pub images: Images,
+    /// Nobody may write.
+    pub read_only: bool,
+    /// Block devices are images too.
+    pub devices: bool,
+    /// Who does not have it is sent away.
+    pub token: Option<Vec<u8>>,
+    /// At the same time; more are sent away.
+    pub max_sessions: usize,
+    /// How images are read and written.
+    pub io: IoMode,
+    /// Threads for each kind of work, of each session.
+    pub threads: usize,
+    /// The level of zstd.
+    pub zstd: Option<i32>,
+    /// When a connection counts as lost.
+    pub link: LinkOptions,
+}
+
+impl ServeOptions {
+    /// To serve `images`.
+    pub fn new(images: Images) -> Self {
+        Self {
+            images,
+            read_only: false,
+            devices: false,
+            token: None,
+            max_sessions: 16,
+            io: IoMode::Auto,
+            threads: 4,
+            zstd: Some(1),
+            link: LinkOptions::default(),
+        }
+    }
+}
+
+/// A session that a server had.
+#[derive(Debug)]
+pub struct Served {
+    /// Who dialled.
+    pub peer: String,
+    /// What the client named.
+    pub path: String,
+    /// Whether the image came from the client.
+    pub is_target: bool,
+    /// Bytes of the image that were sent, or written; or why the session failed.
+    pub ended: Result<u64, String>,
+    /// What a session that failed left of its target.
+    pub kept: Kept,
+}
+
+/// Lets clients have sessions.
+pub(crate) struct Host {
+    names: Names,
+    options: ServeOptions,
+    places: Semaphore,
+    cancel: Cancel,
+}
+
+/// What a client may have: an image to be read, or a place for one.
+struct Admitted {
+    named: Named,
+    source: Option<Arc<Source>>,
+}
+
+impl Host {
+    pub(crate) fn new(options: &ServeOptions, cancel: &Cancel) -> Result<Self> {
+        Ok(Self {
+            names: Names::open(&options.images)?,
+            options: options.clone(),
+            places: Semaphore::new(options.max_sessions),
+            cancel: cancel.clone(),
+        })
+    }
+
+    /// Has a session with the client that said `hello`, or sends it away.
+    pub(crate) async fn attend(
+        &self,
+        stream: Stream,
+        hello: &ClientHello,
+        peer: String,
+        progress: &Arc<Progress>,
+    ) -> Served {
+        let path = String::from_utf8_lossy(&hello.path).into_owned();
+        let is_target = hello.role == Role::Source;
+        let mut alias = Arc::default();
+        let ended = self.session(stream, hello, &mut alias, progress).await;
+        let (ended, kept) = match ended {
+            Ok(bytes) => (Ok(bytes), Kept::Nothing),
+            Err(Failure { cause, kept }) => (Err(alias.applied(&lacuna::describe(&*cause))), kept),
+        };
+        Served { peer, path, is_target, ended, kept }
+    }
+
+    async fn session(
+        &self,
+        mut stream: Stream,
+        hello: &ClientHello,
+        alias: &mut Arc<Alias>,
+        progress: &Arc<Progress>,
+    ) -> Result<u64, Failure> {
+        let admitted = match self.places.try_acquire() {
+            Ok(place) => self.admit(hello, alias).await.map(|admitted| (place, admitted)),
+            Err(_) => Err(Refusal::TooMany.into()),
+        };
+        let (_place, admitted) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let words = alias.applied(&lacuna::describe(&error));
+                // Who does not listen to that finds out otherwise.
+                let _ = refuse(&mut stream, error.code(), words).await;
+                return Err(error.into());
+            }
+        };
+        self.run(stream, hello, admitted, progress.clone()).await
+    }
+
+    /// A session that begins.
+    async fn run(
+        &self,
+        mut stream: Stream,
+        hello: &ClientHello,
+        admitted: Admitted,
+        progress: Arc<Progress>,
+    ) -> Result<u64, Failure> {
+        let Admitted { named, source } = admitted;
+        let zstd = self.options.zstd.filter(|_| hello.zstd);
+        welcome(&mut stream, zstd.is_some()).await?;
+        let link = LinkOptions { alias: Some(named.alias.clone()), ..self.options.link.clone() };
+        let (cancel, threads) = (self.cancel.clone(), self.options.threads);
+        if let Some(source) = source {
+            let how = SourceOptions { threads, zstd };
+            send(stream, source, how, link, progress.clone(), cancel).await?;
+            return Ok(progress.sent_bytes.get());
+        }
+        let landing = Landing {
+            path: named.path.clone(),
+            io: self.options.io,
+            links: named.links,
+            // Never setuid: the file is this user's.
+            mode: hello.mode.map(|mode| mode & 0o777),
+        };
+        let (verify, no_resume) = (hello.verify, hello.no_resume);
+        let how = TargetOptions { threads, verify, no_resume };
+        let received = receive(stream, landing, how, link, progress, cancel).await?;
+        Ok(received.written_bytes)
+    }
+
+    /// Finds what the client names, and opens it when it is the source.
+    async fn admit(&self, hello: &ClientHello, alias: &mut Arc<Alias>) -> Result<Admitted> {
+        self.refuse_strangers(hello)?;
+        if hello.compare_only {
+            return Err(Error::malformed(
+                "the hello",
+                "asks to compare only, which is not done yet",
+            ));
+        }
+        let named = self.names.find(&hello.path)?;
+        *alias = named.alias.clone();
+        if !self.options.devices && Target::is_device(&named.path) {
+            return Err(Refusal::Device { path: named.path }.into());
+        }
+        if hello.role == Role::Source {
+            return Ok(Admitted { named, source: None });
+        }
+        let image =
+            ImageOptions { io: self.options.io, links: named.links, ..ImageOptions::default() };
+        let path = named.path.clone();
+        let source = runtime::blocking(move || Ok(Source::open(&path, &image)?)).await?;
+        Ok(Admitted { named, source: Some(Arc::new(source)) })
+    }
+
+    fn refuse_strangers(&self, hello: &ClientHello) -> Result<(), Refusal> {
+        let (low, high) = hello.versions;
+        if !(low..=high).contains(&VERSION) {
+            return Err(Refusal::Versions { low, high, ours: VERSION });
+        }
+        if let Some(token) = &self.options.token
+            && !is_same(token, hello.token.as_deref().unwrap_or_default())
+        {
+            return Err(Refusal::Token);
+        }
+        match (hello.role, &self.options.images) {
+            (Role::Source, _) if self.options.read_only => Err(Refusal::ReadOnly),
+            (Role::Target, Images::One(_)) => Err(Refusal::ReceivesOnly),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes as long wherever the first difference is.
+fn is_same(ours: &[u8], theirs: &[u8]) -> bool {
+    ours.len() == theirs.len()
+        && ours.iter().zip(theirs).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
