@@ -6,7 +6,7 @@
 #
 #   usage: benches/peers.sh [--dir DIR] [--runs 5] [--size-mib 2048] [--only CASE,CASE...]
 #
-# CASE: full_copy identical changed diff alternating fold reflink prune hash map
+# CASE: full_copy identical cached changed diff alternating fold reflink prune hash delay million map
 #
 # DIR must lie on a disk, with room for eight images of the size asked for and 2 GiB more. In each round
 # every contender runs once, in turn, on a fresh or restored target, with the caches dropped (as root).
@@ -18,6 +18,7 @@
 #   LACUNA       a built `lacuna` to time, instead of building this checkout's
 #   PEER_SSYNC   Longhorn's ssync, to time on the network as well
 #   PEER_SFOLD   Longhorn's sfold, to time on a fold as well
+#   DELAY_PROXY  a program in Python, called with LISTEN_PORT TARGET_PORT RTT_MS, for the case `delay`
 
 set -euo pipefail
 export LC_ALL=C
@@ -26,6 +27,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly HERE
 # shellcheck source-path=SCRIPTDIR
 source "$HERE/peers/measure.sh"
+# shellcheck source-path=SCRIPTDIR
+source "$HERE/peers/servers.sh"
 # shellcheck source-path=SCRIPTDIR
 source "$HERE/peers/contenders.sh"
 # shellcheck source-path=SCRIPTDIR
@@ -41,6 +44,9 @@ CACHED=no
 MOUNTED=
 WORK=
 SERVER=
+PROXY=
+RTT_MS=
+NO_CMP=
 
 usage() {
     echo 'usage: benches/peers.sh [--dir DIR] [--runs 5] [--size-mib 2048] [--only CASE,CASE...]'
@@ -92,6 +98,7 @@ stop_server() {
 }
 
 clean_up() {
+    stop_proxy
     stop_server
     [ -z "$MOUNTED" ] || umount "$MOUNTED" || true
     [ -z "$WORK" ] || rm -rf -- "$WORK"
@@ -173,6 +180,7 @@ main() {
     make_work_dir
     build
     ALTERNATING_MIB=$((SIZE_MIB < 256 ? SIZE_MIB : 256))
+    DELAYED_MIB=$((SIZE_MIB < 32 ? SIZE_MIB : 32))
     DST=$WORK/target.img
     SRC=$WORK/full.img
     say "making images in $WORK"

@@ -44,6 +44,7 @@ find_best_threads() {
 add() {
     local -n contenders=$1
     case $2 in
+        lacuna_v2_tls) have_lacuna && have openssl && make_certificate || return 0 ;;
         lacuna_*) have_lacuna || return 0 ;;
         ssync_*) [ -n "${PEER_SSYNC:-}" ] || return 0 ;;
         sfold_*) [ -n "${PEER_SFOLD:-}" ] || return 0 ;;
@@ -54,7 +55,7 @@ add() {
 }
 
 case_full_copy() {
-    local local_ones=(floor_copy) network=(floor_copy)
+    local local_ones=(floor_copy) network=(floor_copy) own=(floor_copy)
     add local_ones lacuna_local
     add local_ones cp_auto
     add local_ones dd_direct
@@ -65,6 +66,10 @@ case_full_copy() {
     add network lacuna_v1
     add network ssync_v1
     run_case "Full copy to a fresh target, v1" target_absent "${network[@]}"
+    add own lacuna_v2
+    add own lacuna_v2_tls
+    add own ssync_v1
+    run_case "Full copy to a fresh target, v2" target_absent "${own[@]}"
 }
 
 case_identical() {
@@ -73,14 +78,27 @@ case_identical() {
     add list cmp_files cmp
     add list rsync_delta rsync
     add list lacuna_v1
+    add list lacuna_v2
     add list ssync_v1
     run_case "Identical target" target_equal "${list[@]}"
+}
+
+case_cached() {
+    local list=(floor_read2_buffered)
+    add list lacuna_local
+    add list lacuna_v2
+    add list lacuna_v2_tls
+    add list rsync_delta rsync
+    CACHED=yes
+    run_case "Identical target, both cached" target_copied "${list[@]}"
+    CACHED=no
 }
 
 case_alternating() {
     local list=(floor_extents_direct floor_extents_buffered)
     add list lacuna_local
     add list lacuna_v1
+    add list lacuna_v2
     add list ssync_v1
     add list cp_auto
     add list rsync_whole rsync
@@ -90,10 +108,46 @@ case_alternating() {
 }
 
 case_changed() {
-    local list=(floor_update_direct floor_update_buffered)
+    local list=(floor_update_direct floor_update_buffered floor_read2_direct)
     add list lacuna_local
+    add list lacuna_v2
     add list rsync_delta rsync
     run_case "1 % of the blocks changed" target_changed "${list[@]}"
+}
+
+# Through a proxy that delays: each without a delay as well.
+case_delay() {
+    local list=()
+    add list lacuna_v2
+    [ -n "${DELAY_PROXY:-}" ] && [ ${#list[@]} -gt 0 ] || return 0
+    "$FLOOR" make "$SRC" "${DELAYED_MIB}M" alternating >/dev/null
+    delayed "$DELAYED_MIB MiB, a block and a hole in turn, fresh target" target_absent 20
+    "$FLOOR" make "$SRC" "$((SIZE_MIB / 2))M" alternating --unit 1M >/dev/null
+    delayed "$((SIZE_MIB / 2)) MiB, half of it data, identical target" target_equal 100
+    rm -f "$SRC"
+}
+
+# delayed TITLE PREPARE MS
+delayed() {
+    run_case "$1" "$2" "${list[@]}"
+    RTT_MS=$3
+    run_case "$1, $3 ms round trip" "$2" "${list[@]}"
+    RTT_MS=
+}
+
+case_million() {
+    local list=()
+    add list lacuna_v2
+    [ ${#list[@]} -gt 0 ] || return 0
+    SRC=$WORK/million.img
+    "$FLOOR" make "$SRC" "$((SIZE_MIB * 4))M" alternating >/dev/null
+    truncate -s 1T "$SRC"
+    NO_CMP=yes
+    run_case "1 TiB, $((SIZE_MIB * 512)) extents of 4 KiB, fresh target" target_absent "${list[@]}"
+    lacuna_v2 && run_case "The same, identical target" target_as_it_is "${list[@]}"
+    NO_CMP=
+    target_absent
+    rm -f "$SRC"
 }
 
 case_fold() {
@@ -192,7 +246,9 @@ case_of() {
 
 run_cases() {
     local name
-    for name in full_copy identical changed diff; do case_of "$name" full.img; done
+    for name in full_copy identical cached changed diff; do case_of "$name" full.img; done
     for name in alternating fold reflink prune hash; do case_of "$name" alternating.img; done
+    case_of delay delayed.img
+    case_of million million.img
     case_of map extents.img
 }

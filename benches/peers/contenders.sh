@@ -1,4 +1,4 @@
-# Sourced by peers.sh: what is timed, what it starts from, and the servers that it talks to.
+# Sourced by peers.sh: what is timed, and what it starts from.
 # shellcheck shell=bash
 
 # ---- What DST is before a run
@@ -125,6 +125,40 @@ lacuna_v1() {
     await_server
 }
 
+# By lacuna's own protocol; through a proxy that delays it when RTT_MS is set.
+lacuna_v2() {
+    by_v2 lacuna
+}
+
+lacuna_v2_tls() {
+    by_v2 lacunas --tls-ca "$WORK/cert.pem"
+}
+
+by_v2() {
+    local scheme=$1 port
+    shift
+    local identity=()
+    [ "$scheme" = lacuna ] || identity=(--tls-cert "$WORK/cert.pem" --tls-key "$WORK/key.pem")
+    ON_WIRE=yes
+    start_server "$LACUNA" serve --once "$DST" --listen 127.0.0.1:0 "${identity[@]}"
+    port=$(announced_port) || return
+    if [ -n "$RTT_MS" ]; then
+        # Its bytes would be counted twice.
+        ON_WIRE=no
+        start_proxy "$port" || return
+        port=$PROXY_PORT
+    fi
+    timed --fsync "$DST" -- "$LACUNA" sync "$SRC" "$scheme://127.0.0.1:$port/${DST##*/}" "$@" --json --quiet || return
+    stop_proxy
+    await_server
+}
+
+make_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=bench \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$WORK/key.pem" -out "$WORK/cert.pem" 2>/dev/null
+}
+
 ssync_v1() {
     ON_WIRE=yes
     local port
@@ -226,6 +260,8 @@ label_contenders() {
         [lacuna_map]='lacuna map'
         [lacuna_local]='lacuna sync, local'
         [lacuna_v1]='lacuna sync, v1 on loopback'
+        [lacuna_v2]='lacuna sync, v2 on loopback'
+        [lacuna_v2_tls]='lacuna sync, v2 by TLS on loopback'
         [ssync_v1]='ssync (original), v1 on loopback'
         [sfold_fold]='sfold (original)'
         [cp_auto]='cp --sparse=auto --reflink=never'
@@ -236,69 +272,4 @@ label_contenders() {
         [qemu_convert]='qemu-img convert -t none -T none'
         [cmp_files]='cmp'
     )
-}
-
-# ---- Servers
-
-# start_server CMD...: in a process group of its own, whose leader is `floor run`.
-start_server() {
-    : >"$WORK/server-stderr"
-    set -m
-    "$FLOOR" run --report "$WORK/server-report" -- "$@" >/dev/null 2>"$WORK/server-stderr" &
-    SERVER=$!
-    set +m
-}
-
-# The port in the line that a server of ours says on standard error. Waits for it for 10 seconds.
-announced_port() {
-    local port
-    for ((i = 0; i < 1000; i++)); do
-        port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9][0-9]*\).*/\1/p' "$WORK/server-stderr" | head -n 1)
-        if [ -n "$port" ]; then
-            echo "$port"
-            return
-        fi
-        kill -0 "$SERVER" 2>/dev/null || return 1
-        sleep 0.01
-    done
-    return 1
-}
-
-is_open() {
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-free_port() {
-    local port
-    for ((i = 0; i < 100; i++)); do
-        port=$((20000 + RANDOM % 12000))
-        if ! is_open "$port"; then
-            echo "$port"
-            return
-        fi
-    done
-    return 1
-}
-
-await_port() {
-    for ((i = 0; i < 1000; i++)); do
-        ! is_open "$1" || return 0
-        sleep 0.01
-    done
-    return 1
-}
-
-# Waits for a server that ends by itself, for 30 seconds. How it exits does not matter: the original's
-# exits with 1 after success.
-await_server() {
-    for ((i = 0; i < 3000; i++)); do
-        if ! kill -0 "$SERVER" 2>/dev/null; then
-            wait "$SERVER" || true
-            SERVER=
-            return
-        fi
-        sleep 0.01
-    done
-    echo 'the server did not end' >"$WORK/stderr"
-    return 1
 }

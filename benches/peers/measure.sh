@@ -44,10 +44,12 @@ measure() {
     local name=$1 before
     rm -f "$WORK/report" "$WORK/server-report" "$WORK/stdout" "$WORK/stderr" "$WORK/server-stderr"
     CHECK=yes
+    [ -z "$NO_CMP" ] || CHECK=no
     ON_WIRE=no
     before=$(loopback_bytes)
     if ! "$name"; then
         NOTE[$name]="failed: $(why)"
+        stop_proxy
         stop_server
         return
     fi
