@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Jobs that may be ahead of the oldest one under way, for each thread.
 const AHEAD: usize = 4;
@@ -43,7 +43,10 @@ pub fn in_order<J: Send, S, R: Send, E: Send>(
 /// Results that wait for those before them.
 struct Results<R, E> {
     state: Mutex<State<R, E>>,
-    changed: Condvar,
+    /// The next result is there, or never will be.
+    ready: Condvar,
+    /// Another job may begin, or none will.
+    room: Condvar,
     ahead: u64,
 }
 
@@ -59,7 +62,8 @@ struct State<R, E> {
 impl<R, E> Results<R, E> {
     fn new(ahead: usize) -> Self {
         let state = State { waiting: BTreeMap::new(), next: 0, count: None, stopped: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), ahead: ahead as u64 }
+        let (ready, room) = (Condvar::new(), Condvar::new());
+        Self { state: Mutex::new(state), ready, room, ahead: ahead as u64 }
     }
 
     /// Does `work` until there are no more jobs.
@@ -101,50 +105,56 @@ impl<R, E> Results<R, E> {
         self.end(number);
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State<R, E>) -> T) -> T {
-        let changed = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
-        changed
+    fn state(&self) -> MutexGuard<'_, State<R, E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, number: u64, result: Result<R, E>) {
-        self.change(|state| drop(state.waiting.insert(number, result)));
+        let mut state = self.state();
+        state.waiting.insert(number, result);
+        if number == state.next {
+            drop(state);
+            self.ready.notify_one();
+        }
     }
 
     fn end(&self, count: u64) {
-        self.change(|state| state.count = Some(count.max(state.last())));
+        let mut state = self.state();
+        state.count = Some(count.max(state.last()));
+        drop(state);
+        self.ready.notify_one();
     }
 
     fn stop(&self) {
-        self.change(|state| state.stopped = true);
+        self.state().stopped = true;
+        self.ready.notify_one();
+        self.room.notify_one();
     }
 
     fn is_stopped(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped
+        self.state().stopped
     }
 
     /// Waits until the job `number` is not too far ahead; false when nobody takes results any more.
     fn wait_for_room(&self, number: u64) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |state: &mut State<R, E>| !state.stopped && number >= state.next + self.ahead;
-        let state = self.changed.wait_while(state, full);
+        let state = self.room.wait_while(self.state(), full);
         !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
 
     /// The next result in order; `None` after the last, and when one will never come.
     fn take(&self) -> Option<Result<R, E>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |state: &mut State<R, E>| {
             let more = state.count.is_none_or(|count| state.next < count);
             !state.stopped && !state.waiting.contains_key(&state.next) && more
         };
-        let state = self.changed.wait_while(state, missing);
+        let state = self.ready.wait_while(self.state(), missing);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         let next = state.next;
         let result = state.waiting.remove(&next)?;
         state.next += 1;
         drop(state);
-        self.changed.notify_all();
+        self.room.notify_one();
         Some(result)
     }
 }
