@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::{Link, LinkOptions};
 use super::source::{Sending, Sent, SourceOptions};
-use super::target::{Received, Receiving, TargetOptions};
+use super::target::{Received, Receiving, TargetOptions, fit};
 use crate::error::{Error, Result};
 
 /// Where an image is to land.
@@ -131,23 +131,20 @@ fn land(
     };
     let open = lacuna::TargetOptions { io: landing.io, permissions, links: landing.links };
     let mut target = Target::open(&landing.path, &open).map_err(Error::Image)?;
-    let receiving = Receiving::new(link, &mut target, &offer, options, progress, cancel)?;
-    let received = receiving.run().and_then(|received| {
+    let received = fit(&mut target, offer.size).and_then(|()| {
+        let receiving = Receiving::new(link, &target, &offer, options, progress, cancel)?;
+        let received = receiving.run()?;
         receiving.commit()?;
+        // It is here to stay, whether the source hears of it or not.
+        let _ = receiving.done(&received);
         Ok(received)
     });
-    match received {
-        Ok(received) => {
-            // It is here to stay, whether the source hears of it or not.
-            let _ = receiving.done(&received);
-            Ok(received)
-        }
-        Err(cause) => {
-            let cause = Box::new(link.fail(cause));
-            let kept = receiving.left();
-            Err(Failure { cause, kept })
-        }
-    }
+    received.map_err(|cause| {
+        let cause = Box::new(link.fail(cause));
+        target.abandon();
+        // There is no record of what is left: the next session compares.
+        Failure { cause, kept: target.left() }
+    })
 }
 
 fn offer(link: &Link) -> Result<Offer> {

@@ -15,9 +15,7 @@ use std::time::Instant;
 
 use lacuna::ordered::in_order;
 use lacuna::receipt::{CHUNK, Receipt};
-use lacuna::{
-    BLOCK, Cancel, Extent, Kept, Kind, KindBytes, Layout, LayoutOptions, Progress, Target,
-};
+use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, Progress, Target};
 use lacuna_wire::{Accept, Done, Kinds, Message, Offer, Wanted, types};
 
 use super::frames::Incoming;
@@ -116,24 +114,28 @@ struct Checkpoint {
     written: u64,
 }
 
+/// Makes `target` as large as the source.
+pub(super) fn fit(target: &mut Target, size: u64) -> Result<()> {
+    let unit = target.image().allocation_unit();
+    if unit > BLOCK && !target.image().is_device() {
+        // A block of it would be of two kinds.
+        return Err(lacuna::Error::LargeBlocks { path: target.path().to_owned(), unit }.into());
+    }
+    // A record speaks of what a local copy had done, and knows nothing of this session.
+    target.void_record()?;
+    Ok(target.resize(size)?)
+}
+
 impl<'a> Receiving<'a> {
-    /// Makes `target` as large as the source of `offer`.
+    /// The session of a `target` that [fits](fit).
     pub(super) fn new(
         link: &'a Link,
-        target: &'a mut Target,
+        target: &'a Target,
         offer: &Offer,
         options: TargetOptions,
         progress: &'a Progress,
         cancel: &'a Cancel,
     ) -> Result<Self> {
-        let (path, unit) = (target.path().to_owned(), target.image().allocation_unit());
-        if unit > BLOCK && !target.image().is_device() {
-            // A block of it would be of two kinds.
-            return Err(lacuna::Error::LargeBlocks { path, unit }.into());
-        }
-        // A record speaks of what a local copy had done, and knows nothing of this session.
-        target.void_record()?;
-        target.resize(offer.size)?;
         Ok(Self {
             link,
             kinds: kinds_of(target.image())?,
@@ -155,11 +157,6 @@ impl<'a> Receiving<'a> {
         self.target.image().drop_cache();
         self.progress.finish();
         Ok(())
-    }
-
-    /// What is left of a session that failed. There is no record of it: the next session compares.
-    pub(super) fn left(&self) -> Kept {
-        self.target.left()
     }
 
     /// All of the session but for the commit, which is followed by [`done`](Self::done).

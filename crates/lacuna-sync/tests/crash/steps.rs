@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use fail::FailScenario;
 
-/// Every point that a server passes.
-const POINTS: [&str; 10] = [
+/// Every point that whoever writes a target passes.
+const POINTS: [&str; 11] = [
     "image.truncate",
     "image.punch",
+    "image.zero",
     "image.write",
     "image.sync",
     "beside.write",

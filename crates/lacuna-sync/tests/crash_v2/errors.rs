@@ -1,0 +1,80 @@
+//! A system call fails, at every step of a session: the disk is full, or broken.
+
+use lacuna::IoMode;
+use lacuna_sync::Error;
+use lacuna_testing::mount::Fs;
+use rustix::io::Errno;
+
+use crate::scenario::{Before, Scenario};
+use crate::steps::Steps;
+
+/// Lets each step of an undisturbed session fail, once and from then on, and checks what is left
+/// and that a second session completes it.
+fn fail_everywhere(scenario: Option<Scenario>) {
+    let steps = Steps::take();
+    let Some(mut scenario) = scenario else { return };
+    scenario.prepare();
+    let passed = steps.passed(|| scenario.check_done(&scenario.run(), "undisturbed"));
+    for (number, point) in passed.iter().enumerate() {
+        let times = passed[..number].iter().filter(|other| *other == point).count();
+        for (errno, once) in [(Errno::NOSPC, true), (Errno::IO, false)] {
+            let what = format!("{errno:?} at {number} of {}, {point}", passed.len());
+            scenario.prepare();
+            steps.fail(point, times, errno.raw_os_error(), once);
+            let ended = scenario.run();
+            steps.clear();
+            scenario.check(&ended, &what);
+            let failure = ended.received.expect_err(&what);
+            let (words, code) = match errno {
+                Errno::NOSPC => ("no space left on device", 9),
+                _ => ("input/output error", 1),
+            };
+            let said = lacuna::describe(&failure.cause);
+            assert!(said.contains(words), "{what}: {said}");
+            let heard = ended.sent.expect_err(&what);
+            let is_told = matches!(&heard, Error::Peer { code: told, words }
+                if *told == code && *words == said);
+            assert!(is_told, "{what}: {heard:?}");
+            scenario.check_kept(&failure.kept, &what);
+            scenario.complete(&what);
+        }
+    }
+}
+
+fn fail(before: Before, io: IoMode) {
+    fail_everywhere(Scenario::new(Fs::Ext4, before, io));
+}
+
+#[test]
+fn a_new_target_survives_an_error_at_every_step() {
+    fail(Before::Nothing, IoMode::Direct);
+}
+
+#[test]
+fn a_part_from_before_survives_an_error_at_every_step() {
+    fail(Before::Part, IoMode::Buffered);
+}
+
+#[test]
+fn a_smaller_target_survives_an_error_at_every_step() {
+    fail(Before::Smaller, IoMode::Direct);
+}
+
+#[test]
+fn a_larger_target_survives_an_error_at_every_step() {
+    fail(Before::Larger, IoMode::Buffered);
+}
+
+#[test]
+fn a_similar_target_survives_an_error_at_every_step() {
+    fail(Before::Similar, IoMode::Direct);
+}
+
+#[test]
+fn a_target_that_is_verified_survives_an_error_at_every_step() {
+    let scenario = Scenario::new(Fs::Xfs, Before::Similar, IoMode::Buffered);
+    fail_everywhere(scenario.map(|mut scenario| {
+        scenario.wiring.target.verify = true;
+        scenario
+    }));
+}
