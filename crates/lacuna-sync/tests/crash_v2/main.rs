@@ -19,3 +19,4 @@ mod checkpoints;
 mod errors;
 mod power;
 mod scenario;
+mod verify;

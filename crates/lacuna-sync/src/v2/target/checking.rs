@@ -3,10 +3,11 @@
 use lacuna::chunk::{chaining_value, digest};
 use lacuna::receipt::{CHUNK, Receipt};
 use lacuna::{BLOCK, Extent, Kind, Range};
-use lacuna_wire::{DIGEST, Runs, Wanted};
+use lacuna_wire::{DIGEST, Kinds, Runs, Wanted};
 
 use super::super::chunks::{Chunk, Chunks, add_kinds, extents_of};
 use super::super::frames::BODY;
+use super::super::parts::span;
 use super::Outcome;
 use super::pending::Pending;
 use super::writing::{Working, covering, mask_of};
@@ -84,19 +85,43 @@ impl Working<'_> {
         let (receiving, mut receipt) = (self.receiving, Receipt::default());
         let data = extents.iter().filter(|extent| extent.kind == Kind::Data);
         let data: Vec<Range> = data.map(|extent| extent.range).collect();
-        let mut window = Range::to(0);
+        let (mut window, mut rest) = (Range::to(0), span(extents));
         for chunk in Chunks::new(extents, receiving.size).iter() {
             receiving.cancel.check()?;
-            if chunk.data() != 0 && window.intersect(chunk.range) != chunk.range {
+            if chunk.data() == 0 {
+                receipt.add(chunk.index, chunk.kinds(), &self.hasher.hash(&chunk, &[]));
+                continue;
+            }
+            let (empty, after) = rest.split_at(chunk.range.start());
+            self.refuse_bytes(empty)?;
+            rest = after.split_at(chunk.range.end()).1;
+            if window.intersect(chunk.range) != chunk.range {
                 window = self.read(chunk.range, &data)?;
             }
-            let content = match chunk.data() {
-                0 => self.hasher.hash(&chunk, &[]),
-                _ => digest(&self.found[chunk.range.within(window)]),
-            };
+            let content = digest(&self.found[chunk.range.within(window)]);
             receipt.add(chunk.index, chunk.kinds(), &content);
         }
+        self.refuse_bytes(rest)?;
         Ok(receipt)
+    }
+
+    /// Fails when a device has anything but zeros in `range`, chunks without data. Of a file, the layout
+    /// tells that they read as zeros.
+    fn refuse_bytes(&mut self, range: Range) -> Result<()> {
+        let receiving = self.receiving;
+        if receiving.kinds != Kinds::One {
+            return Ok(());
+        }
+        for piece in range.pieces(BODY as u64) {
+            receiving.cancel.check()?;
+            let found = &mut self.found[..piece.len() as usize];
+            receiving.target.image().read_at(found, piece.start())?;
+            receiving.progress.compared_bytes.add(piece.len());
+            if found.iter().any(|byte| *byte != 0) {
+                return Err(Error::ReceiptsDiffer);
+            }
+        }
+        Ok(())
     }
 
     /// Asks for blocks of `chunk`, whose bytes in the target are `found` where it `have`s them.
