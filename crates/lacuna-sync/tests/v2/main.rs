@@ -4,6 +4,7 @@
 //! `PROPTEST_CASES` sets how many cases every property is tried on.
 
 mod cuts;
+mod devices;
 mod pair;
 mod sessions;
 mod trouble;
