@@ -5,6 +5,7 @@
 
 mod cuts;
 mod devices;
+mod full;
 mod pair;
 mod sessions;
 mod trouble;

@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lacuna::{Cancel, Kept};
+use lacuna::Cancel;
 use lacuna_sync::Error;
 use lacuna_sync::v2::{Images, LinkOptions, ServeOptions, Served, serve};
-use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_wire::{ClientHello, Header, Kinds, Message, Offer, Role, ServerHello, Stamp};
 
@@ -240,32 +240,6 @@ fn a_client_that_falls_silent_is_given_up() {
     rest(stream);
     assert!(begun.elapsed() >= SILENCE && begun.elapsed() < Duration::from_secs(10));
     assert!(server.failure().contains("nothing was heard"));
-}
-
-#[test]
-fn a_full_disk_ends_a_session_that_goes_on_when_there_is_room() {
-    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
-    let (Some(from), Some(to)) = (Mount::new(Fs::Ext4), Mount::with(Fs::Ext4, &options)) else {
-        return;
-    };
-    let (source, target) = (from.path().join("a.img"), to.path().join("b.img"));
-    let filler = to.path().join("filler");
-    std::fs::write(&filler, vec![1; 40 << 20]).unwrap();
-    Pattern::whole((0..8192).map(|n| Block::Data((n % 250) as u8 + 1)).collect()).write(&source);
-    let ended = session(&source, &target, &Wiring::default());
-    let failure = ended.received.unwrap_err();
-    assert!(
-        matches!(&*failure.cause, Error::Image(error)
-            if error.io_kind() == Some(std::io::ErrorKind::StorageFull)),
-        "{failure:?}"
-    );
-    assert!(matches!(failure.kept, Kept::Part { .. }), "{failure:?}");
-    assert!(matches!(ended.sent.unwrap_err(), Error::Peer { code: 9, .. }));
-    assert!(!target.exists());
-    std::fs::remove_file(filler).unwrap();
-    let ended = session(&source, &target, &Wiring::default());
-    ended.received.unwrap();
-    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
 }
 
 #[test]
