@@ -233,7 +233,7 @@ impl Error {
             Self::Image(lacuna::Error::Busy { .. }) => 6,
             Self::Image(lacuna::Error::Changed { .. }) => 10,
             Self::Image(lacuna::Error::Cancelled) => 12,
-            Self::Image(error) if error.io_kind() == Some(io::ErrorKind::StorageFull) => 9,
+            Self::Image(error) if is_full(error) => 9,
             Self::ReceiptsDiffer => 11,
             _ => 1,
         }
@@ -256,4 +256,9 @@ impl Error {
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(lacuna::Error::Cancelled) | Self::Cancelled { .. })
     }
+}
+
+/// The disk, or what this user may have of it.
+fn is_full(error: &lacuna::Error) -> bool {
+    matches!(error.io_kind(), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }

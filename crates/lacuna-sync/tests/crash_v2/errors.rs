@@ -78,3 +78,17 @@ fn a_target_that_is_verified_survives_an_error_at_every_step() {
         scenario
     }));
 }
+
+#[test]
+fn a_quota_that_is_used_up_is_told_as_a_lack_of_space() {
+    let steps = Steps::take();
+    let Some(mut scenario) = Scenario::new(Fs::Ext4, Before::Nothing, IoMode::Auto) else { return };
+    scenario.prepare();
+    steps.fail("image.write", 0, Errno::DQUOT.raw_os_error(), true);
+    let ended = scenario.run();
+    steps.clear();
+    let here = ended.received.unwrap_err().cause.remedy().unwrap();
+    assert_eq!(here, "free some space and run the same command again");
+    let there = ended.sent.unwrap_err();
+    assert!(matches!(there, Error::Peer { code: 9, .. }), "{there:?}");
+}
