@@ -12,6 +12,7 @@ mod prune;
 mod readme;
 mod remedies;
 mod remote;
+mod remote_stopped;
 mod serve;
 mod sfold;
 mod ssh;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use lacuna_testing::pattern::{Block, Pattern, kinds_of};
+use lacuna_testing::pattern::kinds_of;
 use rustix::process::Signal;
 
-use crate::common::{Server, expect, interrupt, json, lacuna, names, sample, ssync};
+use crate::common::{Server, expect, json, lacuna, names, sample, ssync};
 
 fn serve(root: &Path, more: &[&str]) -> Server {
     let words = ["serve", "--listen", "127.0.0.1:0", "--root"];
@@ -46,39 +46,6 @@ fn an_image_goes_there_and_back_with_one_receipt() {
     let (status, _, said) = server.wait();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("sub/b.img") && said.contains("written, from 127.0.0.1:"), "{said}");
-}
-
-#[test]
-fn a_sync_that_was_killed_is_completed_by_the_next() {
-    let directory = tempfile::tempdir().unwrap();
-    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
-    std::fs::create_dir(&root).unwrap();
-    Pattern::whole(vec![Block::Data(5); 64 << 8]).write(&source);
-    let server = serve(&root, &[]);
-    let there = url(&server, "b.img");
-    let mut sync = lacuna();
-    sync.args(["sync", "--bwlimit", "32M", "--compress", "none"]).arg(&source).arg(&there);
-    let part = root.join(".b.img.lacuna-data");
-    let killed = interrupt(&mut sync, Signal::KILL, |_| {
-        lacuna_testing::pattern::BLOCK * 1024 < allocated(&part)
-    });
-    assert_eq!(killed.status.code(), None);
-    assert!(!root.join("b.img").exists());
-    let again = || lacuna().args(["sync", "--json"]).arg(&source).arg(&there).output().unwrap();
-    let begun = std::time::Instant::now();
-    let mut done = again();
-    // The server may not have let go yet.
-    while !done.status.success() && begun.elapsed() < crate::common::PATIENCE {
-        done = again();
-    }
-    let report = json(&expect(&done, 0).0);
-    assert!(report["compared_bytes"].as_u64() > Some(0), "{report}");
-    assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(root.join("b.img")).unwrap());
-    assert_eq!(names(&root), ["b.img"]);
-}
-
-fn allocated(path: &Path) -> u64 {
-    if path.exists() { crate::common::allocated(path) } else { 0 }
 }
 
 #[test]
