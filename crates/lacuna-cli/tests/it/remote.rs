@@ -1,8 +1,11 @@
 //! `lacuna sync` to and from `lacuna serve --root`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use lacuna_testing::mount::LoopDevice;
 use lacuna_testing::pattern::kinds_of;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::common::{Server, expect, json, lacuna, names, sample, ssync};
@@ -83,6 +86,71 @@ fn what_a_server_refuses_is_told_with_its_reason() {
     assert!(err.contains("read-only"), "{err}");
     assert_eq!(names(&root), ["directory", "link.img", "out"]);
     assert_eq!(std::fs::read(&source).unwrap(), sample().bytes());
+}
+
+const DEVICE: usize = 1 << 20;
+
+/// A device full of sevens, which goes by `path` too.
+fn device(path: &Path) -> Option<LoopDevice> {
+    let device = LoopDevice::new(DEVICE as u64)?;
+    std::fs::write(device.path(), [7; DEVICE]).unwrap();
+    let number = std::fs::metadata(device.path()).unwrap().rdev();
+    mknodat(CWD, path, FileType::BlockDevice, Mode::RUSR | Mode::WUSR, number).unwrap();
+    Some(device)
+}
+
+#[test]
+fn devices_are_served_when_that_was_asked_for_and_not_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
+    std::fs::create_dir(&root).unwrap();
+    sample().write(&source);
+    let Some(device) = device(&root.join("disk")) else { return };
+    let bytes = || std::fs::read(device.path()).unwrap();
+    let server = serve(&root, &[]);
+    let (there, back) = (url(&server, "disk"), directory.path().join("back.img"));
+    for (from, to) in [(source.as_os_str(), there.as_ref()), (there.as_ref(), back.as_os_str())] {
+        let (_, err) = expect(&lacuna().arg("sync").arg(from).arg(to).output().unwrap(), 1);
+        assert!(err.contains("disk is a block device, and this server serves files"), "{err}");
+    }
+    assert!(bytes() == [7; DEVICE] && !back.exists());
+
+    let server = serve(&root, &["--devices"]);
+    let there = url(&server, "disk");
+    let push = |source: &Path| {
+        lacuna().args(["sync", "--json", "--verify"]).arg(source).arg(&there).output().unwrap()
+    };
+    let pushed = json(&expect(&push(&source), 0).0);
+    let size = sample().size as usize;
+    assert_eq!(pushed["size_bytes"], size);
+    assert!(bytes()[..size] == sample().bytes() && bytes()[size..].iter().all(|byte| *byte == 7));
+    assert_eq!(json(&expect(&push(&source), 0).0)["written_bytes"], 0);
+    let pulled = lacuna().arg("sync").arg(&there).arg(&back).output().unwrap();
+    expect(&pulled, 0);
+    assert!(std::fs::read(&back).unwrap() == bytes());
+    assert_eq!(names(&root), ["disk"]);
+
+    let large = directory.path().join("large.img");
+    std::fs::File::create(&large).unwrap().set_len(DEVICE as u64 + 1).unwrap();
+    let (_, err) = expect(&push(&large), 1);
+    assert!(err.contains("disk has 1048576 bytes, 1048577 are needed"), "{err}");
+    assert!(std::fs::read(&back).unwrap() == bytes());
+}
+
+#[test]
+fn what_a_device_has_behind_the_image_is_reported_by_a_pull() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, target) = (directory.path().join("root"), directory.path().join("disk"));
+    std::fs::create_dir(&root).unwrap();
+    sample().write(&root.join("a.img"));
+    let Some(device) = device(&target) else { return };
+    let server = serve(&root, &[]);
+    let mut pull = lacuna();
+    pull.args(["sync", "--json", "--verify"]).arg(url(&server, "a.img")).arg(&target);
+    let pulled = json(&expect(&pull.output().unwrap(), 0).0);
+    assert_eq!(pulled["rest_bytes"], DEVICE - sample().size as usize);
+    assert!(std::fs::read(device.path()).unwrap().starts_with(&sample().bytes()));
+    assert_eq!(names(directory.path()), ["disk", "root"]);
 }
 
 #[test]

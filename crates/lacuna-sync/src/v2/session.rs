@@ -135,16 +135,23 @@ fn land(
         let receiving = Receiving::new(link, &target, &offer, options, progress, cancel)?;
         let received = receiving.run()?;
         receiving.commit()?;
-        // It is here to stay, whether the source hears of it or not.
-        let _ = receiving.done(&received);
         Ok(received)
     });
-    received.map_err(|cause| {
-        let cause = Box::new(link.fail(cause));
-        target.abandon();
-        // There is no record of what is left: the next session compares.
-        Failure { cause, kept: target.left() }
-    })
+    match received {
+        Ok(received) => {
+            // Whoever hears that it is done may come back at once.
+            drop(target);
+            // It is here to stay, whether the source hears of it or not.
+            let _ = link.say(&Message::Done(received.done()));
+            Ok(received)
+        }
+        Err(cause) => {
+            let cause = Box::new(link.fail(cause));
+            target.abandon();
+            // There is no record of what is left: the next session compares.
+            Err(Failure { cause, kept: target.left() })
+        }
+    }
 }
 
 fn offer(link: &Link) -> Result<Offer> {

@@ -67,6 +67,13 @@ pub struct Received {
     pub receipt: [u8; 32],
 }
 
+impl Received {
+    /// What the source is told when all of it lasts.
+    pub(super) fn done(&self) -> Done {
+        Done { receipt: self.receipt, written: self.written_bytes, compared: self.compared_bytes }
+    }
+}
+
 /// One session.
 pub(super) struct Receiving<'a> {
     pub(super) link: &'a Link,
@@ -159,7 +166,8 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
-    /// All of the session but for the commit, which is followed by [`done`](Self::done).
+    /// All of the session but for the commit, after which the source is told that it is
+    /// [done](Received::done).
     pub(super) fn run(&self) -> Result<Received> {
         let content_end = self.content_end()?;
         self.content_end.store(content_end, Ordering::Release);
@@ -178,13 +186,6 @@ impl<'a> Receiving<'a> {
             rest_bytes: self.target.image().size() - self.size,
             receipt,
         })
-    }
-
-    /// Tells the source that all of it lasts.
-    pub(super) fn done(&self, received: &Received) -> Result<()> {
-        let Received { receipt, written_bytes, compared_bytes, .. } = *received;
-        let done = Done { receipt, written: written_bytes, compared: compared_bytes };
-        self.link.say(&Message::Done(done))
     }
 
     /// Behind which chunk there is nothing yet.
