@@ -200,7 +200,8 @@ impl Sending<'_> {
                 Ending::Settle => {
                     let mut kinds = KindBytes::default();
                     let extents = self.layout(agreed, &mut kinds)?;
-                    let cut = Cut { content_end: 0, count_holes: false };
+                    let count_holes = agreed.kinds == Kinds::One;
+                    let cut = Cut { content_end: 0, count_holes };
                     for part in parts(extents, cut) {
                         self.cancel.check()?;
                         let runs = runs_of(&part?.extents)?;
