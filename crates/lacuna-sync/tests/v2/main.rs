@@ -7,8 +7,10 @@ mod cuts;
 mod devices;
 mod full;
 mod pair;
+mod peer;
 mod sessions;
 mod trouble;
+mod wire;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestRunner};

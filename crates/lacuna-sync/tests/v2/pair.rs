@@ -1,10 +1,7 @@
 //! Both ends of a session, wired together in memory.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lacuna::{Cancel, ImageOptions, IoMode, Links, Progress, Source};
@@ -12,7 +9,9 @@ use lacuna_sync::Result;
 use lacuna_sync::v2::{
     Failure, Landing, LinkOptions, Received, Sent, SourceOptions, TargetOptions, receive, send,
 };
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::task::JoinSet;
+
+use crate::wire::{Between, Line, Said};
 
 /// How two ends are wired, and what each is to do.
 #[derive(Clone)]
@@ -21,6 +20,7 @@ pub(crate) struct Wiring {
     pub(crate) source: SourceOptions,
     pub(crate) target: TargetOptions,
     pub(crate) link: LinkOptions,
+    pub(crate) line: Line,
     /// The stream breaks when so many bytes have passed, both ways.
     pub(crate) cut_at: Option<u64>,
     pub(crate) cancel: Cancel,
@@ -34,6 +34,7 @@ impl Default for Wiring {
             source: SourceOptions::default(),
             target: TargetOptions::default(),
             link,
+            line: Line::default(),
             cut_at: None,
             cancel: Cancel::default(),
         }
@@ -46,6 +47,21 @@ pub(crate) struct Ended {
     pub(crate) received: Result<Received, Failure>,
     /// Both ways.
     pub(crate) wire_bytes: u64,
+    /// What the source said, and what the target did.
+    pub(crate) said: [Said; 2],
+    /// How often both ends waited for what was under way, where that is counted.
+    pub(crate) steps: u64,
+}
+
+impl Ended {
+    /// That both ends have come to the same.
+    #[track_caller]
+    pub(crate) fn assert_done(&self) -> (&Sent, &Received) {
+        let (sent, received) = (self.sent.as_ref(), self.received.as_ref());
+        let (sent, received) = (sent.expect("sent"), received.expect("received"));
+        assert_eq!(sent.receipt, received.receipt);
+        (sent, received)
+    }
 }
 
 /// Makes `target` what `source` is.
@@ -56,14 +72,13 @@ pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
     let source = Arc::new(Source::open(source, &options).unwrap());
     let landing =
         Landing { path: PathBuf::from(target), io: wiring.io, links: Links::Follow, mode: None };
-    let passed = Arc::new(AtomicU64::new(0));
-    let (here, there) = tokio::io::duplex(256 << 10);
-    let [here, there] = [here, there].map(|stream| Wire {
-        stream,
-        passed: passed.clone(),
-        cut_at: wiring.cut_at.unwrap_or(u64::MAX),
-    });
-    let (sent, received) = runtime.block_on(async {
+    runtime.block_on(async {
+        let between = Between::new(Line { cut_at: wiring.cut_at, ..wiring.line.clone() });
+        let mut steps = JoinSet::new();
+        if wiring.line.in_steps {
+            steps.spawn(between.clone().step());
+        }
+        let [here, there] = between.ends();
         let sending = send(
             here,
             source,
@@ -80,66 +95,9 @@ pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
             Arc::new(Progress::default()),
             wiring.cancel.clone(),
         );
-        tokio::join!(sending, receiving)
-    });
-    Ended { sent, received, wire_bytes: passed.load(Ordering::Relaxed) }
-}
-
-/// A stream that counts what is written to it, and breaks.
-struct Wire {
-    stream: DuplexStream,
-    passed: Arc<AtomicU64>,
-    cut_at: u64,
-}
-
-impl Wire {
-    fn left(&self) -> Option<u64> {
-        let left = self.cut_at.saturating_sub(self.passed.load(Ordering::Relaxed));
-        (left > 0).then_some(left)
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if self.left().is_none() {
-            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buf)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let Some(left) = self.left() else {
-            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
-        };
-        let bytes = &bytes[..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if let Poll::Ready(Ok(written)) = written {
-            self.passed.fetch_add(written as u64, Ordering::Relaxed);
-        }
-        written
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+        let (sent, received) = tokio::join!(sending, receiving);
+        let said = between.said();
+        let wire_bytes = said.iter().map(|said| said.bytes).sum();
+        Ended { sent, received, wire_bytes, said, steps: between.steps() }
+    })
 }

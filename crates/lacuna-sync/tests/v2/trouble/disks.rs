@@ -1,0 +1,82 @@
+//! Disks that are full, and images that others have.
+
+use std::time::Duration;
+
+use lacuna::Kept;
+use lacuna_sync::Error;
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use lacuna_testing::pattern::{Block, Pattern};
+
+use crate::pair::{Wiring, session};
+use crate::peer::{Server, offer};
+
+#[test]
+fn an_image_larger_than_any_disk_is_refused_with_the_systems_words() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let server = Server::start(mount.path());
+    let mut peer = server.admitted("a.img");
+    peer.send(&offer(i64::MAX as u64));
+    peer.rest();
+    let failure = server.failure();
+    assert!(failure.starts_with("cannot resize .a.img.lacuna-data"), "{failure}");
+}
+
+#[test]
+fn a_full_disk_ends_a_session_that_goes_on_when_there_is_room() {
+    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
+    let (Some(from), Some(to)) = (Mount::new(Fs::Ext4), Mount::with(Fs::Ext4, &options)) else {
+        return;
+    };
+    let (source, target) = (from.path().join("a.img"), to.path().join("b.img"));
+    let filler = to.path().join("filler");
+    std::fs::write(&filler, vec![1; 40 << 20]).unwrap();
+    Pattern::whole((0..8192).map(|n| Block::Data((n % 250) as u8 + 1)).collect()).write(&source);
+    let ended = session(&source, &target, &Wiring::default());
+    let failure = ended.received.unwrap_err();
+    assert!(
+        matches!(&*failure.cause, Error::Image(error)
+            if error.io_kind() == Some(std::io::ErrorKind::StorageFull)),
+        "{failure:?}"
+    );
+    assert!(matches!(failure.kept, Kept::Part { .. }), "{failure:?}");
+    assert!(matches!(ended.sent.unwrap_err(), Error::Peer { code: 9, .. }));
+    assert!(!target.exists());
+    std::fs::remove_file(filler).unwrap();
+    let ended = session(&source, &target, &Wiring::default());
+    ended.received.unwrap();
+    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
+}
+
+#[test]
+fn a_source_that_changes_fails_the_session() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    Pattern::whole(vec![Block::Data(1); 4096]).write(&source);
+    let writer = std::fs::File::options().append(true).open(&source).unwrap();
+    let changing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        writer.set_len(4095 * 4096).unwrap();
+    });
+    let rate = std::num::NonZeroU64::new(16 << 20);
+    let mut wiring = Wiring::default();
+    wiring.link.rate = rate;
+    wiring.source.zstd = None;
+    let ended = session(&source, &target, &wiring);
+    changing.join().unwrap();
+    assert!(matches!(ended.sent.unwrap_err(), Error::Image(_)));
+    assert!(ended.received.is_err());
+    assert!(!target.exists());
+}
+
+#[test]
+fn two_sessions_do_not_write_to_one_target() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    Pattern::whole(vec![Block::Data(1); 64]).write(&source);
+    Pattern::whole(vec![Block::Data(2); 64]).write(&target);
+    let open = lacuna::Target::open(&target, &lacuna::TargetOptions::default()).unwrap();
+    let ended = session(&source, &target, &Wiring::default());
+    assert!(matches!(*ended.received.unwrap_err().cause, Error::Image(lacuna::Error::Busy { .. })));
+    assert!(matches!(ended.sent.unwrap_err(), Error::Peer { code: 6, .. }));
+    drop(open);
+}

@@ -1,0 +1,54 @@
+//! Who is let in.
+
+use std::time::{Duration, Instant};
+
+use lacuna_wire::{ClientHello, ServerHello};
+
+use crate::peer::{Server, hello};
+
+#[test]
+fn a_client_of_another_version_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let mut peer = server.connect();
+    let hello = ClientHello { versions: (7, 9), ..hello("a.img") };
+    peer.send(&hello.encode().unwrap());
+    let ServerHello::Refusal { code: 3, words } = peer.answer() else { panic!() };
+    assert!(words.contains("versions 7 to 9"), "{words}");
+}
+
+#[test]
+fn one_session_too_many_is_sent_away_and_the_first_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let first = server.admitted("a.img");
+    let mut second = server.connect();
+    second.send(&hello("b.img").encode().unwrap());
+    let ServerHello::Refusal { code: 8, .. } = second.answer() else { panic!() };
+    drop(first);
+}
+
+#[test]
+fn what_is_no_hello_is_sent_away_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 300], &[0x16, 3, 1, 2, 0, 1, 0, 1, 2]] {
+        let mut peer = server.connect();
+        peer.send(garbage);
+        let begun = Instant::now();
+        peer.rest();
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_hello_that_does_not_come_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let mut peer = server.connect();
+    // A byte a second would take hours.
+    peer.send(&lacuna_wire::MAGIC);
+    let begun = Instant::now();
+    peer.rest();
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}

@@ -1,0 +1,114 @@
+//! Peers that keep a session waiting.
+
+use std::io::Write;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::{Block, Pattern};
+use lacuna_wire::{Accept, ClientHello, Kinds, Message, Role, types};
+
+use crate::pair::{Wiring, session};
+use crate::peer::{Peer, SILENCE, Server, frame, hello, offer};
+
+#[test]
+fn a_client_that_falls_silent_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let mut peer = server.admitted("a.img");
+    peer.send(&offer(1 << 20));
+    let begun = Instant::now();
+    peer.rest();
+    assert!(begun.elapsed() >= SILENCE && begun.elapsed() < Duration::from_secs(10));
+    assert!(server.failure().contains("nothing was heard"));
+}
+
+/// Says that it is there, and nothing else, until it is told to go.
+fn only_be_there(peer: &mut Peer) -> Message<'static> {
+    let mut alive = Peer::new(peer.stream.try_clone().unwrap());
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let saying = std::thread::spawn(move || {
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            // The other end may have hung up by now.
+            let _ = alive.stream.write_all(&frame(&Message::Alive));
+            sleep(SILENCE / 10);
+        }
+    });
+    let told = peer.wait_for_failed();
+    drop(stop);
+    saying.join().unwrap();
+    told
+}
+
+#[test]
+fn a_peer_that_is_there_and_does_nothing_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    Pattern::whole(vec![Block::Data(1); 64]).write(&directory.path().join("b.img"));
+    let server = Server::with(directory.path(), |options| options.link.standstill = 3 * SILENCE);
+    let told = "nothing was done for 2 s";
+    let begun = Instant::now();
+
+    let mut source = server.admitted("a.img");
+    source.send(&offer(1 << 20));
+    source.wait_for(types::ACCEPT);
+    let Message::Failed { words, .. } = only_be_there(&mut source) else { panic!() };
+    assert!(words.contains(told), "{words}");
+    assert!(server.failure().contains(told));
+
+    let mut target = server.client(&ClientHello { role: Role::Target, ..hello("b.img") });
+    target.wait_for(types::OFFER);
+    let accept = Accept { kinds: Kinds::Three, content_end: 64 * 4096, resumed: 0 };
+    target.say(&Message::Accept(accept));
+    let Message::Failed { words, .. } = only_be_there(&mut target) else { panic!() };
+    assert!(words.contains(told), "{words}");
+    assert!(server.failure().contains(told));
+    assert!(begun.elapsed() >= 6 * SILENCE);
+}
+
+#[test]
+fn a_session_that_is_slow_does_not_stand_still() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    Pattern::whole(vec![Block::Data(1); 384]).write(&source);
+    let mut wiring = Wiring::default();
+    // A frame of 1 MiB takes 4 s, in which the target says no more than that it is there.
+    wiring.line.rate = Some(256 << 10);
+    wiring.line.room = 16 << 10;
+    wiring.link.alive = Duration::from_millis(100);
+    wiring.link.standstill = Duration::from_secs(2);
+    let begun = Instant::now();
+    session(&source, &target, &wiring).assert_done();
+    assert!(begun.elapsed() > Duration::from_secs(4));
+}
+
+#[test]
+fn a_target_that_reads_all_of_it_again_shows_that_it_works() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    Pattern::whole(vec![Block::Data(1); 16 << 10]).write(&source);
+    let mut wiring = Wiring::default();
+    wiring.target.verify = true;
+    wiring.target.threads = 1;
+    wiring.link.alive = Duration::from_millis(1);
+    let ended = session(&source, &target, &wiring);
+    ended.assert_done();
+    let frames = ended.said[1].frames.iter().map(|(kind, _)| *kind);
+    let last: Vec<u8> = frames.skip_while(|kind| *kind != types::SETTLE).collect();
+    assert!(last.contains(&types::CHECKED), "{last:02x?}");
+    assert_eq!(last.last(), Some(&types::DONE));
+}
+
+#[test]
+fn a_target_shows_that_it_works_where_there_is_nothing_but_holes() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    Pattern::whole(vec![Block::Hole; 64]).write(&source);
+    let before = [vec![Block::Data(1); 32], vec![Block::Hole; 32]].concat();
+    Pattern::whole(before).write(&target);
+    let ended = session(&source, &target, &Wiring::default());
+    ended.assert_done();
+    let count = |side: usize, wanted| {
+        ended.said[side].frames.iter().filter(|(kind, _)| *kind == wanted).count()
+    };
+    assert_eq!((count(0, types::DIGESTS), count(1, types::CHECKED)), (1, 1));
+}
