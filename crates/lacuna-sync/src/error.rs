@@ -181,6 +181,12 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
+    /// The peer is there, and that is all that is heard of it.
+    #[error("nothing was done for {} s, though the other end is there", after.as_secs())]
+    Standstill {
+        /// How long.
+        after: Duration,
+    },
     /// The peer gave up, and said why.
     #[error("the other end stopped: {words}")]
     Peer {

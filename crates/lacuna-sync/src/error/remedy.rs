@@ -41,6 +41,7 @@ impl Error {
                 "use ssync://HOST:PORT for a server of Longhorn's ssync protocol"
             }
             Self::NotLacuna { .. } => "check host and port",
+            Self::Standstill { .. } => STUCK,
             Self::ReceiptsDiffer => CORRUPT,
             Self::KindsDiffer { .. } => "write to ext4, XFS or btrfs",
             _ => return None,
@@ -50,6 +51,8 @@ impl Error {
 }
 
 const AGAIN: &str = "run the same command again: it compares and goes on";
+const STUCK: &str =
+    "check the disks of both ends; then run the same command again: it compares and goes on";
 const CORRUPT: &str = "run the same command again; if that ends the same way, check the memory and the disks of both \
     machines";
 

@@ -4,7 +4,7 @@
 //! lies at an address that direct I/O accepts, on both ends: what comes before it grows backwards.
 
 use lacuna::{BufPool, PooledBuf};
-use lacuna_wire::{HEADER, Header, Message, PAYLOAD_MAX};
+use lacuna_wire::{HEADER, Header, Message, PAYLOAD_MAX, types};
 use zstd::bulk::{Compressor, decompress_to_buffer};
 
 use crate::error::{Error, Result};
@@ -92,6 +92,11 @@ impl Outgoing {
         body.buf[start - HEADER..start].copy_from_slice(&header);
         let bytes = Bytes::Large { buf: body.buf, start: start - HEADER, end };
         Ok(Self { bytes, body_len: body.len })
+    }
+
+    /// Whether it shows no more than that somebody is here.
+    pub(super) fn is_alive(&self) -> bool {
+        self.bytes().first() == Some(&types::ALIVE)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -9,7 +9,7 @@ mod writer;
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lacuna::{BufPool, Cancel, describe};
 use lacuna_wire::Message;
@@ -37,6 +37,8 @@ pub struct LinkOptions {
     pub silence: Duration,
     /// Nothing could be sent for so long: nobody reads.
     pub stall: Duration,
+    /// Nothing came or went for so long that shows more than that somebody is there: nobody works.
+    pub standstill: Duration,
     /// What is still to be said, and to be heard, at the end may take so long.
     pub last_words: Duration,
     /// Bytes a second, each way.
@@ -69,6 +71,7 @@ impl Default for LinkOptions {
             alive: Duration::from_secs(10),
             silence: Duration::from_secs(60),
             stall: Duration::from_secs(600),
+            standstill: Duration::from_secs(600),
             last_words: Duration::from_secs(5),
             rate: None,
             alias: None,
@@ -85,6 +88,7 @@ pub(super) struct Link {
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
     watch: JoinHandle<()>,
+    alive: Duration,
     last_words: Duration,
 }
 
@@ -105,9 +109,16 @@ struct Fate {
     failure: Mutex<Option<Error>>,
     alias: Arc<Alias>,
     over: watch::Sender<bool>,
+    /// When anything but Alive last came or went.
+    moved: Mutex<Instant>,
 }
 
 impl Fate {
+    fn new(alias: Arc<Alias>) -> Self {
+        let (over, moved) = (watch::Sender::new(false), Mutex::new(Instant::now()));
+        Self { failure: Mutex::new(None), alias, over, moved }
+    }
+
     /// The first failure counts.
     fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -121,6 +132,15 @@ impl Fate {
     async fn over(&self) {
         // The sender is here: it cannot be gone.
         let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    fn moves(&self) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long nothing but Alive has come or gone.
+    fn stands_still(&self) -> Duration {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// What the peer is told.
@@ -154,8 +174,8 @@ impl Link {
         let writer = tokio::spawn(writer.run(to_write, fate.clone()));
         let reader = tokio::spawn(reader.run(read, fate.clone()));
         let incoming = Mutex::new(incoming);
-        let last_words = options.last_words;
-        Self { pool, outgoing, incoming, fate, writer, reader, watch, last_words }
+        let LinkOptions { alive, last_words, .. } = *options;
+        Self { pool, outgoing, incoming, fate, writer, reader, watch, alive, last_words }
     }
 
     /// Waits until there is room for `frame`. Blocks.
@@ -172,6 +192,11 @@ impl Link {
     pub(super) fn recv(&self) -> Result<Incoming> {
         let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         incoming.blocking_recv().ok_or(Error::Ended)
+    }
+
+    /// Whether nothing has come or gone for so long that whoever is at work should say so.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.fate.stands_still() >= self.alive
     }
 
     /// [`Error::Ended`] once the session has failed anywhere.
@@ -204,12 +229,6 @@ impl Link {
         let _ = timeout(self.last_words, self.reader).await;
         let failure = self.fate.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         session.map_err(|error| failure.unwrap_or(error))
-    }
-}
-
-impl Fate {
-    fn new(alias: Arc<Alias>) -> Self {
-        Self { failure: Mutex::new(None), alias, over: watch::Sender::new(false) }
     }
 }
 

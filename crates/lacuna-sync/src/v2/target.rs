@@ -98,8 +98,8 @@ struct Outcome {
     /// From block to block.
     covers: Option<(u64, u64)>,
     wanted: Vec<Wanted>,
-    /// Chunks that were compared.
-    checked: u64,
+    /// Chunks that were compared, of a message of digests.
+    checked: Option<u64>,
     receipt: Receipt,
     /// The same over kinds alone.
     kinds: Receipt,
@@ -270,11 +270,13 @@ impl<'a> Receiving<'a> {
         if !outcome.wanted.is_empty() {
             self.link.say(&Message::Want(outcome.wanted))?;
         }
-        if outcome.checked > 0 {
-            *checked += outcome.checked;
-            self.link.say(&Message::Checked(*checked))?;
+        match outcome.checked {
+            Some(more) => {
+                *checked += more;
+                self.link.say(&Message::Checked(*checked))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What has arrived by a checkpoint outlasts a power cut, and is not sent again.

@@ -80,14 +80,19 @@ impl<S: AsyncRead + Send> Reader<S> {
         fate: &Fate,
     ) -> Result<()> {
         if matches!(frame.kind(), types::ALIVE | types::FAILED) {
+            let after = self.options.standstill;
             return match frame.open(&self.pool)?.message()? {
                 Message::Failed { code, words } => Err(Error::Peer { code, words }),
+                _ if fate.stands_still() >= after => Err(Error::Standstill { after }),
                 _ => Ok(()),
             };
         }
-        tokio::select! {
+        let passed = tokio::select! {
             sent = frames.send(frame) => sent.map_err(|_| Error::Ended),
             () = fate.over() => Err(Error::Ended),
-        }
+        };
+        // It may have waited for long until this end was ready for it.
+        fate.moves();
+        passed
     }
 }

@@ -32,7 +32,7 @@ impl<S: AsyncWrite + Send> Writer<S> {
                 () = sleep(self.options.alive) => Outgoing::new(&Message::Alive),
             };
             let written = match frame {
-                Ok(frame) => self.write(frame.bytes(), &fate).await,
+                Ok(frame) => self.write(&frame, &fate).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
@@ -46,13 +46,14 @@ impl<S: AsyncWrite + Send> Writer<S> {
         self.end(&fate).await;
     }
 
-    /// All of `bytes`. When the session is over, what has begun is brought to its end, soon.
-    async fn write(&mut self, mut bytes: &[u8], fate: &Fate) -> Result<()> {
+    /// All of `frame`. When the session is over, what has begun is brought to its end, soon.
+    async fn write(&mut self, frame: &Outgoing, fate: &Fate) -> Result<()> {
         let deadline = async {
             fate.over().await;
             sleep(self.options.last_words).await;
         };
         tokio::pin!(deadline);
+        let mut bytes = frame.bytes();
         while !bytes.is_empty() {
             let part = self.pace.part(bytes.len());
             self.pace.wait().await;
@@ -69,6 +70,9 @@ impl<S: AsyncWrite + Send> Writer<S> {
                 Ok(Err(source)) => return Err(Error::Lost { source }),
                 Err(_) => return Err(Error::Stalled { after: self.options.stall }),
             };
+            if !frame.is_alive() {
+                fate.moves();
+            }
             self.pace.passed(written);
             bytes = &bytes[written..];
         }

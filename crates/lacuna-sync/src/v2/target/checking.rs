@@ -22,7 +22,7 @@ impl Working<'_> {
         let receiving = self.receiving;
         let extents = extents_of(runs, receiving.size)?;
         let both = self.clear(&extents)?;
-        let mut outcome = covering(runs, &extents);
+        let (mut outcome, mut checked) = (covering(runs, &extents), 0);
         let mut digests = digests.chunks_exact(DIGEST);
         let chunks = Chunks::new(&extents, receiving.size);
         let mut window = Range::to(0);
@@ -37,7 +37,7 @@ impl Working<'_> {
             let expected = digests.next();
             let expected =
                 expected.ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))?;
-            outcome.checked += 1;
+            checked += 1;
             let have = mask_of(chunk.range, &both);
             if have == 0 {
                 outcome.wanted.push(self.want(&chunk, data, 0, &[])?);
@@ -53,6 +53,7 @@ impl Working<'_> {
                 None => outcome.wanted.push(self.want(&chunk, data & !have, have, found)?),
             }
         }
+        outcome.checked = Some(checked);
         match digests.next().is_none() && digests.remainder().is_empty() {
             true => Ok(outcome),
             false => Err(Error::malformed("Digests", "are more than the chunks")),

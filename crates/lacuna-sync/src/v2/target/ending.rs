@@ -22,11 +22,11 @@ impl Receiving<'_> {
     pub(super) fn end(&self, sums: &Sums) -> Result<[u8; 32]> {
         self.target.image().sync()?;
         let mut receipt = sums.receipt;
-        if self.options.verify || !self.has_kinds(&sums.kinds)? {
+        if self.options.verify || !self.has_kinds(sums)? {
             self.link.say(&Message::Settle)?;
-            let read = self.settle()?;
+            let read = self.settle(sums)?;
             self.target.image().sync()?;
-            if !self.has_kinds(&sums.kinds)? {
+            if !self.has_kinds(sums)? {
                 return Err(Error::KindsDiffer { path: self.target.path().to_owned() });
             }
             receipt = if self.options.verify { read } else { receipt };
@@ -38,8 +38,13 @@ impl Receiving<'_> {
         }
     }
 
-    /// Whether the kinds of the target add up to `wanted`.
-    fn has_kinds(&self, wanted: &Receipt) -> Result<bool> {
+    /// Tells the source that this end is at work, when nothing else has for a while.
+    fn show_work(&self, checked: u64) -> Result<()> {
+        if self.link.is_quiet() { self.link.say(&Message::Checked(checked)) } else { Ok(()) }
+    }
+
+    /// Whether the kinds of the target add up to those of the source.
+    fn has_kinds(&self, sums: &Sums) -> Result<bool> {
         if self.kinds == Kinds::One {
             return Ok(true);
         }
@@ -47,16 +52,17 @@ impl Receiving<'_> {
         let layout = rounded(Layout::new(self.target.image(), &LayoutOptions::default())?, BLOCK);
         for part in parts(layout, Cut { content_end: 0, count_holes: false }) {
             self.cancel.check()?;
+            self.show_work(sums.checked)?;
             for chunk in Chunks::new(&part?.extents, self.size).iter() {
                 add_kinds(&mut found, &chunk);
             }
         }
-        Ok(found == *wanted)
+        Ok(found == sums.kinds)
     }
 
     /// Takes in all kinds once more, mends those of the target, and reads it from the medium when that
     /// was asked for.
-    fn settle(&self) -> Result<Receipt> {
+    fn settle(&self, sums: &Sums) -> Result<Receipt> {
         let mut receipt = Receipt::default();
         self.covered.store(0, std::sync::atomic::Ordering::Release);
         if self.options.verify {
@@ -83,7 +89,8 @@ impl Receiving<'_> {
             },
             |outcome: Outcome| {
                 receipt.merge(outcome.receipt);
-                self.cover(&outcome).map_err(|error| self.link.fail(error))
+                let covered = self.cover(&outcome).and_then(|()| self.show_work(sums.checked));
+                covered.map_err(|error| self.link.fail(error))
             },
         )?;
         Ok(receipt)
