@@ -20,7 +20,7 @@ pub use client::{Remote, SyncOptions, pull, push};
 pub(crate) use handshake::{PATIENCE, hear, refuse};
 pub(crate) use host::Host;
 pub use host::{ServeOptions, Served};
-pub use link::{Alias, LinkOptions};
+pub use link::{Alias, LEAST_RATE, LinkOptions};
 pub use names::Images;
 pub use server::{serve, serve_stdio};
 pub use session::{Failure, Landing, receive, send};

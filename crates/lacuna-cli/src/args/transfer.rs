@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use lacuna_sync::v2::LEAST_RATE;
+
 use super::{IoArgs, ReflinkChoice, jobs};
 
 const TO_PATH: &str = "When DST is a path";
@@ -75,7 +77,7 @@ pub(crate) struct SyncArgs {
     /// Compress what is sent: zstd, zstd:LEVEL or none [default: zstd:1]
     #[arg(long, value_name = "HOW", value_parser = compression, help_heading = TO_LACUNA)]
     pub(crate) compress: Option<Compression>,
-    /// Send and receive no more than so many bytes a second: 500K, 20M, 1G
+    /// Send and receive no more than so many bytes a second, at least 16K: 500K, 20M, 1G
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = TO_LACUNA)]
     pub(crate) bwlimit: Option<NonZeroU64>,
     /// Read DST again from the medium before it counts as done
@@ -126,8 +128,8 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
     };
     let rate =
         digits.parse::<u64>().ok().zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
-    let rate = rate.and_then(NonZeroU64::new);
-    rate.ok_or_else(|| "write bytes a second, like 500K, 20M or 1G".to_owned())
+    let rate = rate.filter(|rate| *rate >= LEAST_RATE).and_then(NonZeroU64::new);
+    rate.ok_or_else(|| "write bytes a second, like 500K, 20M or 1G, at least 16K".to_owned())
 }
 
 /// Serve the images under a directory, or receive a single image and exit.
@@ -203,6 +205,18 @@ fn octal(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_one_that_peers_have_patience_with() {
+        let read = |text| rate(text).ok().map(NonZeroU64::get);
+        assert_eq!(read("500K"), Some(500 << 10));
+        assert_eq!(read("1gib"), Some(1 << 30));
+        assert_eq!(read("16384"), Some(LEAST_RATE));
+        for refused in ["16383", "15K", "0", "", "K", "1T", "99999999999G", "-1M"] {
+            assert_eq!(read(refused), None, "{refused}");
+        }
+        assert!(rate("15K").unwrap_err().contains("at least 16K"));
+    }
 
     #[test]
     fn modes_are_octal() {

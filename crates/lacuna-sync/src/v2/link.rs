@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::frames::{Incoming, Outgoing, pool};
 use crate::error::{Error, Result};
 use crate::runtime::POLL;
+pub use pace::LEAST_RATE;
 use pace::Pace;
 use reader::Reader;
 use writer::Writer;
@@ -41,7 +42,7 @@ pub struct LinkOptions {
     pub standstill: Duration,
     /// What is still to be said, and to be heard, at the end may take so long.
     pub last_words: Duration,
-    /// Bytes a second, each way.
+    /// Bytes a second, each way, at least [`LEAST_RATE`].
     pub rate: Option<NonZeroU64>,
     /// What the peer reads in the words of an error, and instead of what.
     pub alias: Option<Arc<Alias>>,

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes written at a time when there is a limit to the rate.
+/// Bytes that pass at a time when there is a limit to the rate.
 const PACE: usize = 16 << 10;
+
+/// The lowest rate, in bytes a second. At a lower one frames take longer than peers wait for them, and
+/// what a connection holds back takes longer to leave it than anybody takes to call that a stall.
+pub const LEAST_RATE: u64 = PACE as u64;
 
 /// Keeps to a rate.
 pub(super) struct Pace {

@@ -66,11 +66,22 @@ impl<S: AsyncRead + Send> Reader<S> {
         let header = Header::decode(&header).map_err(Error::Wire)?;
         let mut frame = Incoming::new(header, &self.pool);
         let patience = Duration::from_secs(header.length as u64 / SLOWEST) + self.options.silence;
-        self.pace.wait().await;
-        let read = timeout(patience, self.stream.read_exact(frame.bytes_mut())).await;
+        self.pace.passed(HEADER);
+        let read = timeout(patience, self.fill(frame.bytes_mut())).await;
         read.map_err(|_| Error::Silent { after: patience })?.map_err(lost)?;
-        self.pace.passed(HEADER + header.length);
         Ok(frame)
+    }
+
+    /// Reads at the rate, a little at a time: to the other end, who reads nothing for long has gone.
+    async fn fill(&mut self, mut rest: &mut [u8]) -> std::io::Result<()> {
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at_mut(self.pace.part(rest.len()));
+            self.pace.wait().await;
+            self.stream.read_exact(part).await?;
+            self.pace.passed(part.len());
+            rest = after;
+        }
+        Ok(())
     }
 
     async fn pass_on(

@@ -48,27 +48,31 @@ impl<S: AsyncWrite + Send> Writer<S> {
 
     /// All of `frame`. When the session is over, what has begun is brought to its end, soon.
     async fn write(&mut self, frame: &Outgoing, fate: &Fate) -> Result<()> {
+        let last_words = self.options.last_words;
         let deadline = async {
             fate.over().await;
-            sleep(self.options.last_words).await;
+            sleep(last_words).await;
         };
-        tokio::pin!(deadline);
-        let mut bytes = frame.bytes();
+        tokio::select! {
+            biased;
+            () = deadline => Err(Error::Ended),
+            written = self.write_all(frame, fate) => written,
+        }
+    }
+
+    async fn write_all(&mut self, frame: &Outgoing, fate: &Fate) -> Result<()> {
+        let (mut bytes, stall) = (frame.bytes(), self.options.stall);
         while !bytes.is_empty() {
             let part = self.pace.part(bytes.len());
             self.pace.wait().await;
-            let written = tokio::select! {
-                biased;
-                written = timeout(self.options.stall, self.stream.write(&bytes[..part])) => written,
-                () = &mut deadline => return Err(Error::Ended),
-            };
+            let written = timeout(stall, self.stream.write(&bytes[..part])).await;
             let written = match written {
                 Ok(Ok(0)) => {
                     return Err(Error::Lost { source: ErrorKind::WriteZero.into() });
                 }
                 Ok(Ok(written)) => written,
                 Ok(Err(source)) => return Err(Error::Lost { source }),
-                Err(_) => return Err(Error::Stalled { after: self.options.stall }),
+                Err(_) => return Err(Error::Stalled { after: stall }),
             };
             if !frame.is_alive() {
                 fate.moves();
@@ -76,9 +80,9 @@ impl<S: AsyncWrite + Send> Writer<S> {
             self.pace.passed(written);
             bytes = &bytes[written..];
         }
-        match timeout(self.options.stall, self.stream.flush()).await {
+        match timeout(stall, self.stream.flush()).await {
             Ok(flushed) => flushed.map_err(|source| Error::Lost { source }),
-            Err(_) => Err(Error::Stalled { after: self.options.stall }),
+            Err(_) => Err(Error::Stalled { after: stall }),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Peers that keep a session waiting.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -111,4 +112,40 @@ fn a_target_shows_that_it_works_where_there_is_nothing_but_holes() {
         ended.said[side].frames.iter().filter(|(kind, _)| *kind == wanted).count()
     };
     assert_eq!((count(0, types::DIGESTS), count(1, types::CHECKED)), (1, 1));
+}
+
+#[test]
+fn the_end_of_a_session_does_not_wait_for_its_rate() {
+    let directory = tempfile::tempdir().unwrap();
+    Pattern::whole(vec![Block::Data(1); 512]).write(&directory.path().join("a.img"));
+    // A frame takes 16 s, and the next part of one comes after 16 s.
+    for rate in [64 << 10, 1 << 10] {
+        let server = Server::with(directory.path(), |options| {
+            options.link.rate = NonZeroU64::new(rate);
+            options.link.silence = Duration::from_secs(60);
+        });
+        let mut target = server.client(&ClientHello { role: Role::Target, ..hello("a.img") });
+        target.wait_for(types::OFFER);
+        target.say(&Message::Accept(Accept { kinds: Kinds::Three, content_end: 0, resumed: 0 }));
+        let reading = std::thread::spawn(move || target.rest());
+        sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        drop(server);
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?} at {rate}", begun.elapsed());
+        reading.join().unwrap();
+    }
+}
+
+#[test]
+fn whoever_reads_at_a_limited_rate_is_not_taken_for_one_who_does_not() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    Pattern::whole(vec![Block::Data(1); 512]).write(&source);
+    let mut wiring = Wiring::default();
+    wiring.line.room = 16 << 10;
+    // Each of two frames takes 4 s.
+    wiring.link.rate = NonZeroU64::new(256 << 10);
+    wiring.link.stall = Duration::from_secs(2);
+    wiring.link.standstill = Duration::from_secs(2);
+    session(&source, &target, &wiring).assert_done();
 }
