@@ -20,7 +20,7 @@ use crate::failpoint;
 use crate::open::{self, Access, ImageOptions, IoMode};
 use crate::page_cache::cached_pages;
 use crate::stamp::{FileId, Stamp};
-pub(crate) use space::LONGEST_CLEAR;
+pub use space::LONGEST_CLEAR;
 
 /// How often an image is looked at that changes between two looks.
 const SETTLE_TRIES: u32 = 4;

@@ -51,7 +51,7 @@ mod transfer;
 pub use aligned_buf::{AlignedBuf, BufPool, PooledBuf};
 pub use error::{Error, Result, describe, system_words};
 pub use extent::{BLOCK, Extent, Kind, KindBytes, MAX_OFFSET, Range};
-pub use image::Image;
+pub use image::{Image, LONGEST_CLEAR};
 pub use layout::{Layout, LayoutOptions, LayoutOrigin};
 pub use open::{Access, ImageOptions, IoMode, Links};
 pub use progress::{Cancel, Counter, Progress};

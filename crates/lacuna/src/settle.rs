@@ -6,7 +6,7 @@
 use crate::aligned_buf::AlignedBuf;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, Range};
-use crate::image::Image;
+use crate::image::{Image, LONGEST_CLEAR};
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
 use crate::target::Target;
@@ -107,11 +107,15 @@ fn mend_pair(target: &Target, pair: &Pair, buf: &mut AlignedBuf, cancel: &Cancel
     if pair.right == Kind::Data && !is_zeros(target.image(), pair.range, buf, cancel)? {
         return Err(differs(target, pair));
     }
-    match pair.left {
-        Kind::Hole => target.punch(pair.range),
-        Kind::Zero => target.zero_range(pair.range),
-        Kind::Data => Err(differs(target, pair)),
+    for piece in pair.range.pieces(LONGEST_CLEAR) {
+        cancel.check()?;
+        match pair.left {
+            Kind::Hole => target.punch(piece)?,
+            Kind::Zero => target.zero_range(piece)?,
+            Kind::Data => return Err(differs(target, pair)),
+        }
     }
+    Ok(())
 }
 
 /// Whether all bytes of `range` are zero.

@@ -1,4 +1,4 @@
-//! Sessions of wire v1 that lose power, or a system call, at each of their steps.
+//! Sessions that lose power, or a system call, at each of their steps.
 //!
 //! In a process of its own, because the points at which that happens are the process's.
 
@@ -12,7 +12,15 @@ mod image;
 #[path = "../it/server.rs"]
 mod server;
 
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../v2/pair.rs"]
+mod pair;
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../v2/wire.rs"]
+mod wire;
+
 mod close;
+mod disturbed;
 mod errors;
 mod limits;
 mod power;

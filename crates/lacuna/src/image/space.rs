@@ -14,7 +14,7 @@ use crate::layout::{Layout, LayoutOptions};
 use crate::reflink;
 
 /// Longest range that is punched or zeroed in one call, so that cancelling does not wait for long.
-pub(crate) const LONGEST_CLEAR: u64 = 1 << 30;
+pub const LONGEST_CLEAR: u64 = 1 << 30;
 
 impl Image {
     /// Makes `range` a hole; on a device, zeros. The size stays.

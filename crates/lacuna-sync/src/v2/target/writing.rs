@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use lacuna::chunk::{chaining_value, digest, root};
 use lacuna::layout::{pairs, rounded};
-use lacuna::{AlignedBuf, BLOCK, Extent, Kind, KindBytes, Layout, LayoutOptions, Range};
+use lacuna::{
+    AlignedBuf, BLOCK, Extent, Kind, KindBytes, LONGEST_CLEAR, Layout, LayoutOptions, Range,
+};
 use lacuna_wire::{Kinds, Message, Runs, Sent};
 
 use super::super::chunks::{BLOCKS, ChunkHasher, Chunks, add_kinds, chunk_range, extents_of};
@@ -93,11 +95,24 @@ impl<'a> Working<'a> {
                 (_, Kind::Data) if receiving.kinds == Kinds::One => self.wipe(pair.range)?,
                 _ if receiving.kinds == Kinds::One => {}
                 (Kind::Hole, Kind::Hole) | (Kind::Zero, Kind::Zero) => {}
-                (Kind::Hole, _) => receiving.target.punch(pair.range)?,
-                (Kind::Zero, _) => receiving.target.zero_range(pair.range)?,
+                (kind, _) => self.empty(pair.range, kind)?,
             }
         }
         Ok(both)
+    }
+
+    /// Makes `range` of a `kind` that is no data, in pieces between which the session can end.
+    fn empty(&self, range: Range, kind: Kind) -> Result<()> {
+        let Receiving { target, cancel, link, .. } = self.receiving;
+        for piece in range.pieces(LONGEST_CLEAR) {
+            cancel.check()?;
+            link.check()?;
+            match kind {
+                Kind::Zero => target.zero_range(piece)?,
+                Kind::Hole | Kind::Data => target.punch(piece)?,
+            }
+        }
+        Ok(())
     }
 
     /// Makes `range` read as zeros, writing only where it does not.

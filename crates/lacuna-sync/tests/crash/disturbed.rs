@@ -1,0 +1,64 @@
+//! Sessions of version 2 to which something happens at a point.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::pair::{Wiring, session};
+use crate::steps::Steps;
+
+const GIB: u64 = 1 << 30;
+
+fn allocated(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// Two images of 5 GiB that are one hole.
+fn holes() -> Option<(Mount, PathBuf, PathBuf)> {
+    let options = MountOptions { size_mib: 8192, ..MountOptions::default() };
+    let mount = Mount::with(Fs::Ext4, &options)?;
+    let [source, target] = ["a.img", "b.img"].map(|name| mount.path().join(name));
+    for path in [&source, &target] {
+        File::create(path).unwrap().set_len(5 * GIB).unwrap();
+    }
+    Some((mount, source, target))
+}
+
+#[test]
+fn a_long_range_that_becomes_a_hole_does_not_hold_up_who_stops_the_session() {
+    let steps = Steps::take();
+    let Some((_mount, source, target)) = holes() else { return };
+    let file = File::options().write(true).open(&target).unwrap();
+    fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 5 * GIB).unwrap();
+    let wiring = Wiring::default();
+    let cancel = wiring.cancel.clone();
+    steps.on("image.punch", move || cancel.cancel());
+    let ended = session(&source, &target, &wiring);
+    steps.clear();
+    assert!(ended.received.unwrap_err().cause.is_cancelled());
+    assert!(allocated(&target) >= 3 * GIB, "{}", allocated(&target));
+    session(&source, &target, &Wiring::default()).assert_done();
+    assert!(allocated(&target) < GIB);
+}
+
+#[test]
+fn what_somebody_allocated_meanwhile_does_not_hold_up_who_stops_the_session() {
+    let steps = Steps::take();
+    let Some((_mount, source, target)) = holes() else { return };
+    let file = File::options().write(true).open(&target).unwrap();
+    let allocate = Once::new();
+    steps.on("image.sync", move || {
+        allocate.call_once(|| fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 5 * GIB).unwrap());
+    });
+    let wiring = Wiring::default();
+    let cancel = wiring.cancel.clone();
+    steps.on("image.punch", move || cancel.cancel());
+    let ended = session(&source, &target, &wiring);
+    steps.clear();
+    assert!(ended.received.unwrap_err().cause.is_cancelled());
+    assert!(allocated(&target) >= 3 * GIB, "{}", allocated(&target));
+}
