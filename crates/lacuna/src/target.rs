@@ -257,11 +257,15 @@ impl Target {
         Ok(())
     }
 
-    /// Leaves nothing of a new target that nothing was written to, in this session or before.
+    /// Leaves nothing of a new target that holds nothing, from this session or before.
     pub fn abandon(&self) {
-        if !self.has_content() && !self.is_written() {
-            // What stays all the same is taken over by the next session.
-            let _ = std::fs::remove_file(self.image.path());
+        let is_empty = || self.image.allocated_bytes().is_ok_and(|bytes| bytes == 0);
+        // What stays all the same is taken over by the next session.
+        if !self.has_content()
+            && (!self.is_written() || is_empty())
+            && std::fs::remove_file(self.image.path()).is_ok()
+        {
+            self.written.store(false, Ordering::Release);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Disks that are full, and images that others have.
 
+use std::fs::{DirEntry, File};
+use std::path::Path;
 use std::time::Duration;
 
 use lacuna::Kept;
@@ -19,6 +21,33 @@ fn an_image_larger_than_any_disk_is_refused_with_the_systems_words() {
     peer.rest();
     let failure = server.failure();
     assert!(failure.starts_with("cannot resize .a.img.lacuna-data"), "{failure}");
+    assert_eq!(names(mount.path()), ["lost+found"]);
+}
+
+/// What is in `directory`.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let name = |entry: std::io::Result<DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<_> = entries.map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_a_session_leaves_that_cannot_begin_is_told() {
+    let (Some(from), Some(to)) = (Mount::new(Fs::Xfs), Mount::new(Fs::Ext4)) else { return };
+    let (source, target) = (from.path().join("a.img"), to.path().join("b.img"));
+    // More than a file on ext4 can have.
+    File::create(&source).unwrap().set_len(17 << 40).unwrap();
+    let failure = session(&source, &target, &Wiring::default()).received.unwrap_err();
+    assert!(lacuna::describe(&*failure.cause).starts_with("cannot resize"), "{failure:?}");
+    assert_eq!(failure.kept, Kept::Nothing);
+    assert_eq!(names(to.path()), ["lost+found"]);
+
+    Pattern::whole(vec![Block::Data(1); 3]).write(&target);
+    let failure = session(&source, &target, &Wiring::default()).received.unwrap_err();
+    assert_eq!(failure.kept, Kept::HalfWritten(target));
+    assert_eq!(names(to.path()), [".b.img.lacuna-unfinished", "b.img", "lost+found"]);
 }
 
 #[test]
@@ -52,7 +81,7 @@ fn a_source_that_changes_fails_the_session() {
     let Some(mount) = Mount::new(Fs::Ext4) else { return };
     let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
     Pattern::whole(vec![Block::Data(1); 4096]).write(&source);
-    let writer = std::fs::File::options().append(true).open(&source).unwrap();
+    let writer = File::options().append(true).open(&source).unwrap();
     let changing = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
         writer.set_len(4095 * 4096).unwrap();
