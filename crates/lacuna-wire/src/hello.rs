@@ -1,9 +1,11 @@
 //! The first words of each side. Their form never changes; what they can say grows by tags.
 
+mod tags;
+
 use crate::codec::Reader;
 use crate::error::Error;
-use crate::frame::crc64;
 use crate::message::{WORDS_MAX, cut, printable};
+use tags::{Tags, framed, put};
 
 /// What lacuna's own protocol begins with: no TLS record and no HTTP verb does.
 pub const MAGIC: [u8; 8] = *b"\x8blacuna\n";
@@ -40,6 +42,9 @@ const PROGRAM_MAX: usize = 64;
 const PATH_MAX: usize = 4095;
 const TOKEN_MAX: usize = 256;
 
+/// All permission bits that there are.
+const MODE_MAX: u32 = 0o7777;
+
 const ZSTD: u8 = 1;
 
 /// Which end of a session the client is.
@@ -72,7 +77,7 @@ pub struct ClientHello {
     pub compare_only: bool,
     /// What an interrupted session left counts as unknown content.
     pub no_resume: bool,
-    /// Permission bits of a new target.
+    /// Permission bits of a new target, at most 0o7777.
     pub mode: Option<u32>,
 }
 
@@ -169,6 +174,10 @@ impl ClientHello {
         if token.is_some_and(|token| token.len() > TOKEN_MAX) {
             return Err(malformed("has too long a token"));
         }
+        let mode = tags.get(TAG_MODE).map(|mut mode| mode.u32()).transpose()?;
+        if mode.is_some_and(|mode| mode > MODE_MAX) {
+            return Err(malformed("has permission bits that there are not"));
+        }
         let options = tags.get(TAG_OPTIONS).map(|mut options| options.u32()).transpose()?;
         let is_set = |bit: u32| options.unwrap_or(0) >> bit & 1 == 1;
         Ok(Self {
@@ -181,7 +190,7 @@ impl ClientHello {
             verify: is_set(0),
             compare_only: is_set(1),
             no_resume: is_set(2),
-            mode: tags.get(TAG_MODE).map(|mut mode| mode.u32()).transpose()?,
+            mode,
         })
     }
 }
@@ -240,61 +249,5 @@ fn limited<'a>(what: &'static str, bytes: &'a [u8], most: usize) -> Result<&'a [
     match bytes.len() > most {
         true => Err(Error::TooLong { what, most }),
         false => Ok(bytes),
-    }
-}
-
-/// No value is longer than a `u16` can tell: the longest that is [`limited`] has 4095 bytes.
-fn put(body: &mut Vec<u8>, tag: u16, value: &[u8]) {
-    body.extend(tag.to_le_bytes());
-    body.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
-    body.extend(value);
-}
-
-fn framed(body: &[u8]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes());
-    bytes.extend(body);
-    bytes.extend(crc64(&[&bytes]).to_le_bytes());
-    bytes
-}
-
-/// The capabilities of a hello, those that are not known among them.
-struct Tags<'a>(Vec<(u16, &'a [u8])>);
-
-impl<'a> Tags<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self, Error> {
-        if hello_length(bytes)? != Some(bytes.len()) {
-            return Err(malformed("is not as long as it says"));
-        }
-        let (covered, check) =
-            bytes.split_last_chunk::<CHECK>().ok_or_else(|| malformed("ends early"))?;
-        if crc64(&[covered]) != u64::from_le_bytes(*check) {
-            return Err(malformed("has a wrong checksum"));
-        }
-        let mut reader = Reader::new(WHAT, covered);
-        reader.bytes(PREFIX)?;
-        let mut tags: Vec<(u16, &[u8])> = vec![];
-        while !reader.is_empty() {
-            let (tag, length) = (reader.u16()?, reader.u16()?);
-            if tags.last().is_some_and(|(last, _)| *last >= tag) {
-                return Err(malformed("has its capabilities out of order"));
-            }
-            tags.push((tag, reader.bytes(usize::from(length))?));
-        }
-        Ok(Self(tags))
-    }
-
-    fn get(&self, tag: u16) -> Option<Reader<'a>> {
-        let found = self.0.iter().find(|(known, _)| *known == tag);
-        found.map(|(_, value)| Reader::new(WHAT, value))
-    }
-
-    fn required(&self, tag: u16) -> Result<Reader<'a>, Error> {
-        self.get(tag).ok_or_else(|| malformed("leaves out what it must say"))
-    }
-
-    fn program(&self) -> Result<String, Error> {
-        let name = self.get(TAG_PROGRAM).map_or(&[][..], Reader::rest);
-        Ok(printable(name, PROGRAM_MAX))
     }
 }

@@ -1,30 +1,11 @@
 //! Version 2 of the wire: what is written is read as it was, and what a peer makes up is refused.
 
 use lacuna_wire::{
-    Accept, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer, Role,
-    Run, Runs, Sent, ServerHello, Stamp, Wanted, hello_length,
+    Accept, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer, Run,
+    Runs, Sent, ServerHello, Stamp, Wanted, hello_length,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-fn client_hello() -> impl Strategy<Value = ClientHello> {
-    let path = vec(1..=255_u8, 1..200);
-    let token = proptest::option::of(vec(any::<u8>(), 0..=256));
-    let flags = any::<[bool; 4]>();
-    (any::<(u16, u16)>(), "[ -~]{0,64}", any::<bool>(), path, token, flags, any::<Option<u32>>())
-        .prop_map(|(versions, program, push, path, token, flags, mode)| ClientHello {
-            versions,
-            program,
-            role: if push { Role::Source } else { Role::Target },
-            path,
-            token,
-            zstd: flags[0],
-            verify: flags[1],
-            compare_only: flags[2],
-            no_resume: flags[3],
-            mode,
-        })
-}
 
 fn kinds() -> impl Strategy<Value = Kinds> {
     prop::sample::select(vec![Kinds::Three, Kinds::Two, Kinds::One])
@@ -110,21 +91,6 @@ proptest! {
     }
 
     #[test]
-    fn a_hello_is_read_as_it_was_written(hello in client_hello()) {
-        let bytes = hello.encode().unwrap();
-        prop_assert_eq!(hello_length(&bytes), Ok(Some(bytes.len())));
-        prop_assert_eq!(ClientHello::decode(&bytes), Ok(hello));
-    }
-
-    #[test]
-    fn a_hello_of_which_a_byte_is_wrong_is_refused(hello in client_hello(), at: prop::sample::Index, bit in 0..8) {
-        let mut bytes = hello.encode().unwrap();
-        let at = at.index(bytes.len());
-        bytes[at] ^= 1_u8 << bit;
-        prop_assert!(ClientHello::decode(&bytes).is_err());
-    }
-
-    #[test]
     fn a_frame_of_which_a_byte_is_wrong_is_refused(
         kind: u8, compressed: bool, payload in vec(any::<u8>(), 0..100), at: prop::sample::Index, bit in 0..8,
     ) {
@@ -165,33 +131,7 @@ proptest! {
     }
 }
 
-#[test]
-fn a_hello_has_a_frozen_form() {
-    let hello = ClientHello {
-        versions: (2, 2),
-        program: "lacuna 0.1.0".to_owned(),
-        role: Role::Source,
-        path: b"disk.img".to_vec(),
-        token: None,
-        zstd: true,
-        verify: false,
-        compare_only: false,
-        no_resume: true,
-        mode: Some(0o640),
-    };
-    let golden = "8b6c6163756e610a3e00\
-        0100040002000200\
-        02000c006c6163756e6120302e312e30\
-        0300010000\
-        040008006469736b2e696d67\
-        0600010001\
-        0700040004000000\
-        08000400a0010000\
-        1bdebcbed98769be";
-    assert_eq!(hex(&hello.encode().unwrap()), golden);
-}
-
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -219,22 +159,6 @@ fn messages_have_these_bytes() {
 fn the_bytes_of_a_frame() {
     let header = Header::encode(0x13, false, &[b"abc"]).unwrap();
     assert_eq!(hex(&header), "13000000030000007d18ab5298da5ede");
-}
-
-#[test]
-fn unknown_capabilities_are_skipped_and_missing_ones_are_not() {
-    let hello = ServerHello::Welcome { version: 2, program: "x".to_owned(), zstd: false };
-    let bytes = hello.encode().unwrap();
-    let with = |more: &[u8]| {
-        let mut body = bytes[10..bytes.len() - 8].to_vec();
-        body.extend(more);
-        let mut framed = [&bytes[..8], &(body.len() as u16).to_le_bytes(), &body].concat();
-        framed.extend(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &framed).to_le_bytes());
-        ServerHello::decode(&framed)
-    };
-    assert_eq!(with(&[0xee, 0, 2, 0, 1, 2]), Ok(hello));
-    assert!(matches!(with(&[1, 0, 0, 0]), Err(Error::Malformed { .. })));
-    assert!(matches!(with(&[0xee, 0, 9, 0, 1, 2]), Err(Error::Malformed { .. })));
 }
 
 #[test]
@@ -284,29 +208,4 @@ fn a_hello_or_a_frame_that_cannot_be_one_is_refused_before_it_is_read() {
     assert_eq!(Header::decode(&header).unwrap().length, 1_114_112);
     let long = vec![0; 1_114_113];
     assert!(matches!(Header::encode(1, false, &[&long]), Err(Error::TooLong { .. })));
-}
-
-#[test]
-fn a_hello_has_a_path_and_a_role() {
-    let good = ClientHello {
-        versions: (2, 2),
-        program: String::new(),
-        role: Role::Target,
-        path: b"a".to_vec(),
-        token: None,
-        zstd: false,
-        verify: true,
-        compare_only: true,
-        no_resume: false,
-        mode: None,
-    };
-    assert!(ClientHello::decode(&good.encode().unwrap()).is_ok());
-    for path in [&b""[..], b"a\0b"] {
-        let hello = ClientHello { path: path.to_vec(), ..good.clone() };
-        assert!(ClientHello::decode(&hello.encode().unwrap()).is_err(), "{path:?}");
-    }
-    let hello = ClientHello { path: vec![b'a'; 4096], ..good.clone() };
-    assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
-    let hello = ClientHello { token: Some(vec![1; 257]), ..good };
-    assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
 }
