@@ -15,7 +15,7 @@ use lacuna::{BufPool, Cancel, describe};
 use lacuna_wire::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::frames::{Incoming, Outgoing, pool};
@@ -88,7 +88,8 @@ pub(super) struct Link {
     fate: Arc<Fate>,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
-    watch: JoinHandle<()>,
+    /// Ends with the link.
+    watch: JoinSet<()>,
     alive: Duration,
     last_words: Duration,
 }
@@ -171,7 +172,8 @@ impl Link {
             options: options.clone(),
             pool: pool.clone(),
         };
-        let watch = tokio::spawn(watch(fate.clone(), cancel.clone()));
+        let mut watch = JoinSet::new();
+        watch.spawn(watching(fate.clone(), cancel.clone()));
         let writer = tokio::spawn(writer.run(to_write, fate.clone()));
         let reader = tokio::spawn(reader.run(read, fate.clone()));
         let incoming = Mutex::new(incoming);
@@ -223,7 +225,7 @@ impl Link {
         let session = session.map_err(|error| self.fail(error));
         drop(self.outgoing);
         drop(self.incoming);
-        self.watch.abort();
+        drop(self.watch);
         // The writer knows when to give up.
         let _ = self.writer.await;
         // A peer that still sends would lose our last words to a reset.
@@ -234,9 +236,12 @@ impl Link {
 }
 
 /// Ends the session when that is asked for.
-async fn watch(fate: Arc<Fate>, cancel: Cancel) {
+async fn watching(fate: Arc<Fate>, cancel: Cancel) {
     while !cancel.is_cancelled() {
         sleep(POLL).await;
     }
     fate.fail(lacuna::Error::Cancelled.into());
 }
+
+#[cfg(test)]
+mod tests;
