@@ -19,7 +19,10 @@ pub(crate) fn of(path: &Path) -> PathBuf {
 
 /// Fails when an interrupted session left `path` marked.
 pub(crate) fn refuse(path: &Path) -> Result<()> {
-    let real = beside::resolve(path)?;
+    let metadata =
+        std::fs::symlink_metadata(path).map_err(|error| Error::io("open", path, error))?;
+    // Where the directory really is need not concern whoever has named it in another way.
+    let real = if metadata.is_symlink() { beside::resolve(path)? } else { path.to_owned() };
     let names = beside::names_of(&real)?;
     names.iter().try_for_each(|name| refuse_name(path, of(name)))
 }

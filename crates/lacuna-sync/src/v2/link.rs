@@ -48,21 +48,33 @@ pub struct LinkOptions {
     pub alias: Option<Arc<Alias>>,
 }
 
-/// Another name for a path.
+/// Another name for a directory.
 #[derive(Clone, Debug, Default)]
 pub struct Alias {
-    /// As this end has it.
+    /// As this end has it, with a slash at its end.
     pub path: String,
-    /// As the other end is told.
+    /// As the other end is told, likewise; nothing for where its names begin.
     pub shown: String,
 }
 
 impl Alias {
     pub(super) fn applied(&self, words: &str) -> String {
-        match self.path.is_empty() {
-            true => words.to_owned(),
-            false => words.replace(&self.path, &self.shown),
+        let Some(directory) = self.path.strip_suffix('/').filter(|path| !path.is_empty()) else {
+            return words.to_owned();
+        };
+        let alone = self.shown.strip_suffix('/').unwrap_or(".");
+        let mut parts = words.split(directory);
+        let mut told = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = match part.strip_prefix('/') {
+                Some(rest) => (&*self.shown, rest),
+                // A longer name that begins like this one.
+                None if part.starts_with(char::is_alphanumeric) => (directory, part),
+                None => (alone, part),
+            };
+            told.extend([name, rest]);
         }
+        told
     }
 }
 

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use lacuna_wire::Message;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use crate::pair::{Wiring, session};
+use crate::peer::{Server, offer};
 use crate::steps::Steps;
 
 const GIB: u64 = 1 << 30;
@@ -61,4 +64,22 @@ fn what_somebody_allocated_meanwhile_does_not_hold_up_who_stops_the_session() {
     steps.clear();
     assert!(ended.received.unwrap_err().cause.is_cancelled());
     assert!(allocated(&target) >= 3 * GIB, "{}", allocated(&target));
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_is_called_what_the_client_calls_it() {
+    let steps = Steps::take();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("sub")).unwrap();
+    let server = Server::start(directory.path());
+    for (name, shown) in [("sub/a.img", "sub"), ("a.img", ".")] {
+        steps.fail("beside.sync-directory", 0, Errno::IO.raw_os_error(), false);
+        let mut peer = server.admitted(name);
+        peer.send(&offer(0));
+        let Message::Failed { words, .. } = peer.wait_for_failed() else { panic!() };
+        steps.clear();
+        peer.rest();
+        let told = format!("cannot sync the directory {shown}: input/output error");
+        assert_eq!((&words, server.failure()), (&told, told.clone()));
+    }
 }

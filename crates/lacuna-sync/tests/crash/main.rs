@@ -16,6 +16,9 @@ mod server;
 #[path = "../v2/pair.rs"]
 mod pair;
 #[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../v2/peer.rs"]
+mod peer;
+#[allow(dead_code, reason = "the other tests use the rest")]
 #[path = "../v2/wire.rs"]
 mod wire;
 

@@ -4,3 +4,4 @@ mod disks;
 mod hellos;
 mod patience;
 mod rules;
+mod told;

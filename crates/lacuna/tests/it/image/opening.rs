@@ -2,14 +2,14 @@
 
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use lacuna::{Access, Error, Image, ImageOptions, IoMode};
+use lacuna::{Access, Error, Image, ImageOptions, IoMode, Source};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -241,5 +241,21 @@ fn a_stamp_tells_of_every_change() {
         file.write_all_at(&[1], 0).unwrap();
         let error = image.check_unchanged(&before).unwrap_err();
         assert!(matches!(error, Error::Changed { .. }), "{}", mount.fs());
+    }
+}
+
+/// Whoever may not know where a directory is, names it by another way.
+#[test]
+fn a_mark_is_named_by_the_way_by_which_its_image_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = image_in(&directory);
+    std::fs::hard_link(&path, directory.path().join("again")).unwrap();
+    std::fs::write(directory.path().join(".image.lacuna-unfinished"), "").unwrap();
+    let held = File::open(directory.path()).unwrap();
+    let way = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    for name in ["image", "again"] {
+        let refused = Source::open(&way.join(name), &ImageOptions::default()).err().unwrap();
+        let Error::Unfinished { path, mark } = &refused else { panic!("{refused:?}") };
+        assert_eq!((path, mark), (&way.join(name), &way.join(".image.lacuna-unfinished")));
     }
 }
