@@ -1,5 +1,6 @@
 //! Making one image on this machine equal to another: content and kinds.
 
+mod compare;
 mod plan;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::source::Source;
 use crate::stopped::Stopped;
 use crate::target::{Permissions, Target, TargetOptions};
 use crate::transfer::{Transfer, TransferOptions};
+pub use compare::compare;
 pub use plan::{CopyPlan, plan, plan_remote};
 
 /// How to copy.

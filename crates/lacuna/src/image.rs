@@ -230,7 +230,7 @@ fn is_cached(file: &File, metadata: &Metadata) -> bool {
 
 /// The unit of allocation of a filesystem that reports `fragment`. No filesystem has larger blocks
 /// than 64 KiB: what network filesystems report beyond that is the size of a transfer.
-fn allocation_unit(fragment: u64) -> u64 {
+pub(crate) fn allocation_unit(fragment: u64) -> u64 {
     match fragment.is_power_of_two() && fragment <= 64 << 10 {
         true => fragment.max(BLOCK),
         false => BLOCK,

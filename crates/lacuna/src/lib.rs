@@ -59,4 +59,4 @@ pub use reflink::Reflink;
 pub use source::Source;
 pub use stamp::{FileId, Stamp};
 pub use stopped::{Kept, Stopped};
-pub use target::{Permissions, Target, TargetOptions};
+pub use target::{Permissions, PlannedTarget, Target, TargetOptions};

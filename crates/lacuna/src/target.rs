@@ -9,6 +9,7 @@
 mod kept;
 mod names;
 mod open;
+mod planned;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::partial::PartialRecord;
 use crate::reflink;
 use crate::stamp::Stamp;
 use names::{appear, data_of};
+pub use planned::PlannedTarget;
 
 /// The permission bits that a new target gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

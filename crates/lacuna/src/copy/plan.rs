@@ -1,22 +1,20 @@
 //! What a copy would do, from the layouts alone.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::CopyOptions;
-use crate::beside::{self, directory_of, hidden};
+use crate::beside::directory_of;
 use crate::checksum_file;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::extent::{Kind, KindBytes, Range};
-use crate::filesystem;
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin};
-use crate::open::ImageOptions;
+use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
+use crate::open::{ImageOptions, Links};
 use crate::partial::PartialRecord;
-use crate::reflink::{self, Reflink};
-use crate::settle::{compared, held_as};
+use crate::reflink;
+use crate::settle::held_as;
 use crate::source::Source;
-use crate::target::Target;
+use crate::target::PlannedTarget;
 
 /// What a copy would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -32,6 +30,9 @@ pub struct CopyPlan {
     pub compared_bytes: u64,
     /// To be written at most: what is equal is not.
     pub written_bytes_max: u64,
+    /// Exactly that, where it was found out by comparing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
     /// To share the source's space instead.
     pub reflink_bytes: u64,
     /// To be made holes, or zeros.
@@ -49,8 +50,6 @@ pub struct CopyPlan {
     /// Whether the target exists, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_exists: Option<bool>,
-    #[serde(skip)]
-    cloned_in: Option<u64>,
 }
 
 /// What copying `source` to `target` would do. Writes nothing and locks nothing but the source.
@@ -59,54 +58,76 @@ pub struct CopyPlan {
 ///
 /// What would be wrong with either image, as far as that shows without writing.
 pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    Target::check(target)?;
-    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
-    source.refuse_same(target)?;
-    source.refuse_same(&checksum_file::path_of(target))?;
-    let size_bytes = source.image().size();
-    let mut plan = CopyPlan { size_bytes, ..CopyPlan::default() };
-    plan.target_exists = Some(target.exists());
-    let data = hidden(target, ".lacuna-data");
-    let real = if target.exists() { beside::resolve(target)? } else { target.to_owned() };
-    if target.exists() {
-        let image = Image::open(target, &ImageOptions::default())?;
-        image.refuse_smaller(size_bytes)?;
-        plan.rest_bytes = image.is_device().then(|| image.size() - size_bytes);
-        plan.cloned_in = cloned_in(&source, Some(&image), &real, options.reflink)?;
-        plan.count_pairs(&source, &image)?;
-    } else if data.exists() {
-        let image = Image::open(&data, &ImageOptions::default())?;
-        if options.resume {
-            plan.resumed_bytes = resumable(&source, &image, target)?;
-        }
-        plan.cloned_in = cloned_in(&source, Some(&image), &real, options.reflink)?;
-        plan.count_pairs(&source, &image)?;
-    } else {
-        plan.cloned_in = cloned_in(&source, None, target, options.reflink)?;
-        plan.count_new(&source, LayoutOrigin::Fiemap)?;
-    }
-    // Of a device, the filesystem that its node is on says nothing.
-    if plan.rest_bytes.is_none() {
-        let directory = directory_of(&real);
-        let opened = File::open(directory).map_err(|error| Error::io("open", directory, error))?;
-        plan.free_bytes = Some(filesystem::free_bytes(&opened, directory)?);
+    let ends = Ends::open(source, target, options)?;
+    let mut plan = ends.begin(options)?;
+    for pair in ends.pairs()? {
+        ends.count(&mut plan, &pair?);
     }
     Ok(plan)
 }
 
-/// The unit in which the target, `image` if there is one already, shares the source's space where it
-/// has nothing.
-fn cloned_in(
-    source: &Source,
-    image: Option<&Image>,
-    target: &Path,
-    reflink: Reflink,
-) -> Result<Option<u64>> {
-    let is_device = image.is_some_and(Image::is_device);
-    let source = source.image();
-    let is_possible = || !is_device && reflink::is_possible_in(source, directory_of(target));
-    let shares = reflink::decide(reflink, source, target, is_possible)?;
-    Ok(shares.then_some(source.allocation_unit()))
+/// What sending `source` to a target that knows `Data` and `Hole` only, and has nothing yet, would
+/// do, wherever that is.
+///
+/// # Errors
+///
+/// What is wrong with the source.
+pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
+    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
+    let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
+    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+        let extent = extent?;
+        let pair = Pair { range: extent.range, left: extent.kind, right: Kind::Hole };
+        plan.count(&pair, LayoutOrigin::SeekHole, None);
+    }
+    Ok(plan)
+}
+
+/// The two ends of a copy that is not made.
+pub(super) struct Ends {
+    pub(super) source: Source,
+    pub(super) target: PlannedTarget,
+    /// The unit in which the target shares the source's space where it has nothing, if it does.
+    cloned_in: Option<u64>,
+}
+
+impl Ends {
+    pub(super) fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<Self> {
+        let planned = PlannedTarget::open(target, options.io, Links::Follow)?;
+        let image = ImageOptions { io: options.io, ..ImageOptions::default() };
+        let source = Source::open(source, &image)?;
+        source.refuse_same(target)?;
+        source.refuse_same(&checksum_file::path_of(target))?;
+        let directory = directory_of(planned.path());
+        let is_possible =
+            || !planned.is_device() && reflink::is_possible_in(source.image(), directory);
+        let shares = reflink::decide(options.reflink, source.image(), planned.path(), is_possible)?;
+        let cloned_in = shares.then_some(source.image().allocation_unit());
+        Ok(Self { source, target: planned, cloned_in })
+    }
+
+    /// A plan that nothing is counted in yet.
+    pub(super) fn begin(&self, options: &CopyOptions) -> Result<CopyPlan> {
+        let mut plan = CopyPlan::begin(&self.target, self.source.image().size())?;
+        let part = self.target.image().filter(|_| options.resume && !self.target.exists());
+        if let Some(part) = part {
+            plan.resumed_bytes = resumable(&self.source, part, self.target.path())?;
+        }
+        Ok(plan)
+    }
+
+    /// Both layouts side by side, in the target's unit of allocation.
+    pub(super) fn pairs(&self) -> Result<impl Iterator<Item = Result<Pair>>> {
+        let image = self.source.image();
+        let source = Layout::new(image, &LayoutOptions::default())?;
+        let whole = Some(Range::to(image.size()));
+        let target = self.target.layout(LayoutOptions { range: whole, flush: true })?;
+        Ok(pairs(rounded(source, self.target.allocation_unit()), target))
+    }
+
+    pub(super) fn count(&self, plan: &mut CopyPlan, pair: &Pair) {
+        plan.count(pair, self.target.origin(), self.cloned_in);
+    }
 }
 
 /// How much of `source` the part that an interrupted copy left has for certain.
@@ -119,45 +140,31 @@ fn resumable(source: &Source, part: &Image, target: &Path) -> Result<u64> {
     Ok(record.map_or(0, |record| record.done_bytes))
 }
 
-/// What sending `source` to a target that knows `Data` and `Hole` only, and has nothing yet, would
-/// do, wherever that is.
-///
-/// # Errors
-///
-/// What is wrong with the source.
-pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
-    let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
-    plan.count_new(&source, LayoutOrigin::SeekHole)?;
-    Ok(plan)
-}
-
 impl CopyPlan {
-    /// Counts what is to be done with content that is there, or with a part of it.
-    fn count_pairs(&mut self, source: &Source, target: &Image) -> Result<()> {
-        let (origin, pairs) = compared(source.image(), target, Range::to(self.size_bytes))?;
-        for pair in pairs {
-            let pair = pair?;
-            self.kinds.add(pair.left, pair.range.len());
-            let range = pair.range.split_at(self.resumed_bytes).1;
-            self.count(held_as(pair.left, origin), pair.right, range);
-        }
-        Ok(())
+    /// A plan to make `target` what a source of `size_bytes` is, of which nothing is counted yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooSmall`](crate::Error::TooSmall), or the system's.
+    pub fn begin(target: &PlannedTarget, size_bytes: u64) -> Result<Self> {
+        Ok(Self {
+            size_bytes,
+            free_bytes: target.free_bytes()?,
+            rest_bytes: target.rest_bytes(size_bytes)?,
+            target_exists: Some(target.exists()),
+            ..Self::default()
+        })
     }
 
-    /// Counts all of `source` for a new target whose layout comes from `origin`.
-    fn count_new(&mut self, source: &Source, origin: LayoutOrigin) -> Result<()> {
-        for extent in Layout::new(source.image(), &LayoutOptions::default())? {
-            let extent = extent?;
-            self.kinds.add(extent.kind, extent.range.len());
-            self.count(held_as(extent.kind, origin), Kind::Hole, extent.range);
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, wanted: Kind, have: Kind, range: Range) {
+    /// Counts what is to be done in the range of `pair`: `left` is the kind of the source, `right` that
+    /// of a target whose layout comes from `origin`. Where the target has nothing, long runs share the
+    /// space of the source, in units of `cloned_in`.
+    pub fn count(&mut self, pair: &Pair, origin: LayoutOrigin, cloned_in: Option<u64>) {
+        self.kinds.add(pair.left, pair.range.len());
+        let range = pair.range.split_at(self.resumed_bytes).1;
+        let (wanted, have) = (held_as(pair.left, origin), pair.right);
         let (mut bytes, is_new) = (range.len(), wanted == Kind::Data && have != Kind::Data);
-        if let Some(unit) = self.cloned_in.filter(|_| is_new && bytes >= reflink::SHORTEST) {
+        if let Some(unit) = cloned_in.filter(|_| is_new && bytes >= reflink::SHORTEST) {
             // A partial tail is copied.
             let (cloned, tail) = range.split_at(range.end() & !(unit - 1));
             self.reflink_bytes += cloned.len();
@@ -169,11 +176,26 @@ impl CopyPlan {
                 self.written_bytes_max += bytes;
                 self.compared_bytes += if have == Kind::Data { bytes } else { 0 };
             }
-            (wanted, have) if wanted != have => self.cleared_bytes += bytes,
+            (wanted, have) if wanted != have => {
+                self.cleared_bytes += bytes;
+                // What a device has there is read, and cleared where it is not zeros.
+                self.compared_bytes += if origin == LayoutOrigin::Device { bytes } else { 0 };
+            }
             _ => {}
         }
         if wanted.is_allocated() && !have.is_allocated() {
             self.needed_bytes += bytes;
         }
+    }
+
+    /// Counts what another plan, of another part of the same image, has counted.
+    pub fn merge(&mut self, part: &Self) {
+        self.kinds.merge(part.kinds);
+        self.read_bytes += part.read_bytes;
+        self.compared_bytes += part.compared_bytes;
+        self.written_bytes_max += part.written_bytes_max;
+        self.reflink_bytes += part.reflink_bytes;
+        self.cleared_bytes += part.cleared_bytes;
+        self.needed_bytes += part.needed_bytes;
     }
 }

@@ -103,7 +103,7 @@ impl Target {
 }
 
 /// Where the image is that `path` names, if there is one.
-fn resolved(path: &Path, links: Links) -> Result<Option<PathBuf>> {
+pub(super) fn resolved(path: &Path, links: Links) -> Result<Option<PathBuf>> {
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         metadata => metadata.map_err(|error| Error::io("open", path, error))?,
@@ -129,7 +129,7 @@ fn check_existing(path: &Path) -> Result<()> {
     }
 }
 
-fn check_new(path: &Path) -> Result<()> {
+pub(super) fn check_new(path: &Path) -> Result<()> {
     refuse_device_names(path)?;
     let directory = beside::directory_of(path);
     let failed = |error| Error::io("create an image in", directory, error);

@@ -3,13 +3,14 @@
 mod device;
 mod expected;
 mod full;
+mod planned;
 mod properties;
 mod reflink;
 mod refused;
 
 use std::path::Path;
 
-use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::copy::{CopyOptions, CopyPlan, CopyStats, compare, copy};
 use lacuna::{Cancel, Progress, Stopped, checksum_file};
 
 use crate::patiently;
@@ -25,6 +26,11 @@ fn copied(source: &Path, target: &Path, options: &CopyOptions) -> CopyStats {
         use std::error::Error as _;
         panic!("copy {}: {error}: {:?}", source.display(), error.source())
     })
+}
+
+/// What a copy would do, by comparing.
+fn compared(source: &Path, target: &Path, options: &CopyOptions) -> lacuna::Result<CopyPlan> {
+    compare(source, target, options, &Progress::default(), &Cancel::default())
 }
 
 #[track_caller]

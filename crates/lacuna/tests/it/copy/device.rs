@@ -11,7 +11,7 @@ use lacuna_testing::pattern::{Block, Kind, Pattern, kinds_of, strategy};
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::{copied, names, refused};
+use super::{compared, copied, names, refused};
 use crate::{IO_MODES, for_all};
 
 const SIZE: u64 = 3 << 20;
@@ -28,6 +28,14 @@ fn differing(a: &[u8], b: &[u8]) -> u64 {
     blocks.filter(|(a, b)| a != b).map(|(a, _)| a.len() as u64).sum()
 }
 
+/// Of the blocks of the pattern that have such a kind, the bytes of those that differ.
+fn differing_where(pattern: &Pattern, found: &[u8], is: impl Fn(Kind) -> bool) -> u64 {
+    let bytes = pattern.bytes();
+    let blocks = bytes.chunks(BLOCK as usize).zip(found.chunks(BLOCK as usize));
+    let of_kind = blocks.zip(pattern.kinds()).filter(|(_, kind)| is(*kind));
+    of_kind.map(|((wanted, found), _)| differing(wanted, &found[..wanted.len()])).sum()
+}
+
 #[test]
 fn a_device_gets_the_bytes_and_keeps_the_rest() {
     let Some(mount) = Mount::new(Fs::Ext4) else { return };
@@ -40,9 +48,16 @@ fn a_device_gets_the_bytes_and_keeps_the_rest() {
         old.write_over(device.path());
         let before = std::fs::read(device.path()).unwrap();
         let options = CopyOptions { io, ..CopyOptions::default() };
+        let planned = compared(&source, device.path(), &options).unwrap();
+        let zeroed = differing_where(&pattern, &before, |kind| kind != Kind::Data);
 
         let stats = copied(&source, device.path(), &options);
 
+        assert_eq!(planned.cleared_bytes, zeroed);
+        assert_eq!(planned.written_bytes, Some(stats.written_bytes));
+        assert_eq!(planned.read_bytes, stats.read_bytes);
+        assert_eq!(planned.compared_bytes, stats.compared_bytes);
+        assert_eq!((planned.needed_bytes, planned.free_bytes), (0, None));
         let (bytes, size) = (pattern.bytes(), pattern.size as usize);
         let after = std::fs::read(device.path()).unwrap();
         assert!(after[..size] == bytes, "the image");

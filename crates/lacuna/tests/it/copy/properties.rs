@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use rustix::fs::statvfs;
 
 use super::expected::{On, expect};
-use super::{copied, has_checksum, names, put_checksum};
+use super::{compared, copied, has_checksum, names, put_checksum};
 use crate::content::Content;
 use crate::small::{small_pieces, write_small_pieces};
 use crate::{IO_MODES, changed_at, for_all, mount_with};
@@ -61,8 +61,12 @@ impl Place {
         let on = On { old, fs: self.fs, unit: self.fs_block().max(BLOCK), shares };
         let mut expected = expect(Content::of(source), on);
         put_checksum(target);
-        let planned = plan(source, target, options).unwrap();
+        let before = (names(target.parent().unwrap()), target.exists().then(|| changed_at(target)));
+        let (planned, compared) =
+            (plan(source, target, options), compared(source, target, options));
+        let (planned, compared) = (planned.unwrap(), compared.unwrap());
         let changed = target.exists().then(|| changed_at(target));
+        assert_eq!(before, (names(target.parent().unwrap()), changed), "a plan changed something");
 
         let stats = copied(source, target, options);
 
@@ -75,9 +79,16 @@ impl Place {
         }
         assert_eq!(stats, expected.stats);
         assert_eq!(stats.kinds.allocated_bytes() + stats.kinds.hole_bytes, stats.size_bytes);
-        assert_eq!(planned.reflink_bytes, stats.reflinked_bytes);
-        // Of a new target, a plan does not know what it holds.
-        assert!(changed.is_none() || stats.written_bytes <= planned.written_bytes_max);
+        for planned in [&planned, &compared] {
+            assert_eq!(planned.reflink_bytes, stats.reflinked_bytes);
+            assert_eq!(planned.kinds, stats.kinds);
+            assert!(stats.written_bytes <= planned.written_bytes_max);
+        }
+        if !self.changes_a_block_at(old_size, stats.size_bytes) {
+            let found = (compared.read_bytes, compared.compared_bytes, compared.written_bytes);
+            assert_eq!(found, (stats.read_bytes, stats.compared_bytes, Some(stats.written_bytes)));
+            assert_eq!(compared.cleared_bytes, planned.cleared_bytes);
+        }
         assert_eq!(mode_of(target), mode);
         if expected.changes {
             assert_eq!(names(target.parent().unwrap()), ["target"]);
