@@ -87,8 +87,9 @@ fn by_stdio(args: &ServeArgs) -> anyhow::Result<Outcome> {
 }
 
 fn line(served: &Served) -> String {
-    let Served { peer, path, is_target, ended, .. } = served;
+    let Served { peer, path, is_target, dry, ended, .. } = served;
     match ended {
+        Ok(_) if dry.is_some() => format!("{path}: looked at for {peer}, nothing written"),
         Ok(bytes) if *is_target => {
             format!("{path}: {} written, from {peer}", units::bytes(*bytes))
         }

@@ -145,7 +145,7 @@ async fn run(
             }
             Some(it) = entered.recv() => match it {
                 Entered::Http(place, stream) => session.serve(place, stream),
-                Entered::Served(served) if served.ended.is_ok() => {
+                Entered::Served(served) if served.ended.is_ok() && served.dry.is_none() => {
                     let stats = ServeStats::of(&door.progress, &door.wire);
                     return Ok(Received { version: 2, stats });
                 }

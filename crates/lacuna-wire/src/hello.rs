@@ -1,10 +1,13 @@
 //! The first words of each side. Their form never changes; what they can say grows by tags.
 
+mod options;
 mod tags;
 
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::message::{WORDS_MAX, cut, printable};
+pub use options::Dry;
+use options::Options;
 use tags::{Tags, framed, put};
 
 /// What lacuna's own protocol begins with: no TLS record and no HTTP verb does.
@@ -73,8 +76,8 @@ pub struct ClientHello {
     pub zstd: bool,
     /// The target is read again from the medium before it is committed.
     pub verify: bool,
-    /// Nothing is written.
-    pub compare_only: bool,
+    /// Nothing is written, and the target tells what would be.
+    pub dry: Option<Dry>,
     /// What an interrupted session left counts as unknown content.
     pub no_resume: bool,
     /// Permission bits of a new target, at most 0o7777.
@@ -108,7 +111,6 @@ pub enum ServerHello {
 ///
 /// [`Error::Malformed`] as soon as it cannot be one.
 pub fn hello_length(begin: &[u8]) -> Result<Option<usize>, Error> {
-    let malformed = |reason| Error::Malformed { what: WHAT, reason };
     if begin.iter().zip(MAGIC).any(|(byte, magic)| *byte != magic) {
         return Err(malformed("does not begin with lacuna's magic"));
     }
@@ -143,9 +145,7 @@ impl ClientHello {
             put(&mut body, TAG_TOKEN, limited("the token", token, TOKEN_MAX)?);
         }
         put(&mut body, TAG_COMPRESSION, if self.zstd { &[ZSTD] } else { &[] });
-        let options = [self.verify, self.compare_only, self.no_resume];
-        let bits = (0_u32..).zip(options).map(|(bit, set)| u32::from(set) << bit);
-        put(&mut body, TAG_OPTIONS, &bits.fold(0, |all, bit| all | bit).to_le_bytes());
+        put(&mut body, TAG_OPTIONS, &Options::of(self).encode().to_le_bytes());
         if let Some(mode) = self.mode {
             put(&mut body, TAG_MODE, &mode.to_le_bytes());
         }
@@ -178,8 +178,7 @@ impl ClientHello {
         if mode.is_some_and(|mode| mode > MODE_MAX) {
             return Err(malformed("has permission bits that there are not"));
         }
-        let options = tags.get(TAG_OPTIONS).map(|mut options| options.u32()).transpose()?;
-        let is_set = |bit: u32| options.unwrap_or(0) >> bit & 1 == 1;
+        let Options { verify, dry, no_resume } = Options::decode(tags.get(TAG_OPTIONS))?;
         Ok(Self {
             versions,
             program: tags.program()?,
@@ -187,9 +186,9 @@ impl ClientHello {
             path: path.to_vec(),
             token: token.map(<[u8]>::to_vec),
             zstd: tags.get(TAG_COMPRESSION).is_some_and(|known| known.rest().contains(&ZSTD)),
-            verify: is_set(0),
-            compare_only: is_set(1),
-            no_resume: is_set(2),
+            verify,
+            dry,
+            no_resume,
             mode,
         })
     }

@@ -39,10 +39,10 @@ pub mod v1;
 pub use error::Error;
 pub use frame::{HEADER, Header, PAYLOAD_MAX};
 pub use hello::{
-    BODY_MAX, ClientHello, HELLO_MAX, MAGIC, Role, ServerHello, VERSION, hello_length,
+    BODY_MAX, ClientHello, Dry, HELLO_MAX, MAGIC, Role, ServerHello, VERSION, hello_length,
 };
 pub use message::{
-    Accept, CHUNK_BLOCKS, DIGEST, Done, Kinds, Message, Offer, Sent, Stamp, WORDS_MAX, Wanted,
-    types,
+    Accept, CHUNK_BLOCKS, DIGEST, Done, Kinds, Message, Offer, Planned, Sent, Stamp, WORDS_MAX,
+    Wanted, types,
 };
 pub use runs::{Kind, RUNS_MAX, Run, Runs};

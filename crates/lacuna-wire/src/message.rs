@@ -1,12 +1,14 @@
 //! What the frames carry.
 
 mod parts;
+mod planned;
 
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::runs::Runs;
 pub(crate) use parts::{cut, printable};
 use parts::{decode_sent, decode_wanted, encode_sent, encode_wanted};
+pub use planned::Planned;
 
 /// Blocks in a chunk.
 pub const CHUNK_BLOCKS: u32 = 16;
@@ -57,6 +59,8 @@ pub enum Message<'a> {
     Settle,
     /// The target is what the source is, and durable.
     Done(Done),
+    /// What a session that writes would do.
+    Planned(Planned),
     /// Nothing, but somebody is there.
     Alive,
     /// The session is over.
@@ -163,11 +167,13 @@ pub mod types {
     pub const CHECKED: u8 = 0x13;
     pub const SETTLE: u8 = 0x14;
     pub const DONE: u8 = 0x15;
+    pub const PLANNED: u8 = 0x16;
     pub const ALIVE: u8 = 0x1e;
     pub const FAILED: u8 = 0x1f;
 }
 use types::{
-    ACCEPT, ALIVE, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER, SETTLE, WANT,
+    ACCEPT, ALIVE, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER, PLANNED,
+    SETTLE, WANT,
 };
 
 impl<'a> Message<'a> {
@@ -185,6 +191,7 @@ impl<'a> Message<'a> {
             Self::Checked(_) => CHECKED,
             Self::Settle => SETTLE,
             Self::Done(_) => DONE,
+            Self::Planned(_) => PLANNED,
             Self::Alive => ALIVE,
             Self::Failed { .. } => FAILED,
         }
@@ -212,11 +219,8 @@ impl<'a> Message<'a> {
             Self::Want(wanted) => encode_wanted(wanted, head),
             Self::Checked(chunks) => head.extend(chunks.to_le_bytes()),
             Self::Settle | Self::Alive => {}
-            Self::Done(done) => {
-                head.extend(done.receipt);
-                head.extend(done.written.to_le_bytes());
-                head.extend(done.compared.to_le_bytes());
-            }
+            Self::Done(done) => done.encode(head),
+            Self::Planned(planned) => planned.encode(head),
             Self::Failed { code, words } => {
                 head.extend(code.to_le_bytes());
                 head.extend(cut(words, WORDS_MAX).as_bytes());
@@ -256,11 +260,8 @@ impl<'a> Message<'a> {
             WANT => Self::Want(decode_wanted(&mut reader)?),
             CHECKED => Self::Checked(reader.u64()?),
             SETTLE => Self::Settle,
-            DONE => Self::Done(Done {
-                receipt: reader.array()?,
-                written: reader.u64()?,
-                compared: reader.u64()?,
-            }),
+            DONE => Self::Done(Done::decode(&mut reader)?),
+            PLANNED => Self::Planned(Planned::decode(&mut reader)?),
             _ => Self::Alive,
         };
         reader.finish().map(|()| message)
@@ -280,6 +281,7 @@ fn name(kind: u8) -> Result<&'static str, Error> {
         CHECKED => "Checked",
         SETTLE => "Settle",
         DONE => "Done",
+        PLANNED => "Planned",
         ALIVE => "Alive",
         FAILED => "Failed",
         _ => {

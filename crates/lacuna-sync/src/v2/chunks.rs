@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub(super) const BLOCKS: u64 = CHUNK / BLOCK;
 
 /// Chunks that are not all hole, in one message, at most.
-const CHUNKS_MAX: u64 = 8192;
+pub(super) const CHUNKS_MAX: u64 = 8192;
 
 /// A chunk that is not all hole.
 pub(super) struct Chunk<'a> {

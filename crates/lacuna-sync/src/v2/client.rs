@@ -140,7 +140,7 @@ pub fn pull(
     Ok((received, wire.get()))
 }
 
-fn hello(remote: &Remote, options: &SyncOptions, role: Role) -> ClientHello {
+pub(super) fn hello(remote: &Remote, options: &SyncOptions, role: Role) -> ClientHello {
     ClientHello {
         versions: (VERSION, VERSION),
         program: PROGRAM.to_owned(),
@@ -149,22 +149,22 @@ fn hello(remote: &Remote, options: &SyncOptions, role: Role) -> ClientHello {
         token: remote.token.clone(),
         zstd: options.zstd.is_some(),
         verify: options.verify,
-        compare_only: false,
+        dry: None,
         no_resume: options.no_resume,
         mode: options.mode.filter(|_| role == Role::Source),
     }
 }
 
 /// A stream to a server that has let us in.
-struct Line {
-    stream: Stream,
+pub(super) struct Line {
+    pub(super) stream: Stream,
     /// Whether both may compress.
-    zstd: bool,
-    running: Option<Running>,
+    pub(super) zstd: bool,
+    pub(super) running: Option<Running>,
 }
 
 /// Connects, and is let in.
-async fn dial(
+pub(super) async fn dial(
     remote: &Remote,
     hello: &ClientHello,
     options: &SyncOptions,
@@ -183,7 +183,7 @@ async fn dial(
 }
 
 /// What `error` of a session came from, given the command that carried it.
-async fn explain(running: Option<Running>, error: Error) -> Error {
+pub(super) async fn explain(running: Option<Running>, error: Error) -> Error {
     match running {
         Some(running) => running.explain(error).await,
         None => error,
@@ -191,7 +191,7 @@ async fn explain(running: Option<Running>, error: Error) -> Error {
 }
 
 /// A failure that may pass.
-trait Passing {
+pub(super) trait Passing {
     fn cause(&self) -> &Error;
 }
 
@@ -214,7 +214,7 @@ fn may_pass(cause: &Error, is_again: bool) -> bool {
 }
 
 /// Tries `session` again, with growing pauses, while the connection is what fails.
-async fn again<T, E, F>(
+pub(super) async fn again<T, E, F>(
     options: &SyncOptions,
     cancel: &Cancel,
     session: impl Fn() -> F,

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use lacuna::{Cancel, ImageOptions, IoMode, Kept, Progress, Source, Target};
-use lacuna_wire::{ClientHello, Role, VERSION};
+use lacuna_wire::{ClientHello, Dry, Role, VERSION};
 use tokio::sync::Semaphore;
 
 use super::handshake::{refuse, welcome};
 use super::link::{Alias, LinkOptions};
 use super::names::{Images, Named, Names};
+use super::planning::{plan_receive, plan_send};
 use super::session::{Failure, Landing, receive, send};
 use super::source::SourceOptions;
 use super::target::TargetOptions;
 use super::transport::Stream;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Refusal, Result};
 use crate::runtime;
 
 /// How to serve.
@@ -65,6 +66,8 @@ pub struct Served {
     pub path: String,
     /// Whether the image came from the client.
     pub is_target: bool,
+    /// Whether nothing was to be written, and how it was found out what would be.
+    pub dry: Option<Dry>,
     /// Bytes of the image that were sent, or written; or why the session failed.
     pub ended: Result<u64, String>,
     /// What a session that failed left of its target.
@@ -104,14 +107,14 @@ impl Host {
         progress: &Arc<Progress>,
     ) -> Served {
         let path = String::from_utf8_lossy(&hello.path).into_owned();
-        let is_target = hello.role == Role::Source;
+        let (is_target, dry) = (hello.role == Role::Source, hello.dry);
         let mut alias = Arc::default();
         let ended = self.session(stream, hello, &mut alias, progress).await;
         let (ended, kept) = match ended {
             Ok(bytes) => (Ok(bytes), Kept::Nothing),
             Err(Failure { cause, kept }) => (Err(alias.applied(&lacuna::describe(&*cause))), kept),
         };
-        Served { peer, path, is_target, ended, kept }
+        Served { peer, path, is_target, dry, ended, kept }
     }
 
     async fn session(
@@ -152,6 +155,10 @@ impl Host {
         let (cancel, threads) = (self.cancel.clone(), self.options.threads);
         if let Some(source) = source {
             let how = SourceOptions { threads, zstd };
+            if let Some(dry) = hello.dry {
+                plan_send(stream, source, dry, how, link, progress, cancel).await?;
+                return Ok(0);
+            }
             send(stream, source, how, link, progress.clone(), cancel).await?;
             return Ok(progress.sent_bytes.get());
         }
@@ -164,6 +171,10 @@ impl Host {
         };
         let (verify, no_resume) = (hello.verify, hello.no_resume);
         let how = TargetOptions { threads, verify, no_resume };
+        if let Some(dry) = hello.dry {
+            plan_receive(stream, landing, dry, how, link, progress, cancel).await?;
+            return Ok(0);
+        }
         let received = receive(stream, landing, how, link, progress, cancel).await?;
         Ok(received.written_bytes)
     }
@@ -171,12 +182,6 @@ impl Host {
     /// Finds what the client names, and opens it when it is the source.
     async fn admit(&self, hello: &ClientHello, alias: &mut Arc<Alias>) -> Result<Admitted> {
         self.refuse_strangers(hello)?;
-        if hello.compare_only {
-            return Err(Error::malformed(
-                "the hello",
-                "asks to compare only, which is not done yet",
-            ));
-        }
         let named = self.names.find(&hello.path)?;
         *alias = named.alias.clone();
         if !self.options.devices && Target::is_device(&named.path) {
@@ -203,7 +208,9 @@ impl Host {
             return Err(Refusal::Token);
         }
         match (hello.role, &self.options.images) {
-            (Role::Source, _) if self.options.read_only => Err(Refusal::ReadOnly),
+            (Role::Source, _) if self.options.read_only && hello.dry.is_none() => {
+                Err(Refusal::ReadOnly)
+            }
             (Role::Target, Images::One(_)) => Err(Refusal::ReceivesOnly),
             _ => Ok(()),
         }

@@ -7,13 +7,18 @@ use crate::error::Result;
 
 /// The kinds that `image` shows, and holds.
 pub(super) fn kinds_of(image: &Image) -> Result<Kinds> {
-    Ok(match LayoutOrigin::of(image)? {
+    Ok(kinds_from(LayoutOrigin::of(image)?, image.allocation_unit()))
+}
+
+/// Those of an image whose layout comes from `origin`, in units of `unit`.
+pub(super) fn kinds_from(origin: LayoutOrigin, unit: u64) -> Kinds {
+    match origin {
         LayoutOrigin::Device => Kinds::One,
         // A block of it may be of two kinds.
-        _ if image.allocation_unit() > BLOCK => Kinds::One,
+        _ if unit > BLOCK => Kinds::One,
         LayoutOrigin::Fiemap => Kinds::Three,
         LayoutOrigin::SeekHole => Kinds::Two,
-    })
+    }
 }
 
 pub(super) fn stamp_to_wire(stamp: &Stamp) -> lacuna_wire::Stamp {

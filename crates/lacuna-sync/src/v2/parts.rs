@@ -3,13 +3,8 @@
 use lacuna::receipt::CHUNK;
 use lacuna::{Extent, Kind, Range};
 
+use super::chunks::CHUNKS_MAX;
 use super::frames::BODY;
-
-/// Chunks of a part that have data, at most.
-const DATA_CHUNKS: u64 = 256;
-
-/// Chunks of a part that are allocated, at most.
-const CHUNKS: u64 = 1024;
 
 /// Extents of a part, about.
 const EXTENTS: usize = 2048;
@@ -29,6 +24,27 @@ pub(super) struct Cut {
     pub(super) content_end: u64,
     /// Holes are as much work as what is allocated.
     pub(super) count_holes: bool,
+    pub(super) most: Most,
+}
+
+/// What a part may have, at most.
+#[derive(Clone, Copy)]
+pub(super) struct Most {
+    /// Bytes of data.
+    data: u64,
+    /// Chunks that are allocated.
+    chunks: u64,
+    /// Chunks that have data.
+    data_chunks: u64,
+}
+
+impl Most {
+    /// Of a part whose data is read.
+    pub(super) const READ: Self = Self { data: BODY as u64, chunks: 1024, data_chunks: 256 };
+
+    /// Of a part of which only the kinds matter: as many chunks as a message may be of.
+    pub(super) const KINDS: Self =
+        Self { data: u64::MAX, chunks: CHUNKS_MAX, data_chunks: CHUNKS_MAX };
 }
 
 /// The parts of `extents`, a gap-free layout of whole blocks.
@@ -107,9 +123,9 @@ struct Building {
 impl Building {
     fn ends_before(&self, piece: Extent, cut: Cut) -> bool {
         let start = piece.range.start();
-        let is_full = self.data + CHUNK > BODY as u64
-            || self.chunks >= CHUNKS
-            || self.data_chunks >= DATA_CHUNKS
+        let is_full = self.data + CHUNK > cut.most.data
+            || self.chunks >= cut.most.chunks
+            || self.data_chunks >= cut.most.data_chunks
             || self.extents.len() >= EXTENTS;
         start.is_multiple_of(CHUNK)
             && !self.extents.is_empty()

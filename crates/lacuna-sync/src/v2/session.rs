@@ -74,7 +74,7 @@ where
     let link = Link::new(stream, &link, &cancel);
     let (link, sent) = on_thread(move || {
         let (source, progress, cancel) = (&*source, &*progress, &cancel);
-        let sent = Sending { link: &link, source, options, progress, cancel }.run();
+        let sent = Sending { link: &link, source, dry: None, options, progress, cancel }.run();
         let sent = sent.map_err(|error| link.fail(error));
         source.image().drop_cache();
         (link, sent)
@@ -112,7 +112,9 @@ where
     link.close(received).await.map_err(|cause| Failure { cause: Box::new(cause), kept })
 }
 
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::Runtime { source: std::io::Error::other(error) })
 }
@@ -154,7 +156,7 @@ fn land(
     }
 }
 
-fn offer(link: &Link) -> Result<Offer> {
+pub(super) fn offer(link: &Link) -> Result<Offer> {
     match link.recv()?.open(&link.pool)?.message()? {
         Message::Offer(offer) => Ok(offer),
         _ => Err(Error::malformed("something", "is no Offer")),

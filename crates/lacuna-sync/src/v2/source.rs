@@ -5,6 +5,7 @@
 
 mod answers;
 mod credit;
+mod dry;
 mod reading;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +17,13 @@ use lacuna::receipt::Receipt;
 use lacuna::settle::held_as;
 use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin};
 use lacuna::{Progress, Source};
-use lacuna_wire::{Accept, Done, Kinds, Message, Offer, Wanted};
+use lacuna_wire::{Accept, Done, Dry, Kinds, Message, Offer, Planned, Wanted};
 
 use super::chunks::runs_of;
 use super::frames::Outgoing;
 use super::kinds::{kinds_of, stamp_to_wire};
 use super::link::Link;
-use super::parts::{Cut, Part, parts};
+use super::parts::{Cut, Most, Part, parts};
 use crate::error::{Error, Result};
 use credit::Credit;
 use reading::{Made, Reading};
@@ -62,13 +63,21 @@ pub struct Sent {
 /// What ends a session, or makes its end wait.
 enum Ending {
     Settle,
+    Last(Last),
+}
+
+/// The last message of a session.
+enum Last {
     Done(Done),
+    Planned(Planned),
 }
 
 /// One session.
 pub(super) struct Sending<'a> {
     pub(super) link: &'a Link,
     pub(super) source: &'a Source,
+    /// Whether nothing is written, and how it is found out what would be.
+    pub(super) dry: Option<Dry>,
     pub(super) options: SourceOptions,
     pub(super) progress: &'a Progress,
     pub(super) cancel: &'a Cancel,
@@ -84,17 +93,11 @@ struct Agreed {
 impl Sending<'_> {
     /// All of the session after the hellos.
     pub(super) fn run(&self) -> Result<Sent> {
-        let image = self.source.image();
-        let stamp = stamp_to_wire(self.source.stamp());
-        let (size, mode) = (image.size(), image.mode());
-        self.link.say(&Message::Offer(Offer { size, kinds: kinds_of(image)?, mode, stamp }))?;
-        self.progress.total_bytes.set(image.allocated_bytes()?.min(size));
-        let answer = self.link.recv()?.open(&self.link.pool)?;
-        let Message::Accept(accept) = answer.message()? else {
-            return Err(Error::malformed("something", "is no Accept"));
+        let size = self.source.image().size();
+        let (accept, agreed) = self.begin()?;
+        let (kinds, receipt, Last::Done(done)) = self.transfer(agreed)? else {
+            return Err(out_of_place());
         };
-        let agreed = Agreed { kinds: accept.kinds, content_end: content_end(&accept, size)? };
-        let (kinds, receipt, done) = self.transfer(agreed)?;
         if done.receipt != receipt {
             return Err(Error::ReceiptsDiffer);
         }
@@ -108,7 +111,22 @@ impl Sending<'_> {
         })
     }
 
-    fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, [u8; 32], Done)> {
+    /// Says what there is, and hears what the target can take.
+    fn begin(&self) -> Result<(Accept, Agreed)> {
+        let image = self.source.image();
+        let stamp = stamp_to_wire(self.source.stamp());
+        let (size, mode) = (image.size(), image.mode());
+        self.link.say(&Message::Offer(Offer { size, kinds: kinds_of(image)?, mode, stamp }))?;
+        self.progress.total_bytes.set(image.allocated_bytes()?.min(size));
+        let answer = self.link.recv()?.open(&self.link.pool)?;
+        let Message::Accept(accept) = answer.message()? else {
+            return Err(Error::malformed("something", "is no Accept"));
+        };
+        let agreed = Agreed { kinds: accept.kinds, content_end: content_end(&accept, size)? };
+        Ok((accept, agreed))
+    }
+
+    fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, [u8; 32], Last)> {
         let (credit, has_ended) = (Credit::default(), AtomicBool::new(false));
         let (wants, to_answer) = channel();
         let (endings, ending) = channel();
@@ -140,8 +158,8 @@ impl Sending<'_> {
                 answered?;
                 let receipt = receipt.finish(self.source.image().size());
                 has_ended.store(true, Ordering::Release);
-                let done = self.end(agreed, receipt, &ending)?;
-                Ok((kinds, receipt, done))
+                let last = self.end(agreed, receipt, &ending)?;
+                Ok((kinds, receipt, last))
             });
             // The thread that listens ends with the session.
             ended.map_err(|error| self.link.fail(error))
@@ -152,7 +170,8 @@ impl Sending<'_> {
     fn walk(&self, agreed: Agreed, credit: &Credit) -> Result<(KindBytes, Receipt)> {
         let mut kinds = KindBytes::default();
         let extents = self.layout(agreed, &mut kinds)?;
-        let cut = Cut { content_end: agreed.content_end, count_holes: agreed.kinds == Kinds::One };
+        let (content_end, count_holes) = (agreed.content_end, agreed.kinds == Kinds::One);
+        let cut = Cut { content_end, count_holes, most: Most::READ };
         let mut receipt = Receipt::default();
         in_order(
             self.options.threads,
@@ -191,25 +210,29 @@ impl Sending<'_> {
     }
 
     /// What is left when all was sent.
-    fn end(&self, agreed: Agreed, receipt: [u8; 32], ending: &Receiver<Ending>) -> Result<Done> {
+    fn end(&self, agreed: Agreed, receipt: [u8; 32], ending: &Receiver<Ending>) -> Result<Last> {
         loop {
             self.source.check()?;
             self.link.say(&Message::End(receipt))?;
             match ending.recv().map_err(|RecvError| Error::Ended)? {
-                Ending::Done(done) => return Ok(done),
-                Ending::Settle => {
-                    let mut kinds = KindBytes::default();
-                    let extents = self.layout(agreed, &mut kinds)?;
-                    let count_holes = agreed.kinds == Kinds::One;
-                    let cut = Cut { content_end: 0, count_holes };
-                    for part in parts(extents, cut) {
-                        self.cancel.check()?;
-                        let runs = runs_of(&part?.extents)?;
-                        self.link.send(Outgoing::new(&Message::Layout(runs))?)?;
-                    }
-                }
+                Ending::Last(last) => return Ok(last),
+                Ending::Settle => drop(self.send_layout(agreed, Most::READ)?),
             }
         }
+    }
+
+    /// Sends the kinds of all of the image, and returns what it has of each.
+    fn send_layout(&self, agreed: Agreed, most: Most) -> Result<KindBytes> {
+        let mut kinds = KindBytes::default();
+        let extents = self.layout(agreed, &mut kinds)?;
+        for part in
+            parts(extents, Cut { content_end: 0, count_holes: agreed.kinds == Kinds::One, most })
+        {
+            self.cancel.check()?;
+            let runs = runs_of(&part?.extents)?;
+            self.link.send(Outgoing::new(&Message::Layout(runs))?)?;
+        }
+        Ok(kinds)
     }
 }
 
@@ -243,20 +266,29 @@ impl Incoming<'_> {
                     self.wants.send(wanted).map_err(|_| Error::Ended)?;
                 }
                 Message::Checked(chunks) => self.credit.checked(chunks)?,
-                Message::Settle | Message::Done(_) if !self.has_ended.load(Ordering::Acquire) => {
+                Message::Settle | Message::Done(_) | Message::Planned(_)
+                    if !self.has_ended.load(Ordering::Acquire) =>
+                {
                     return Err(Error::malformed("a message", "comes before the End"));
                 }
-                Message::Settle if settled == 0 => {
+                Message::Settle if settled == 0 && self.sending.dry.is_none() => {
                     settled += 1;
                     endings.send(Ending::Settle).map_err(|_| Error::Ended)?;
                 }
-                Message::Done(done) => {
-                    return endings.send(Ending::Done(done)).map_err(|_| Error::Ended);
-                }
-                _ => return Err(Error::malformed("a message", "does not belong there")),
+                Message::Done(done) => return last(endings, Last::Done(done)),
+                Message::Planned(planned) => return last(endings, Last::Planned(planned)),
+                _ => return Err(out_of_place()),
             }
         }
     }
+}
+
+fn last(endings: &Sender<Ending>, last: Last) -> Result<()> {
+    endings.send(Ending::Last(last)).map_err(|_| Error::Ended)
+}
+
+fn out_of_place() -> Error {
+    Error::malformed("a message", "does not belong there")
 }
 
 /// Whether a block of `kind` is read.

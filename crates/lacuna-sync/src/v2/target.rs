@@ -5,6 +5,7 @@
 //! these come.
 
 mod checking;
+mod dry;
 mod ending;
 mod pending;
 mod writing;
@@ -22,6 +23,7 @@ use super::frames::Incoming;
 use super::kinds::kinds_of;
 use super::link::Link;
 use crate::error::{Error, Result};
+pub(super) use dry::Looking;
 use pending::Waiting;
 use writing::Working;
 

@@ -5,6 +5,8 @@
 
 mod cuts;
 mod devices;
+mod dry;
+mod dry_trouble;
 mod full;
 mod pair;
 mod peer;

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, ImageOptions, IoMode, Links, Progress, Source};
 use lacuna_sync::Result;
 use lacuna_sync::v2::{
-    Failure, Landing, LinkOptions, Received, Sent, SourceOptions, TargetOptions, receive, send,
+    Dry, Failure, Landing, LinkOptions, Received, Sent, SourceOptions, TargetOptions, plan_receive,
+    plan_send, receive, send,
 };
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::wire::{Between, Line, Said};
@@ -47,6 +50,8 @@ pub(crate) struct Ended {
     pub(crate) received: Result<Received, Failure>,
     /// Both ways.
     pub(crate) wire_bytes: u64,
+    /// From the source.
+    pub(crate) read_bytes: u64,
     /// What the source said, and what the target did.
     pub(crate) said: [Said; 2],
     /// How often both ends waited for what was under way, where that is counted.
@@ -64,15 +69,38 @@ impl Ended {
     }
 }
 
+/// What both ends of a session that writes nothing came to.
+pub(crate) struct Planned {
+    pub(crate) by_source: Result<CopyPlan>,
+    pub(crate) by_target: Result<CopyPlan>,
+    /// Both ways.
+    pub(crate) wire_bytes: u64,
+}
+
+/// The images, opened.
+struct Ends {
+    source: Arc<Source>,
+    landing: Landing,
+}
+
+impl Ends {
+    fn new(source: &Path, target: &Path, io: IoMode) -> Self {
+        let options = ImageOptions { io, ..ImageOptions::default() };
+        let source = Arc::new(Source::open(source, &options).unwrap());
+        let path = PathBuf::from(target);
+        Self { source, landing: Landing { path, io, links: Links::Follow, mode: None } }
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
 /// Makes `target` what `source` is.
 pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let options = ImageOptions { io: wiring.io, ..ImageOptions::default() };
-    let source = Arc::new(Source::open(source, &options).unwrap());
-    let landing =
-        Landing { path: PathBuf::from(target), io: wiring.io, links: Links::Follow, mode: None };
-    runtime.block_on(async {
+    let Ends { source, landing } = Ends::new(source, target, wiring.io);
+    let progress = Arc::new(Progress::default());
+    runtime().block_on(async {
         let between = Between::new(Line { cut_at: wiring.cut_at, ..wiring.line.clone() });
         let mut steps = JoinSet::new();
         if wiring.line.in_steps {
@@ -84,7 +112,7 @@ pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
             source,
             wiring.source,
             wiring.link.clone(),
-            Arc::new(Progress::default()),
+            progress.clone(),
             wiring.cancel.clone(),
         );
         let receiving = receive(
@@ -96,8 +124,38 @@ pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
             wiring.cancel.clone(),
         );
         let (sent, received) = tokio::join!(sending, receiving);
-        let said = between.said();
+        let (said, read_bytes) = (between.said(), progress.read_bytes.get());
         let wire_bytes = said.iter().map(|said| said.bytes).sum();
-        Ended { sent, received, wire_bytes, said, steps: between.steps() }
+        Ended { sent, received, wire_bytes, read_bytes, said, steps: between.steps() }
+    })
+}
+
+/// What making `target` what `source` is would do.
+pub(crate) fn plan(source: &Path, target: &Path, dry: Dry, wiring: &Wiring) -> Planned {
+    let Ends { source, landing } = Ends::new(source, target, wiring.io);
+    runtime().block_on(async {
+        let between = Between::new(Line { cut_at: wiring.cut_at, ..wiring.line.clone() });
+        let [here, there] = between.ends();
+        let sending = plan_send(
+            here,
+            source,
+            dry,
+            wiring.source,
+            wiring.link.clone(),
+            Arc::new(Progress::default()),
+            wiring.cancel.clone(),
+        );
+        let receiving = plan_receive(
+            there,
+            landing,
+            dry,
+            wiring.target,
+            wiring.link.clone(),
+            Arc::new(Progress::default()),
+            wiring.cancel.clone(),
+        );
+        let (by_source, by_target) = tokio::join!(sending, receiving);
+        let wire_bytes = between.said().iter().map(|said| said.bytes).sum();
+        Planned { by_source, by_target, wire_bytes }
     })
 }

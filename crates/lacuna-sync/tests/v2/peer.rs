@@ -37,8 +37,11 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let last_words = Duration::from_millis(500);
         let link = LinkOptions { silence: SILENCE, last_words, ..LinkOptions::default() };
-        let mut options =
-            ServeOptions { link, max_sessions: 1, ..ServeOptions::new(Images::Under(root.to_owned())) };
+        let mut options = ServeOptions {
+            link,
+            max_sessions: 1,
+            ..ServeOptions::new(Images::Under(root.to_owned()))
+        };
         change(&mut options);
         let (report, served) = channel();
         let cancel = Cancel::default();
@@ -72,7 +75,11 @@ impl Server {
 
     /// How the session ended.
     pub(crate) fn ended(&self) -> Result<u64, String> {
-        self.served.recv_timeout(PATIENCE).unwrap().ended
+        self.served().ended
+    }
+
+    pub(crate) fn served(&self) -> Served {
+        self.served.recv_timeout(PATIENCE).unwrap()
     }
 
     pub(crate) fn failure(&self) -> String {
@@ -171,7 +178,7 @@ pub(crate) fn hello(path: &str) -> ClientHello {
         token: None,
         zstd: false,
         verify: false,
-        compare_only: false,
+        dry: None,
         no_resume: false,
         mode: None,
     }

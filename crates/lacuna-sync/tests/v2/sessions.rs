@@ -17,7 +17,7 @@ const BLOCKS: usize = 100;
 
 /// What there is of the target before.
 #[derive(Clone, Debug)]
-enum Before {
+pub(crate) enum Before {
     Nothing,
     Image(Pattern),
     /// What an interrupted session left of a new image.
@@ -25,15 +25,25 @@ enum Before {
 }
 
 #[derive(Clone, Debug)]
-struct Case {
-    source: Pattern,
-    before: Before,
+pub(crate) struct Case {
+    pub(crate) source: Pattern,
+    pub(crate) before: Before,
     io: IoMode,
     verify: bool,
     threads: usize,
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+impl Case {
+    pub(crate) fn wiring(&self) -> Wiring {
+        let mut wiring = Wiring { io: self.io, ..Wiring::default() };
+        wiring.source.threads = self.threads;
+        wiring.target =
+            TargetOptions { threads: self.threads, verify: self.verify, no_resume: false };
+        wiring
+    }
+}
+
+pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let existing = |before: fn(Pattern) -> Before| {
         let pairs = pair_strategy(BLOCKS);
         pairs.prop_map(move |(source, target)| (source, before(target))).boxed()
@@ -51,13 +61,13 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 /// Where the images of a case stand.
-struct Place {
-    source: PathBuf,
-    target: PathBuf,
+pub(crate) struct Place {
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 impl Place {
-    fn prepare(&self, case: &Case) {
+    pub(crate) fn prepare(&self, case: &Case) {
         let directory = self.target.parent().unwrap();
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -74,11 +84,7 @@ impl Place {
     }
 
     fn sync(&self, case: &Case) -> Ended {
-        let mut wiring = Wiring { io: case.io, ..Wiring::default() };
-        wiring.source.threads = case.threads;
-        wiring.target =
-            TargetOptions { threads: case.threads, verify: case.verify, no_resume: false };
-        session(&self.source, &self.target, &wiring)
+        session(&self.source, &self.target, &case.wiring())
     }
 
     fn check(&self, case: &Case) {

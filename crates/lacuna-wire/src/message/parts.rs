@@ -1,6 +1,6 @@
 //! The parts of messages, to the byte.
 
-use super::{Accept, DIGEST, Kinds, Offer, Sent, Stamp, Wanted};
+use super::{Accept, DIGEST, Done, Kinds, Offer, Sent, Stamp, Wanted};
 use crate::codec::{Reader, put_varint};
 use crate::error::Error;
 
@@ -62,6 +62,18 @@ impl Accept {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let kinds = Kinds::decode(reader)?;
         Ok(Self { kinds, content_end: reader.u64()?, resumed: reader.u64()? })
+    }
+}
+
+impl Done {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.receipt);
+        out.extend([self.written, self.compared].map(u64::to_le_bytes).concat());
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let receipt = reader.array()?;
+        Ok(Self { receipt, written: reader.u64()?, compared: reader.u64()? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The first words: what is written is read as it was, and what a peer makes up is refused.
 
-use lacuna_wire::{ClientHello, Error, Role, ServerHello, hello_length};
+use lacuna_wire::{ClientHello, Dry, Error, Role, ServerHello, hello_length};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -9,9 +9,10 @@ use crate::v2::hex;
 fn client_hello() -> impl Strategy<Value = ClientHello> {
     let path = vec(1..=255_u8, 1..200);
     let token = proptest::option::of(vec(any::<u8>(), 0..=256));
-    let (flags, mode) = (any::<[bool; 4]>(), proptest::option::of(0..=0o7777_u32));
+    let dry = prop::sample::select(vec![None, Some(Dry::Plan), Some(Dry::Compare)]);
+    let (flags, mode) = ((any::<[bool; 3]>(), dry), proptest::option::of(0..=0o7777_u32));
     (any::<(u16, u16)>(), "[ -~]{0,64}", any::<bool>(), path, token, flags, mode).prop_map(
-        |(versions, program, push, path, token, flags, mode)| ClientHello {
+        |(versions, program, push, path, token, (flags, dry), mode)| ClientHello {
             versions,
             program,
             role: if push { Role::Source } else { Role::Target },
@@ -19,8 +20,8 @@ fn client_hello() -> impl Strategy<Value = ClientHello> {
             token,
             zstd: flags[0],
             verify: flags[1],
-            compare_only: flags[2],
-            no_resume: flags[3],
+            dry,
+            no_resume: flags[2],
             mode,
         },
     )
@@ -53,7 +54,7 @@ fn a_hello_has_a_frozen_form() {
         token: None,
         zstd: true,
         verify: false,
-        compare_only: false,
+        dry: None,
         no_resume: true,
         mode: Some(0o640),
     };
@@ -79,6 +80,40 @@ fn changed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 #[test]
+fn the_options_of_a_hello_are_these_bits() {
+    let hello = |verify, dry, no_resume| ClientHello {
+        versions: (2, 2),
+        program: String::new(),
+        role: Role::Source,
+        path: b"a".to_vec(),
+        token: None,
+        zstd: false,
+        verify,
+        dry,
+        no_resume,
+        mode: None,
+    };
+    for (hello, bits) in [
+        (hello(false, None, false), 0),
+        (hello(true, None, false), 1),
+        (hello(false, Some(Dry::Plan), false), 2),
+        (hello(false, None, true), 4),
+        (hello(false, Some(Dry::Compare), false), 10),
+        (hello(true, Some(Dry::Compare), true), 15),
+    ] {
+        let bytes = hello.encode().unwrap();
+        // The last capability, in front of the checksum.
+        assert_eq!(bytes[bytes.len() - 16..bytes.len() - 8], [7, 0, 4, 0, bits, 0, 0, 0]);
+    }
+    let bytes = changed(&hello(false, None, false).encode().unwrap(), |body| {
+        let options = body.len() - 4;
+        body[options] = 8;
+    });
+    let refused = ClientHello::decode(&bytes).unwrap_err().to_string();
+    assert!(refused.contains("compares in a session that writes"), "{refused}");
+}
+
+#[test]
 fn options_that_are_not_known_are_ignored() {
     let hello = ClientHello {
         versions: (2, 2),
@@ -88,14 +123,14 @@ fn options_that_are_not_known_are_ignored() {
         token: None,
         zstd: true,
         verify: false,
-        compare_only: true,
+        dry: Some(Dry::Plan),
         no_resume: false,
         mode: None,
     };
     let bytes = changed(&hello.encode().unwrap(), |body| {
         let options = body.len() - 4;
         assert_eq!(body[options..], 2_u32.to_le_bytes());
-        body[options..].copy_from_slice(&(!0b101_u32).to_le_bytes());
+        body[options..].copy_from_slice(&(!0b1101_u32).to_le_bytes());
     });
     assert_eq!(ClientHello::decode(&bytes), Ok(hello));
 }
@@ -120,7 +155,7 @@ fn a_hello_has_a_path_and_a_role() {
         token: None,
         zstd: false,
         verify: true,
-        compare_only: true,
+        dry: Some(Dry::Compare),
         no_resume: false,
         mode: None,
     };

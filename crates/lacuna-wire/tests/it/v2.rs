@@ -1,8 +1,8 @@
 //! Version 2 of the wire: what is written is read as it was, and what a peer makes up is refused.
 
 use lacuna_wire::{
-    Accept, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer, Run,
-    Runs, Sent, ServerHello, Stamp, Wanted, hello_length,
+    Accept, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer, Planned,
+    Run, Runs, Sent, ServerHello, Stamp, Wanted, hello_length,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -59,11 +59,17 @@ fn message() -> impl Strategy<Value = Message<'static>> {
     let done = any::<([u8; 32], u64, u64)>().prop_map(|(receipt, written, compared)| {
         Message::Done(Done { receipt, written, compared })
     });
+    let planned = any::<([u64; 6], Option<u64>, bool)>().prop_map(|(numbers, free, exists)| {
+        let [read, compared, written, cleared, needed, rest] = numbers;
+        let free = free.filter(|free| *free != u64::MAX);
+        Message::Planned(Planned { read, compared, written, cleared, needed, free, rest, exists })
+    });
     prop_oneof![
         offer,
         accept,
         blocks,
         done,
+        planned,
         (runs(), bytes()).prop_map(|(runs, digests)| Message::Digests { runs, digests }),
         (runs(), bytes()).prop_map(|(runs, bytes)| Message::Data { runs, bytes }),
         any::<[u8; 32]>().prop_map(Message::End),
@@ -142,7 +148,25 @@ fn messages_have_these_bytes() {
         runs.push(Run { kind, blocks }).unwrap();
     }
     let wanted = Wanted { chunk: 300, missing: 1, differing: 0x8000, digests: vec![[7; DIGEST]] };
+    let planned = Planned {
+        read: 1,
+        compared: 2,
+        written: 3,
+        cleared: 4,
+        needed: 5,
+        free: Some(6),
+        rest: 7,
+        exists: true,
+    };
+    let numbers = |free: &str| {
+        let numbers =
+            ["01", "02", "03", "04", "05"].map(|byte| format!("{byte}{}", "0".repeat(14)));
+        format!("{}{free}07{}", numbers.concat(), "0".repeat(14))
+    };
+    let of_device = Planned { free: None, exists: false, ..planned };
     for (message, kind, golden) in [
+        (Message::Planned(planned), 0x16, numbers("0600000000000000") + "01"),
+        (Message::Planned(of_device), 0x16, numbers("ffffffffffffffff") + "00"),
         (Message::Layout(runs.clone()), 0x06, "1003429003 31".replace(' ', "")),
         (Message::Data { runs, bytes: b"bytes" }, 0x03, "1003429003316279746573".to_owned()),
         (Message::Want(vec![wanted]), 0x12, format!("ac0201000080{}", "07".repeat(DIGEST))),
@@ -183,6 +207,8 @@ fn what_no_peer_may_send_is_refused() {
         (0x06, [&[0, 1, 0xfe][..], &[0xff; 7], &[0x7f]].concat(), "past the end of any image"),
         (0x06, vec![0, 0x81, 0x80, 0x04], "too many runs"),
         (0x13, vec![0; 7], "ends early"),
+        (0x16, vec![0; 56], "ends early"),
+        (0x16, [vec![0; 56], vec![2]].concat(), "unsure whether there is a target"),
         (0x14, vec![0], "goes on after its end"),
         (0x99, vec![], "a type that there is not"),
     ] {

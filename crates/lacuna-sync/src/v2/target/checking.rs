@@ -16,6 +16,20 @@ use crate::error::{Error, Result};
 /// Ranges with less between them than this are read at once.
 const GAP: u64 = 32 << 10;
 
+/// Whole chunks, from that at `first` on, of an image of `size` bytes, with what is near it of `both`.
+pub(super) fn window(first: Range, both: &[Range], size: u64) -> Range {
+    let from = both.partition_point(|range| range.end() <= first.start());
+    let mut end = first.end();
+    for range in &both[from..] {
+        if range.start() > end + GAP {
+            break;
+        }
+        end = end.max(range.end());
+    }
+    let end = end.next_multiple_of(CHUNK).min(first.start() + BODY as u64);
+    Range::to(size).split_at(first.start()).1.split_at(end).0
+}
+
 impl Working<'_> {
     /// A part of which the target may have something.
     pub(super) fn digests(&mut self, runs: &Runs, digests: &[u8]) -> Result<Outcome> {
@@ -63,16 +77,7 @@ impl Working<'_> {
     /// Reads from the chunk at `first` on what is near it of `both`, the ranges where the target has
     /// data, whole chunks: what is none there was cleared, and reads as zeros. Returns what was read.
     fn read(&mut self, first: Range, both: &[Range]) -> Result<Range> {
-        let from = both.partition_point(|range| range.end() <= first.start());
-        let mut end = first.end();
-        for range in &both[from..] {
-            if range.start() > end + GAP {
-                break;
-            }
-            end = end.max(range.end());
-        }
-        let end = end.next_multiple_of(CHUNK).min(first.start() + BODY as u64);
-        let window = Range::to(self.receiving.size).split_at(first.start()).1.split_at(end).0;
+        let window = window(first, both, self.receiving.size);
         self.receiving
             .target
             .image()

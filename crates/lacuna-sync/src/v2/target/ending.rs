@@ -11,7 +11,7 @@ use lacuna_wire::{Kinds, Message, types};
 
 use super::super::chunks::{Chunks, add_kinds, extents_of};
 use super::super::frames::Incoming;
-use super::super::parts::{Cut, parts, span};
+use super::super::parts::{Cut, Most, parts, span};
 use super::writing::{Working, covering};
 use super::{Outcome, Receiving, Sums};
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl Receiving<'_> {
         }
         let mut found = Receipt::default();
         let layout = rounded(Layout::new(self.target.image(), &LayoutOptions::default())?, BLOCK);
-        for part in parts(layout, Cut { content_end: 0, count_holes: false }) {
+        for part in parts(layout, Cut { content_end: 0, count_holes: false, most: Most::READ }) {
             self.cancel.check()?;
             self.show_work(sums.checked)?;
             for chunk in Chunks::new(&part?.extents, self.size).iter() {

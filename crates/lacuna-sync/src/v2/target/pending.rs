@@ -8,7 +8,7 @@ use lacuna::receipt::ChunkKinds;
 use crate::error::{Error, Result};
 
 /// Chunks that wait, at most: twice the window.
-const MOST: usize = 16384;
+pub(super) const MOST: usize = 16384;
 
 /// A chunk that waits for blocks.
 pub(super) struct Pending {
