@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, Links, Progress};
-use lacuna_sync::v2::{self, Landing, LinkOptions, Reach, Remote, SyncOptions};
+use lacuna_sync::v2::{self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions};
 
 use crate::args::SyncArgs;
 use crate::endpoint::Endpoint;
@@ -99,8 +100,7 @@ pub(crate) fn pull(
     output: &Output,
 ) -> anyhow::Result<Report> {
     let (remote, options) = (&admissible(args, remote)?, options(args));
-    let landing =
-        Landing { path: target.to_owned(), io: options.io, links: Links::Follow, mode: args.chmod };
+    let landing = landing(args, target);
     let pulled = attended(remote, output, |progress, cancel| {
         v2::pull(remote, &landing, &options, progress, cancel)
     })?;
@@ -117,6 +117,42 @@ pub(crate) fn pull(
         receipt: Some(lacuna::digest::hex(&received.receipt)),
         ..Report::default()
     })
+}
+
+/// What [`push`] would do.
+pub(crate) fn plan_push(
+    args: &SyncArgs,
+    source: &Path,
+    remote: &Remote,
+    output: &Output,
+) -> anyhow::Result<CopyPlan> {
+    let (remote, options) = (&admissible(args, remote)?, options(args));
+    Ok(attended(remote, output, |progress, cancel| {
+        v2::plan_push(source, remote, dry(args), &options, progress, cancel)
+    })??)
+}
+
+/// What [`pull`] would do.
+pub(crate) fn plan_pull(
+    args: &SyncArgs,
+    remote: &Remote,
+    target: &Path,
+    output: &Output,
+) -> anyhow::Result<CopyPlan> {
+    let (remote, options) = (&admissible(args, remote)?, options(args));
+    let landing = landing(args, target);
+    Ok(attended(remote, output, |progress, cancel| {
+        v2::plan_pull(remote, &landing, dry(args), &options, progress, cancel)
+    })??)
+}
+
+fn dry(args: &SyncArgs) -> Dry {
+    if args.compare { Dry::Compare } else { Dry::Plan }
+}
+
+fn landing(args: &SyncArgs, target: &Path) -> Landing {
+    let (path, io) = (target.to_owned(), args.io.mode());
+    Landing { path, io, links: Links::Follow, mode: args.chmod }
 }
 
 fn attended<T>(

@@ -87,7 +87,7 @@ impl DryRun {
         let kinds = sizes(plan.size_bytes, &plan.kinds);
         let mut lines = vec![format!("{} -> {}: {kinds}, nothing done", self.source, self.target)];
         let at_most = bytes(plan.written_bytes_max);
-        if self.protocol != "local" {
+        if self.protocol == "v1" {
             lines.push(format!(
                 "would send at most {at_most}, to a server that has nothing yet (it was not asked)"
             ));
@@ -95,8 +95,10 @@ impl DryRun {
         }
         let (read, compared) = (bytes(plan.read_bytes), bytes(plan.compared_bytes));
         let cleared = bytes(plan.cleared_bytes);
+        let write = if self.protocol == "v2" { "send and write" } else { "write" };
+        let written = plan.written_bytes.map_or(format!("at most {at_most}"), bytes);
         lines.push(format!(
-            "would read {read}, compare {compared}, write at most {at_most}, punch or zero {cleared}"
+            "would read {read}, compare {compared}, {write} {written}, punch or zero {cleared}"
         ));
         if plan.reflink_bytes > 0 {
             lines.push(format!("would reflink {}", bytes(plan.reflink_bytes)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::Progress;
-use lacuna::copy::{self, CopyOptions};
+use lacuna::copy::{self, CopyOptions, CopyPlan};
 use lacuna_sync::v1::{self, SyncOptions};
 use lacuna_sync::v2::{Reach, Remote};
 
@@ -14,7 +14,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::failure::{Usage, of_session, unless_stopped};
 use crate::meter::{Meter, attended};
 use crate::output::Output;
-use crate::remedy::{GO_ON, SERVER_AGAIN};
+use crate::remedy::{BEGIN_ANEW, GO_ON, SERVER_AGAIN};
 use crate::report::{DryRun, Report};
 use crate::{remote, signals};
 
@@ -97,7 +97,7 @@ fn refuse_strangers(args: &SyncArgs, way: &Way) -> Result<(), Usage> {
         ("--tls-ca", args.tls_ca.is_some(), tls, "lacunas:// images"),
         ("--rsh", args.rsh.is_some(), ssh, "HOST:PATH images"),
         ("--remote-command", args.remote_command.is_some(), ssh, "HOST:PATH images"),
-        ("--dry-run", args.dry_run, local || v1, "paths and ssync:// targets"),
+        ("--compare", args.compare, !v1, "all but ssync:// targets"),
     ];
     match options.iter().find(|(_, given, known, _)| *given && !known) {
         Some((option, _, _, other)) => Err(Usage(format!("{option} is for {other} only"))),
@@ -168,15 +168,34 @@ fn to_server(
 }
 
 fn dry_run(args: &SyncArgs, way: &Way, output: &Output) -> anyhow::Result<()> {
-    let options = copy_options(args);
     let (protocol, plan) = match way {
-        Way::Local(source, target) => ("local", copy::plan(source, target, &options)?),
-        Way::V1(source, _) | Way::Push(source, _) => ("v1", copy::plan_remote(source, &options)?),
-        Way::Pull(..) => return Ok(()),
+        Way::Local(source, target) => ("local", plan_local(args, source, target, output)),
+        Way::V1(source, _) => ("v1", Ok(copy::plan_remote(source, &copy_options(args))?)),
+        Way::Push(source, remote) => ("v2", remote::plan_push(args, source, remote, output)),
+        Way::Pull(remote, target) => ("v2", remote::plan_pull(args, remote, target, output)),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
+    let plan = plan.map_err(|error| {
+        let operation = format!("dry run of the sync of {source} to {target}");
+        unless_stopped(error, operation, BEGIN_ANEW)
+    })?;
     let dry_run = DryRun { source, target, protocol, dry_run: true, plan };
     Ok(output.report(&dry_run, || dry_run.lines())?)
+}
+
+fn plan_local(
+    args: &SyncArgs,
+    source: &Path,
+    target: &Path,
+    output: &Output,
+) -> anyhow::Result<CopyPlan> {
+    let options = copy_options(args);
+    match args.compare {
+        true => Ok(attended(output, |progress, cancel| {
+            copy::compare(source, target, &options, progress, cancel)
+        })??),
+        false => Ok(copy::plan(source, target, &options)?),
+    }
 }
 
 fn copy_options(args: &SyncArgs) -> CopyOptions {

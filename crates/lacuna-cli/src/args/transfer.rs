@@ -38,7 +38,7 @@ const TO_LACUNA: &str = "When DST or SRC is HOST:PATH, lacuna:// or lacunas://";
     lacuna sync node2:/srv/disk.img disk.img\n  \
     lacuna sync --tls-ca ca.pem --token-file token disk.img lacunas://node2:5000/disk.img\n  \
     lacuna sync disk.img ssync://node2:5000\n  \
-    lacuna sync --dry-run disk.img /dev/sdx")]
+    lacuna sync --dry-run --compare disk.img /dev/sdx")]
 pub(crate) struct SyncArgs {
     /// The image to read: a file, a block device, HOST:PATH, lacuna://HOST[:PORT]/PATH or lacunas://
     #[arg(value_name = "SRC")]
@@ -46,10 +46,13 @@ pub(crate) struct SyncArgs {
     /// What is to become equal: the same, or ssync://HOST[:PORT]
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
-    /// Only tell what would be done, from the layouts; write and send nothing. A server is not asked:
+    /// Only tell what would be done, from the layouts; write nothing. A server of ssync:// is not asked:
     /// it is taken to have nothing yet
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// With --dry-run: compare what both have, to tell exactly what would be written
+    #[arg(long, requires = "dry_run")]
+    pub(crate) compare: bool,
     #[command(flatten)]
     pub(crate) io: IoArgs,
     /// Ranges copied, or requests in flight, at the same time

@@ -4,11 +4,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use lacuna_testing::mount::LoopDevice;
-use lacuna_testing::pattern::kinds_of;
+use lacuna_testing::pattern::{Block, kinds_of};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
-use crate::common::{Server, expect, json, lacuna, names, sample, ssync};
+use crate::common::{Server, expect, json, keys, lacuna, names, sample, ssync};
 
 fn serve(root: &Path, more: &[&str]) -> Server {
     let words = ["serve", "--listen", "127.0.0.1:0", "--root"];
@@ -49,6 +49,79 @@ fn an_image_goes_there_and_back_with_one_receipt() {
     let (status, _, said) = server.wait();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("sub/b.img") && said.contains("written, from 127.0.0.1:"), "{said}");
+}
+
+/// Both ways, and both kinds of dry run.
+#[test]
+fn a_dry_run_tells_what_a_sync_does_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, here) = (directory.path().join("root"), directory.path().join("here"));
+    for directory in [&root, &here] {
+        std::fs::create_dir(directory).unwrap();
+        sample().write(&directory.join("a.img"));
+    }
+    let mut changed = sample();
+    changed.blocks[3] = Block::Data(9);
+    changed.write(&here.join("changed.img"));
+    let server = serve(&root, &[]);
+    let sync = |more: &[&str], source: &str, target: &str| {
+        let output = lacuna().args(["sync", "--json"]).args(more).args([source, target]).output();
+        json(&expect(&output.unwrap(), 0).0)
+    };
+    let path = |name: &str| here.join(name).to_str().unwrap().to_owned();
+    for (source, target, exists, written) in [
+        (path("changed.img"), url(&server, "new.img"), false, 43),
+        (path("changed.img"), url(&server, "a.img"), true, 1),
+        (url(&server, "a.img"), path("pulled.img"), false, 43),
+        (url(&server, "a.img"), path("a.img"), true, 1),
+    ] {
+        let before = [names(&root), names(&here)];
+        let planned = sync(&["--dry-run"], &source, &target);
+        let compared = sync(&["--dry-run", "--compare"], &source, &target);
+        let local = sync(&["--dry-run"], &path("a.img"), &path("local.img"));
+        assert_eq!(keys(&planned), keys(&local));
+        assert_eq!(before, [names(&root), names(&here)]);
+        assert_eq!(
+            (&planned["protocol"], &planned["target_exists"]),
+            (&"v2".into(), &exists.into())
+        );
+        assert_eq!(planned["written_bytes_max"], planned["data_bytes"]);
+        assert_eq!(compared["written_bytes"], compared["written_bytes_max"]);
+        let synced = sync(&[], &source, &target);
+        assert_eq!(synced["written_bytes"], compared["written_bytes"]);
+        assert_eq!(synced["compared_bytes"], compared["compared_bytes"]);
+        let written = written * lacuna_testing::pattern::BLOCK;
+        assert!(synced["written_bytes"].as_u64().unwrap().abs_diff(written) < 4096, "{synced}");
+    }
+    let mut dry_run = lacuna();
+    dry_run.args(["sync", "--dry-run", &path("changed.img"), &url(&server, "a.img")]);
+    let (out, _) = expect(&dry_run.output().unwrap(), 0);
+    assert!(out.contains(", nothing done\n") && out.contains("send and write at most"), "{out}");
+    assert!(out.contains("more space, ") && out.contains(" are free"), "{out}");
+    server.signal(Signal::TERM);
+    let (_, _, said) = server.wait();
+    assert!(said.contains("new.img: looked at for 127.0.0.1:"), "{said}");
+}
+
+#[test]
+fn a_dry_run_is_refused_for_the_reason_of_the_sync_but_not_for_writing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
+    std::fs::create_dir(&root).unwrap();
+    sample().write(&source);
+    let server = serve(&root, &["--read-only"]);
+    let run = |more: &[&str], path: &str, code: i32| {
+        let mut sync = lacuna();
+        sync.arg("sync").args(more).arg(&source).arg(url(&server, path));
+        expect(&sync.output().unwrap(), code)
+    };
+    for dry in [&["--dry-run"][..], &["--dry-run", "--compare"]] {
+        run(dry, "b.img", 0);
+        assert!(run(dry, "../a.img", 1).1.contains("leads out"));
+        assert!(run(dry, "none/b.img", 1).1.contains("no such file"));
+    }
+    assert!(run(&[], "b.img", 1).1.contains("read-only"));
+    assert!(names(&root).is_empty());
 }
 
 #[test]

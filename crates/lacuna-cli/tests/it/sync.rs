@@ -101,6 +101,43 @@ fn a_dry_run_writes_nothing_and_asks_nobody() {
 }
 
 #[test]
+fn a_dry_run_that_compares_tells_exactly_what_is_written_then() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (source, target) = (mount.path().join("a.img"), mount.path().join("b.img"));
+    let mut changed = sample();
+    changed.blocks[3] = Block::Data(9);
+    changed.blocks[45] = Block::Data(9);
+    changed.blocks[60] = Block::Zero;
+    sample().write(&target);
+    changed.write(&source);
+    let sync = |more: &[&str]| {
+        let output = lacuna().args(["sync", "--json"]).args(more).args([&source, &target]).output();
+        json(&expect(&output.unwrap(), 0).0)
+    };
+    let (planned, compared) = (sync(&["--dry-run"]), sync(&["--dry-run", "--compare"]));
+    assert_eq!(planned["written_bytes_max"], planned["data_bytes"]);
+    assert_eq!(
+        keys(&planned),
+        keys(&compared).into_iter().filter(|key| *key != "written_bytes").collect::<Vec<_>>()
+    );
+    assert_eq!(
+        (&compared["written_bytes"], &compared["cleared_bytes"]),
+        (&8192.into(), &4096.into())
+    );
+    let mut dry_run = lacuna();
+    dry_run.args(["sync", "--dry-run", "--compare"]).args([&source, &target]);
+    let (out, _) = expect(&dry_run.output().unwrap(), 0);
+    assert!(out.contains(", write 8.00 KiB, punch or zero 4.00 KiB\n"), "{out}");
+    assert_eq!(names(mount.path()), ["a.img", "b.img", "lost+found"]);
+    assert_eq!(std::fs::read(&target).unwrap(), sample().bytes());
+    let synced = sync(&[]);
+    for key in ["written_bytes", "read_bytes", "compared_bytes"] {
+        assert_eq!(compared[key], synced[key], "{key}");
+    }
+    assert_eq!(sync(&["--dry-run", "--compare"])["written_bytes"], 0);
+}
+
+#[test]
 fn a_new_target_has_the_source_s_permissions_unless_told_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -167,7 +204,12 @@ fn mistakes_on_the_command_line_are_status_2() {
         (vec!["sync", "a.img", "lacuna://host"], "a path is missing"),
         (vec!["sync", "lacuna://host/a", "lacuna://host/b"], "must be a path on this machine"),
         (vec!["sync", "--verify", "a.img", "b.img"], "is for images on other machines"),
-        (vec!["sync", "--dry-run", "a.img", "lacuna://host/b"], "is for paths"),
+        (vec!["sync", "--compare", "a.img", "b.img"], "--dry-run"),
+        (vec!["sync", "--compare", "a.img", "lacuna://host/b"], "--dry-run"),
+        (
+            vec!["sync", "--dry-run", "--compare", "a", "ssync://host"],
+            "for all but ssync:// targets",
+        ),
         (vec!["sync", "--direct", "--buffered", "a", "b"], "cannot be used with"),
         (vec!["sync", "--chmod", "9", "a", "b"], "octal"),
         (vec!["nothing"], "unrecognized"),

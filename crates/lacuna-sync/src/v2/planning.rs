@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, Counter, ImageOptions, KindBytes, PlannedTarget, Progress, Source};
 pub use lacuna_wire::Dry;
-use lacuna_wire::{ClientHello, Planned, Role};
+use lacuna_wire::{ClientHello, Message, Planned, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::{Line, Remote, SyncOptions, again, dial, explain, hello};
@@ -149,11 +149,15 @@ fn look(
     if let Some(image) = target.image() {
         image.drop_cache();
     }
+    // Whoever hears of the end finds nobody in the way.
+    drop(target);
+    link.say(&Message::Planned(planned(&plan)))?;
+    progress.finish();
     Ok(plan)
 }
 
 /// `plan` as the target tells it.
-pub(super) fn planned(plan: &CopyPlan) -> Planned {
+fn planned(plan: &CopyPlan) -> Planned {
     Planned {
         read: plan.read_bytes,
         compared: plan.compared_bytes,

@@ -12,11 +12,11 @@ mod image;
 #[path = "../v2/pair.rs"]
 mod pair;
 #[allow(dead_code, reason = "the other tests use the rest")]
-#[path = "../v2/wire.rs"]
-mod wire;
-#[allow(dead_code, reason = "the other tests use the rest")]
 #[path = "../crash/steps.rs"]
 mod steps;
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../v2/wire.rs"]
+mod wire;
 
 mod checkpoints;
 mod errors;

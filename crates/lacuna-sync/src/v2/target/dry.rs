@@ -15,7 +15,6 @@ use super::super::chunks::chunk_range;
 use super::super::frames::Incoming;
 use super::super::kinds::kinds_from;
 use super::super::link::Link;
-use super::super::planning::planned;
 use super::pending::MOST;
 use crate::error::{Error, Result};
 use looker::{Looker, bytes_of};
@@ -85,7 +84,7 @@ impl<'a> Looking<'a> {
         Ok(Self { link, target, dry, threads, progress, cancel, size, content_end })
     }
 
-    /// All of the session.
+    /// All of the session but for its last message.
     pub(in super::super) fn run(&self) -> Result<CopyPlan> {
         let plan = CopyPlan::begin(self.target, self.size)?;
         let kinds = kinds_from(self.target.origin(), self.target.allocation_unit());
@@ -99,8 +98,6 @@ impl<'a> Looking<'a> {
             plan.cleared_bytes -= spared.cleared;
             plan.written_bytes = Some(plan.written_bytes_max);
         }
-        self.link.say(&Message::Planned(planned(&plan)))?;
-        self.progress.finish();
         Ok(plan)
     }
 
