@@ -100,6 +100,11 @@ impl Image {
         Ok(metadata.blocks().saturating_mul(512))
     }
 
+    /// How many bytes are best read at once: what lies in memory, little enough to stay near the core.
+    pub fn read_size(&self) -> usize {
+        if self.is_cached { 256 << 10 } else { 1 << 20 }
+    }
+
     /// Whether it is a block device.
     pub fn is_device(&self) -> bool {
         self.is_device

@@ -34,6 +34,10 @@ impl Body {
         Self { buf: pool.take(), len: 0 }
     }
 
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Room for `len` more bytes, which must be filled.
     pub(super) fn grow(&mut self, len: usize) -> &mut [u8] {
         let start = HEAD + self.len;

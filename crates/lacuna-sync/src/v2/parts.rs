@@ -24,6 +24,7 @@ pub(super) struct Cut {
     pub(super) content_end: u64,
     /// Holes are as much work as what is allocated.
     pub(super) count_holes: bool,
+    /// Of a part behind `content_end`.
     pub(super) most: Most,
 }
 
@@ -39,6 +40,14 @@ pub(super) struct Most {
 }
 
 impl Most {
+    /// Of a part whose data is read, of so many bytes.
+    pub(super) fn read(data: usize) -> Self {
+        Self { data: data as u64, ..Self::READ }
+    }
+
+    /// Of a part that is compared: large, so that little is said.
+    const COMPARED: Self = Self { data: 4 * BODY as u64, ..Self::READ };
+
     /// Of a part whose data is read.
     pub(super) const READ: Self = Self { data: BODY as u64, chunks: 1024, data_chunks: 256 };
 
@@ -103,6 +112,10 @@ fn chunked(extent: Extent, cut: Cut) -> impl Iterator<Item = Extent> {
 }
 
 impl Cut {
+    fn limit(self, start: u64) -> Most {
+        if start < self.content_end { Most::COMPARED } else { self.most }
+    }
+
     fn counts(self, kind: Kind) -> bool {
         kind.is_allocated() || self.count_holes
     }
@@ -123,9 +136,10 @@ struct Building {
 impl Building {
     fn ends_before(&self, piece: Extent, cut: Cut) -> bool {
         let start = piece.range.start();
-        let is_full = self.data + CHUNK > cut.most.data
-            || self.chunks >= cut.most.chunks
-            || self.data_chunks >= cut.most.data_chunks
+        let most = cut.limit(start);
+        let is_full = self.data + CHUNK > most.data
+            || self.chunks >= most.chunks
+            || self.data_chunks >= most.data_chunks
             || self.extents.len() >= EXTENTS;
         start.is_multiple_of(CHUNK)
             && !self.extents.is_empty()

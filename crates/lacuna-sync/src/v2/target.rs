@@ -11,8 +11,9 @@ mod pending;
 mod writing;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lacuna::ordered::in_order;
 use lacuna::receipt::{CHUNK, Receipt};
@@ -29,6 +30,9 @@ use writing::Working;
 
 /// A checkpoint is due after this time.
 const CHECKPOINT_SECONDS: u64 = 1;
+
+/// How often it is looked whether one is due.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A checkpoint is due after so many bytes were written.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
@@ -211,7 +215,19 @@ impl<'a> Receiving<'a> {
     /// Takes in everything up to the first End.
     fn transfer(&self) -> Result<Sums> {
         let mut sums = Sums::default();
-        let mut checkpoint = Checkpoint { at: Instant::now(), written: 0 };
+        std::thread::scope(|scope| {
+            let (_in_transfer, is_over) = channel();
+            scope.spawn(|| self.save(is_over));
+            self.take_in(&mut sums)
+        })?;
+        self.link.check()?;
+        match self.covered.load(Ordering::Acquire) >= self.size && self.waiting.is_empty() {
+            true => Ok(sums),
+            false => Err(Error::malformed("an End", "comes before all of the image")),
+        }
+    }
+
+    fn take_in(&self, sums: &mut Sums) -> Result<()> {
         in_order(
             self.options.threads,
             std::iter::from_fn(|| {
@@ -226,17 +242,11 @@ impl<'a> Receiving<'a> {
                 sums.receipt.merge(outcome.receipt);
                 sums.kinds.merge(outcome.kinds);
                 sums.bytes.merge(outcome.bytes);
-                let told = self.cover(&outcome).and_then(|()| {
-                    self.tell(outcome, &mut sums.checked)?;
-                    self.checkpoint_if_due(&mut checkpoint)
-                });
+                let told =
+                    self.cover(&outcome).and_then(|()| self.tell(outcome, &mut sums.checked));
                 told.map_err(|error| self.link.fail(error))
             },
-        )?;
-        match self.covered.load(Ordering::Acquire) >= self.size && self.waiting.is_empty() {
-            true => Ok(sums),
-            false => Err(Error::malformed("an End", "comes before all of the image")),
-        }
+        )
     }
 
     /// The next frame for the workers; `None` at the End.
@@ -278,6 +288,18 @@ impl<'a> Receiving<'a> {
                 self.link.say(&Message::Checked(*checked))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Makes checkpoints while others write, until there is nobody at the other end of `is_over`.
+    fn save(&self, is_over: Receiver<()>) {
+        let _guard = self.link.guard();
+        let mut last = Checkpoint { at: Instant::now(), written: 0 };
+        while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = self.checkpoint_if_due(&mut last) {
+                self.link.fail(error);
+                return;
+            }
         }
     }
 

@@ -7,9 +7,9 @@ use lacuna_wire::{DIGEST, Message};
 use super::super::chunks::{ChunkHasher, Chunks, runs_of};
 use super::super::frames::{BODY, Body, Outgoing, Packer};
 use super::super::link::PanicGuard;
-use super::super::parts::Part;
+use super::super::parts::{Cut, Most, Part, parts};
 use super::{Sending, is_data};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Extents with less between them than this are read at once.
 const GAP: u64 = 32 << 10;
@@ -44,15 +44,16 @@ impl<'a> Reading<'a> {
         self.sending.link.check()?;
         self.sending.source.watch()?;
         let mut body = Body::new(&self.sending.link.pool);
-        self.read(&part.extents, &mut body)?;
-        let size = self.sending.source.image().size();
         let (mut receipt, mut digests) = (Receipt::default(), vec![]);
-        for chunk in Chunks::new(&part.extents, size).iter() {
-            let digest = self.hasher.hash(&chunk, body.bytes());
-            receipt.add(chunk.index, chunk.kinds(), &digest);
-            if chunk.data() != 0 {
-                digests.extend(&digest[..DIGEST]);
+        if part.has_content {
+            let extents = part.extents.iter().map(|extent| Ok::<_, Error>(*extent));
+            let most = Most::read(self.sending.source.image().read_size());
+            for piece in parts(extents, Cut { content_end: 0, count_holes: false, most }) {
+                body.clear();
+                self.digest(&piece?.extents, &mut body, &mut receipt, &mut digests)?;
             }
+        } else {
+            self.digest(&part.extents, &mut body, &mut receipt, &mut digests)?;
         }
         let allocated = part.extents.iter().filter(|extent| extent.kind.is_allocated());
         let allocated = allocated.map(|extent| extent.range.len()).sum();
@@ -72,6 +73,25 @@ impl<'a> Reading<'a> {
             }
         };
         Ok(Made { frame, digests, receipt, allocated })
+    }
+
+    /// Reads `extents`, and adds up what their chunks have.
+    fn digest(
+        &mut self,
+        extents: &[Extent],
+        body: &mut Body,
+        receipt: &mut Receipt,
+        digests: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.read(extents, body)?;
+        for chunk in Chunks::new(extents, self.sending.source.image().size()).iter() {
+            let digest = self.hasher.hash(&chunk, body.bytes());
+            receipt.add(chunk.index, chunk.kinds(), &digest);
+            if chunk.data() != 0 {
+                digests.extend(&digest[..DIGEST]);
+            }
+        }
+        Ok(())
     }
 
     /// The bytes of all data, one after the other. Near neighbours are read at once.

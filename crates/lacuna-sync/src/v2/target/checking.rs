@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 /// Ranges with less between them than this are read at once.
 const GAP: u64 = 32 << 10;
 
-/// Whole chunks, from that at `first` on, of an image of `size` bytes, with what is near it of `both`.
-pub(super) fn window(first: Range, both: &[Range], size: u64) -> Range {
+/// Whole chunks, from that at `first` on, of an image of `size` bytes, with what is near it of `both`, and
+/// not more than `most` bytes.
+pub(super) fn window(first: Range, both: &[Range], size: u64, most: usize) -> Range {
     let from = both.partition_point(|range| range.end() <= first.start());
     let mut end = first.end();
     for range in &both[from..] {
@@ -26,7 +27,7 @@ pub(super) fn window(first: Range, both: &[Range], size: u64) -> Range {
         }
         end = end.max(range.end());
     }
-    let end = end.next_multiple_of(CHUNK).min(first.start() + BODY as u64);
+    let end = end.next_multiple_of(CHUNK).min(first.start() + most as u64);
     Range::to(size).split_at(first.start()).1.split_at(end).0
 }
 
@@ -77,11 +78,9 @@ impl Working<'_> {
     /// Reads from the chunk at `first` on what is near it of `both`, the ranges where the target has
     /// data, whole chunks: what is none there was cleared, and reads as zeros. Returns what was read.
     fn read(&mut self, first: Range, both: &[Range]) -> Result<Range> {
-        let window = window(first, both, self.receiving.size);
-        self.receiving
-            .target
-            .image()
-            .read_at(&mut self.found[..window.len() as usize], first.start())?;
+        let image = self.receiving.target.image();
+        let window = window(first, both, self.receiving.size, image.read_size());
+        image.read_at(&mut self.found[..window.len() as usize], first.start())?;
         self.receiving.progress.compared_bytes.add(window.len());
         Ok(window)
     }

@@ -98,7 +98,7 @@ impl<'a> Looker<'a> {
             seen.checked += 1;
             let (data, have) = (chunk.data(), mask_of(chunk.range, &both));
             if have != 0 && read.intersect(chunk.range) != chunk.range {
-                read = window(chunk.range, &both, looking.size);
+                read = window(chunk.range, &both, looking.size, BODY);
                 self.read(read)?;
             }
             let found = self.content(chunk.range, read, have);
