@@ -57,6 +57,11 @@ fn an_existing_target_on_xfs_survives_a_power_cut_at_every_step() {
 }
 
 #[test]
+fn an_existing_target_on_btrfs_survives_a_power_cut_at_every_step() {
+    cut(Fs::Btrfs, Before::Larger, IoMode::Auto);
+}
+
+#[test]
 fn a_target_that_is_verified_survives_a_power_cut_at_every_step() {
     let scenario = Scenario::new(Fs::Ext4, Before::Similar, IoMode::Buffered);
     cut_everywhere(scenario.map(|mut scenario| {

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use lacuna::{IoMode, Kept};
 use lacuna_sync::Error;
@@ -73,22 +72,16 @@ impl Place {
 /// not see.
 fn spoil(device: &Path, medium: &Path, offset: u64) {
     File::open(device).unwrap().sync_all().unwrap();
-    let medium = File::options().read(true).write(true).open(medium).unwrap();
-    let mut byte = [0];
-    medium.read_exact_at(&mut byte, offset).unwrap();
-    medium.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+    let right = disk().bytes().get(offset as usize).copied().unwrap_or(0);
+    let medium = File::options().write(true).open(medium).unwrap();
+    medium.write_all_at(&[right ^ 1], offset).unwrap();
 }
 
-/// A session that finds all of the device spoiled at `offset` when it has written everything.
+/// A session whose device is spoiled at `offset` whenever all that was written is about to be synced.
 fn spoiled(steps: &Steps, place: &Place, io: IoMode, offset: u64) -> Ended {
     place.prepare();
     let (device, medium) = (place.device.path().to_owned(), place.medium.clone());
-    let done = AtomicBool::new(false);
-    steps.on("image.sync", move || {
-        if !done.swap(true, Ordering::SeqCst) {
-            spoil(&device, &medium, offset);
-        }
-    });
+    steps.on("image.sync", move || spoil(&device, &medium, offset));
     let ended = place.session(io);
     steps.clear();
     ended

@@ -47,10 +47,8 @@ impl Place {
         Pattern::whole(blocks.concat()).write(&self.target());
     }
 
-    /// XFS gives back what is removed some time later, but what is cut at once.
     fn make_room(&self) {
-        let file = File::create(self.filler()).unwrap();
-        syncfs(&file).unwrap();
+        cut(&self.filler());
     }
 
     fn names(&self) -> Vec<String> {
@@ -105,6 +103,11 @@ impl Place {
     }
 }
 
+/// XFS gives back what is removed some time later, but what is cut at once.
+fn cut(path: &Path) {
+    syncfs(File::create(path).unwrap()).unwrap();
+}
+
 /// Takes all the space of the disk of `filler` but `room` bytes.
 fn fill(filler: &Path, room: u64) {
     let file = File::create(filler).unwrap();
@@ -131,7 +134,8 @@ fn a_full_disk_is_called_that_at_both_ends_and_the_next_session_completes() {
         for io in [IoMode::Direct, IoMode::Buffered] {
             for existed in [false, true] {
                 let wiring = Wiring { io, ..Wiring::default() };
-                let _ = std::fs::remove_file(place.target());
+                cut(&place.target());
+                std::fs::remove_file(place.target()).unwrap();
                 if existed {
                     place.put_target(mixed().size);
                 }
@@ -184,7 +188,7 @@ fn others_fill_it(fs: Fs, existed: bool) {
     wiring.source.zstd = None;
     let mut slow = wiring.clone();
     // What is still to come takes seconds then, and filling a disk none.
-    slow.link.rate = std::num::NonZeroU64::new(8 * MIB);
+    slow.link.rate = std::num::NonZeroU64::new(4 * MIB);
     let part = match existed {
         true => place.target(),
         false => place.to.path().join(".target.img.lacuna-data"),
