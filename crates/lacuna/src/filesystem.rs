@@ -8,7 +8,7 @@ use rustix::io;
 
 use crate::error::{Error, Result};
 
-/// Magic numbers of `linux/magic.h`.
+/// Magic numbers, those of Linux from `linux/magic.h`.
 const EXT4: u32 = 0xef53;
 pub(crate) const BTRFS: u32 = 0x9123_683e;
 const BCACHEFS: u32 = 0xca45_1a4e;
@@ -16,6 +16,10 @@ const BCACHEFS: u32 = 0xca45_1a4e;
 const NFS: u32 = 0x6969;
 const CIFS: u32 = 0xff53_4d42;
 const SMB2: u32 = 0xfe53_4d42;
+const TMPFS: u32 = 0x0102_1994;
+const FUSE: u32 = 0x6573_5546;
+const PLAN_9: u32 = 0x0102_1997;
+const ZFS: u32 = 0x2fc1_2fc1;
 
 /// What kind of filesystem `file` is on, by its magic number.
 pub(crate) fn magic(file: impl AsFd) -> io::Result<u32> {
@@ -25,6 +29,11 @@ pub(crate) fn magic(file: impl AsFd) -> io::Result<u32> {
 /// Whether `file` is on another machine, as far as that is known.
 pub(crate) fn is_remote(file: impl AsFd) -> bool {
     matches!(magic(file), Ok(NFS | CIFS | SMB2))
+}
+
+/// Whether the filesystem that `file` is on is known to have no FIEMAP.
+pub(crate) fn lacks_fiemap(file: impl AsFd) -> bool {
+    matches!(magic(file), Ok(TMPFS | NFS | CIFS | SMB2 | FUSE | PLAN_9 | ZFS))
 }
 
 /// Whether the filesystem that `file` is on never writes over what is there.

@@ -3,18 +3,14 @@
 mod extents;
 mod pairs;
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
 
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, Range};
 use crate::fiemap::{self, ExtentFlags, MapFlags, MappedExtent};
-use crate::filesystem;
 use crate::image::Image;
-use crate::open::unnamed;
 use crate::seek_hole;
 use extents::{GapFree, Merged};
 
@@ -40,16 +36,6 @@ impl LayoutOrigin {
     pub fn of(image: &Image) -> Result<Self> {
         let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
         Ok(Layout::new(image, &nothing)?.origin())
-    }
-
-    /// Where that of a new file in `directory` would come from, as far as that can be found out.
-    pub(crate) fn of_new(directory: &Path) -> Self {
-        let lacks = match unnamed(directory) {
-            Ok(file) => fiemap::Walk::new(&file, Range::to(0), MapFlags::empty())
-                .is_err_and(|error| lacks_fiemap(&error)),
-            Err(_) => File::open(directory).is_ok_and(filesystem::is_remote),
-        };
-        if lacks { Self::SeekHole } else { Self::Fiemap }
     }
 }
 

@@ -82,12 +82,6 @@ pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(mode))?.into())
 }
 
-/// A file in `directory` without a name, which goes when it is closed.
-pub(crate) fn unnamed(directory: &Path) -> rustix::io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
 /// Opens a file that exists.
 pub(crate) fn existing(path: &Path, options: &ImageOptions) -> Result<File> {
     let flags = match options.links {

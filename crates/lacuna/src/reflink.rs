@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::ftruncate;
+use rustix::fs::{Mode, OFlags, ftruncate, open};
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode, Setter};
 
@@ -18,7 +18,6 @@ use crate::extent::{BLOCK, Range};
 use crate::failpoint;
 use crate::filesystem::{BTRFS, magic};
 use crate::image::Image;
-use crate::open::unnamed;
 
 /// Whether to share space instead of copying bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +67,12 @@ fn may_clone(source: &Image, target: &File) -> bool {
         !source.is_device()
             && matches!(call(source.file(), target, range), Ok(()) | Err(Errno::INVAL))
     })
+}
+
+/// A file in `directory` without a name, which goes when it is closed.
+fn unnamed(directory: &Path) -> rustix::io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 /// Whether space is shared, if it is to be and where it `is_possible`, with the image that will

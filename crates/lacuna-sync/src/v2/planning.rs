@@ -145,6 +145,9 @@ fn look(
     let target = PlannedTarget::open(&landing.path, landing.io, landing.links);
     let mut target = target.map_err(Error::Image)?;
     target.lock()?;
+    if dry == Dry::Compare {
+        target.watch()?;
+    }
     let plan = Looking::new(link, &target, dry, threads, size, progress, cancel)?.run()?;
     if let Some(image) = target.image() {
         image.drop_cache();

@@ -17,7 +17,7 @@ use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
 use lacuna_wire::{
     Accept, ClientHello, Done, HEADER, Header, Kind, Kinds, Message, Planned, Run, Runs, Sent,
-    ServerHello, hello_length,
+    ServerHello, hello_length, types,
 };
 
 use crate::dry::seen;
@@ -114,8 +114,9 @@ fn rest(mut stream: TcpStream) {
     let _ = stream.read_to_end(&mut bytes);
 }
 
-/// Lets one client in, and says `frames` to it once it has said anything.
-fn serve_once(frames: Vec<u8>) -> Remote {
+/// Lets one client in with an image of one chunk, and says the first `frames` to its Offer and the rest
+/// to its End.
+fn serve_once(frames: [Vec<u8>; 2]) -> Remote {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -126,18 +127,28 @@ fn serve_once(frames: Vec<u8>) -> Remote {
         stream.read_exact(&mut hello[10..]).unwrap();
         let welcome = ServerHello::Welcome { version: 2, program: String::new(), zstd: false };
         stream.write_all(&welcome.encode().unwrap()).unwrap();
+        let [to_offer, to_end] = frames;
         next_frame(&mut stream);
-        stream.write_all(&frames).unwrap();
+        stream.write_all(&to_offer).unwrap();
+        while let Some(kind) = next_frame(&mut stream).filter(|kind| *kind != types::END) {
+            if kind == types::DIGESTS {
+                stream.write_all(&frame(&Message::Checked(1))).unwrap();
+            }
+        }
+        // Who has had enough does not wait for this.
+        let _ = stream.write_all(&to_end);
         rest(stream);
     });
     Remote { reach: Reach::Tcp(address), path: b"a.img".to_vec(), token: None }
 }
 
-fn next_frame(stream: &mut TcpStream) {
+/// What sort of frame it is, if there is one more.
+fn next_frame(stream: &mut TcpStream) -> Option<u8> {
     let mut header = [0; HEADER];
-    stream.read_exact(&mut header).unwrap();
+    stream.read_exact(&mut header).ok()?;
     let header = Header::decode(&header).unwrap();
-    stream.read_exact(&mut vec![0; header.length]).unwrap();
+    stream.read_exact(&mut vec![0; header.length]).ok()?;
+    Some(header.kind)
 }
 
 fn options() -> SyncOptions {
@@ -163,24 +174,34 @@ fn a_target_that_answers_out_of_turn_fails_the_session() {
     let end = frame(&Message::Planned(Planned { written: 5, ..Planned::default() }));
     let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0 }));
     let checked = frame(&Message::Checked(1));
-    for (dry, frames) in [
-        (Dry::Plan, vec![accept(CHUNK), done.clone()]),
-        (Dry::Plan, vec![accept(CHUNK), checked.clone()]),
-        (Dry::Plan, vec![end.clone()]),
-        (Dry::Compare, vec![accept(CHUNK), end.clone()]),
-        (Dry::Compare, vec![accept(CHUNK), frame(&Message::Settle)]),
-        (Dry::Compare, vec![accept(CHUNK), checked, done]),
+    let settle = frame(&Message::Settle);
+    let (early, misplaced) = ("comes before the End", "does not belong there");
+    for (dry, frames, why) in [
+        (Dry::Plan, [end.clone(), vec![]], "is no Accept"),
+        (Dry::Plan, [[accept(CHUNK), checked].concat(), vec![]], misplaced),
+        (Dry::Plan, [accept(CHUNK), done.clone()], misplaced),
+        (Dry::Compare, [[accept(CHUNK), end.clone()].concat(), vec![]], early),
+        (Dry::Compare, [accept(CHUNK), settle], misplaced),
+        (Dry::Compare, [accept(CHUNK), done], misplaced),
     ] {
-        let error = planned(&source, &serve_once(frames.concat()), dry).unwrap_err();
-        assert!(matches!(error, Error::Wire(_)), "{error:?}");
+        let error = planned(&source, &serve_once(frames), dry).unwrap_err();
+        assert!(
+            matches!(&error, Error::Wire(error) if error.to_string().ends_with(why)),
+            "{error:?}"
+        );
     }
-    let remote = serve_once([accept(CHUNK), end.clone()].concat());
-    assert_eq!(planned(&source, &remote, Dry::Plan).unwrap(), 5);
+    for dry in [Dry::Plan, Dry::Compare] {
+        let remote = serve_once([accept(CHUNK), end.clone()]);
+        assert_eq!(planned(&source, &remote, dry).unwrap(), 5);
+    }
     // In a session that writes, it is no end.
-    let remote = serve_once([accept(0), end].concat());
+    let remote = serve_once([accept(0), end]);
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
     let error = push(&source, &remote, &options(), &progress, &cancel).unwrap_err();
-    assert!(matches!(error, Error::Wire(_)), "{error:?}");
+    assert!(
+        matches!(&error, Error::Wire(error) if error.to_string().ends_with(misplaced)),
+        "{error:?}"
+    );
 }
 
 #[test]

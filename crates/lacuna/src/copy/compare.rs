@@ -28,6 +28,7 @@ pub fn compare(
 ) -> Result<CopyPlan> {
     let mut ends = Ends::open(source, target, options)?;
     ends.target.lock()?;
+    ends.target.watch()?;
     let mut plan = ends.begin(options)?;
     progress.total_bytes.set(ends.source.image().allocated_bytes()?);
     let (resumed_bytes, mut spared) = (plan.resumed_bytes, Spared::default());

@@ -18,7 +18,7 @@ use crate::mark;
 use crate::open::{ImageOptions, IoMode, Links};
 use crate::stamp::Stamp;
 
-/// What there is of a target, opened for reading: nothing is written, and nothing gets a name.
+/// What there is of a target, opened for reading: nothing is written or made.
 pub struct PlannedTarget {
     /// The image, or the part of a new one that an interrupted session left.
     image: Option<Image>,
@@ -27,7 +27,7 @@ pub struct PlannedTarget {
     exists: bool,
     origin: LayoutOrigin,
     unit: u64,
-    /// What it was when it was locked.
+    /// What it was when it began to be watched.
     stamp: Option<Stamp>,
 }
 
@@ -73,29 +73,40 @@ impl PlannedTarget {
         let failed = |error| Error::io("stat the filesystem of", directory, error);
         let opened = File::open(directory).map_err(failed)?;
         let space = fstatvfs(&opened).map_err(|errno| failed(errno.into()))?;
+        let origin = match filesystem::lacks_fiemap(&opened) {
+            true => LayoutOrigin::SeekHole,
+            false => LayoutOrigin::Fiemap,
+        };
         Ok(Self {
             image: None,
             path: path.to_owned(),
             exists: false,
-            origin: LayoutOrigin::of_new(directory),
+            origin,
             unit: allocation_unit(space.f_frsize),
             stamp: None,
         })
     }
 
-    /// Locks what is there, shared, for comparing it: see [`Image::lock`].
+    /// Locks what is there, shared: see [`Image::lock`].
     ///
     /// # Errors
     ///
     /// Those of [`Image::lock`].
-    pub fn lock(&mut self) -> Result<()> {
-        let Some(image) = &self.image else { return Ok(()) };
-        image.lock()?;
-        self.stamp = Some(image.settled_stamp()?);
+    pub fn lock(&self) -> Result<()> {
+        self.image.as_ref().map_or(Ok(()), Image::lock)
+    }
+
+    /// Takes note of the state of what is there, before it is compared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] when it does not stay as it is.
+    pub fn watch(&mut self) -> Result<()> {
+        self.stamp = self.image.as_ref().map(Image::settled_stamp).transpose()?;
         Ok(())
     }
 
-    /// Fails when what is there has changed since it was locked.
+    /// Fails when what is there has changed since it is [watched](Self::watch).
     ///
     /// # Errors
     ///

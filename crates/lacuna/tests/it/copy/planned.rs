@@ -77,11 +77,11 @@ fn a_target_that_is_being_written_is_planned_and_not_compared() {
 }
 
 #[test]
-fn a_planned_target_that_changes_once_it_is_locked_is_noticed() {
+fn a_planned_target_that_changes_while_it_is_watched_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let (_, path) = two(directory.path());
     let mut target = PlannedTarget::open(&path, IoMode::Auto, Links::Follow).unwrap();
-    target.lock().unwrap();
+    target.watch().unwrap();
     target.check().unwrap();
     File::options().write(true).open(&path).unwrap().write_all_at(b"other", 0).unwrap();
     assert!(matches!(target.check(), Err(Error::Changed { .. })));
