@@ -1,7 +1,9 @@
 //! Small files beside an image: read with a limit, replaced and removed so that it lasts.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,12 +12,25 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Error, Result};
 use crate::failpoint;
 
+/// What follows `.NAME` in the names that lacuna gives: the part of a new image, its record, the mark of one
+/// that is written in place, and a small file that has not got its name yet.
+pub(crate) const DATA: &str = ".lacuna-data";
+pub(crate) const PARTIAL: &str = ".lacuna-partial";
+pub(crate) const UNFINISHED: &str = ".lacuna-unfinished";
+pub(crate) const DRAFT: &str = ".lacuna-draft";
+
 /// `.NAME` and `suffix`, in the directory of `path`.
 pub(crate) fn hidden(path: &Path, suffix: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(suffix);
     path.with_file_name(name)
+}
+
+/// The NAME of `.NAME` and `suffix`, if `hidden` is such a name.
+pub(crate) fn shown<'a>(hidden: &'a OsStr, suffix: &str) -> Option<&'a OsStr> {
+    let name = hidden.as_bytes().strip_prefix(b".")?.strip_suffix(suffix.as_bytes())?;
+    Some(OsStr::from_bytes(name)).filter(|name| !["", ".", ".."].iter().any(|no| name == no))
 }
 
 /// The whole file, which must be a regular one of at most `limit` bytes.
@@ -38,7 +53,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Replaces `path` by a file that holds what `fill` writes: at every instant the old or the new one is
 /// there, and the new one lasts once this returns.
 pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let draft = hidden(path, ".lacuna-draft");
+    let draft = hidden(path, DRAFT);
     let failed = |error| Error::io("write", path, error);
     let written = write_new(&draft, fill, failed).and_then(|()| {
         failpoint::pass("beside.rename")
@@ -73,7 +88,12 @@ fn write_new(
 /// not have made that last.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     // What an interrupted replacement left is worth nothing, and in nobody's way if it stays.
-    let _ = std::fs::remove_file(hidden(path, ".lacuna-draft"));
+    let _ = std::fs::remove_file(hidden(path, DRAFT));
+    remove_alone(path)
+}
+
+/// The same, of a file that nothing replaces.
+pub(crate) fn remove_alone(path: &Path) -> Result<()> {
     let removed = failpoint::pass("beside.remove").and_then(|()| std::fs::remove_file(path));
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

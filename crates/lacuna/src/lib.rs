@@ -35,6 +35,7 @@ mod open;
 pub mod ordered;
 mod page_cache;
 mod partial;
+pub mod partials;
 mod progress;
 pub mod prune;
 pub mod receipt;

@@ -14,7 +14,7 @@ pub(crate) const SYNC: &str = "A lacuna session was writing the image beside thi
 
 /// The mark of the image at `path`, links followed.
 pub(crate) fn of(path: &Path) -> PathBuf {
-    beside::hidden(path, ".lacuna-unfinished")
+    beside::hidden(path, beside::UNFINISHED)
 }
 
 /// Fails when an interrupted session left `path` marked.

@@ -43,7 +43,7 @@ impl PartialRecord {
 
     /// `.NAME.lacuna-partial`.
     pub(crate) fn path(target: &Path) -> PathBuf {
-        beside::hidden(target, ".lacuna-partial")
+        beside::hidden(target, beside::PARTIAL)
     }
 
     /// The record beside `target`; `None` when there is none that can be read.

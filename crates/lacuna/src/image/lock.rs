@@ -23,10 +23,18 @@ impl Image {
     /// [`Error::Busy`] when another holds it, [`Error::Replaced`] or [`Error::Changed`] when the file is
     /// no longer the one that was opened.
     pub fn lock(&self) -> Result<()> {
-        let operation = match self.access {
+        self.lock_by(match self.access {
             Access::Read => FlockOperation::NonBlockingLockShared,
             Access::Write | Access::Alone => FlockOperation::NonBlockingLockExclusive,
-        };
+        })
+    }
+
+    /// The same, exclusively, whatever the image was opened for.
+    pub(crate) fn lock_exclusively(&self) -> Result<()> {
+        self.lock_by(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock_by(&self, operation: FlockOperation) -> Result<()> {
         let begun = Instant::now();
         while let Err(errno) = flock(&self.file, operation) {
             match errno {

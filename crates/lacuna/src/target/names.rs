@@ -15,7 +15,7 @@ use crate::failpoint;
 const NAME_LIMIT: usize = 255 - "...lacuna-unfinished.lacuna-draft".len();
 
 pub(super) fn data_of(path: &Path) -> PathBuf {
-    beside::hidden(path, ".lacuna-data")
+    beside::hidden(path, beside::DATA)
 }
 
 /// A hidden file that is taken over must be one that a session of this user left: under one name

@@ -17,6 +17,7 @@ mod killed;
 mod medium;
 mod opened;
 mod order;
+mod partials;
 mod points;
 mod power;
 mod prune;

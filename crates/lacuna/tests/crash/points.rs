@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use fail::FailScenario;
 
 /// Every point between two steps that a power cut can separate.
-const POINTS: [&str; 14] = [
+const POINTS: [&str; 15] = [
     "image.write",
     "image.punch",
     "image.zero",
@@ -22,6 +22,7 @@ const POINTS: [&str; 14] = [
     "beside.remove",
     "beside.sync-directory",
     "target.rename",
+    "partials.lock",
 ];
 
 /// Where a copy asks whether a checkpoint is due, which takes a second or many bytes.

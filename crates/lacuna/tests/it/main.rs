@@ -10,6 +10,7 @@ mod dig;
 mod hash;
 mod image;
 mod layout;
+mod partials;
 mod receipt;
 mod small;
 
