@@ -1,5 +1,6 @@
 //! The command line of `lacuna`.
 
+mod directory;
 mod image;
 mod layer;
 mod transfer;
@@ -11,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use lacuna::{IoMode, Reflink};
 
+pub(crate) use directory::PartialsArgs;
 pub(crate) use image::{DiffArgs, DigArgs, HashArgs, HashMethod, MapArgs};
 pub(crate) use layer::{FoldArgs, PruneArgs};
 pub(crate) use transfer::{ServeArgs, SyncArgs};
@@ -81,6 +83,7 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     Dig(DigArgs),
     Hash(HashArgs),
+    Partials(PartialsArgs),
 }
 
 /// Through the page cache or not.

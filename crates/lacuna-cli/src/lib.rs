@@ -17,6 +17,7 @@ mod list;
 mod map;
 mod meter;
 mod output;
+mod partials;
 mod prune;
 mod remedy;
 mod remote;
@@ -55,6 +56,7 @@ pub fn lacuna_main() -> ExitCode {
         Command::Diff(diff) => (diff::run(&diff, &output), 2),
         Command::Dig(dig) => (dig::run(&dig, &output).map(done), 1),
         Command::Hash(hash) => (hash::run(&hash, &output), if hash.check { 2 } else { 1 }),
+        Command::Partials(partials) => (partials::run(&partials, &output).map(done), 1),
     };
     failure::exit_code(&remedy::LACUNA, &output, result, trouble)
 }

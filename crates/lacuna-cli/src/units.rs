@@ -46,6 +46,16 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// How long ago something was, in whole units.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
+        _ if seconds < 120 => format!("{seconds} s"),
+        _ if seconds < 7200 => format!("{} min", seconds / 60),
+        _ if seconds < 48 * 3600 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / (24 * 3600)),
+    }
+}
+
 /// A number of things, one or many.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -74,6 +84,22 @@ mod tests {
             (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(bytes(number), text);
+        }
+    }
+
+    #[test]
+    fn an_age_is_told_in_the_unit_that_fits() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+            (172_799, "47 h"),
+            (172_800, "2 d"),
+            (86_400 * 400, "400 d"),
+        ] {
+            assert_eq!(age(seconds), text);
         }
     }
 

@@ -8,6 +8,7 @@ mod fold_stopped;
 mod hash;
 mod layers;
 mod map;
+mod partials;
 mod prune;
 mod readme;
 mod remedies;

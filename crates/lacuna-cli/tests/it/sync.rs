@@ -308,7 +308,7 @@ fn a_server_s_full_disk_is_told_to_the_sender() {
 }
 
 /// A source that takes a moment, and a sync of it that has begun to write and was sent `signal`.
-fn interrupted(directory: &Path, signal: Signal) -> (PathBuf, PathBuf, Output) {
+pub(crate) fn interrupted(directory: &Path, signal: Signal) -> (PathBuf, PathBuf, Output) {
     let (source, target) = (directory.join("a.img"), directory.join("b.img"));
     let file = std::fs::File::create(&source).unwrap();
     let mut bytes = vec![0; 4 << 20];
