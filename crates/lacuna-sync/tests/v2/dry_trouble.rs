@@ -207,11 +207,11 @@ fn a_target_that_answers_out_of_turn_fails_the_session() {
 #[test]
 fn a_target_that_changes_while_it_is_compared_fails_the_session_and_a_plan_does_not_mind() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::with(ServeOptions::new(directory.path().to_owned()));
+    let server = Server::start(directory.path());
     let target = directory.path().join("a.img");
     Pattern::whole(vec![Block::Data(1); 32]).write(&target);
     for dry in [Dry::Plan, Dry::Compare] {
-        let mut stream = server.welcomed(&ClientHello { dry: Some(dry), ..hello("a.img") });
+        let mut stream = server.client(&ClientHello { dry: Some(dry), ..hello("a.img") }).stream;
         stream.write_all(&offer(0)).unwrap();
         assert_eq!(next_frame(&mut stream), Some(types::ACCEPT));
         File::options().write(true).open(&target).unwrap().write_all_at(b"other", 0).unwrap();
