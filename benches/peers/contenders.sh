@@ -62,10 +62,12 @@ floor_copy() {
 }
 
 floor_read2_direct() {
+    CHECK=no
     timed -- "$FLOOR" read2 "$SRC" "$DST" --threads "$READ_DIRECT_THREADS"
 }
 
 floor_read2_buffered() {
+    CHECK=no
     timed -- "$FLOOR" read2 "$SRC" "$DST" --threads "$READ_BUFFERED_THREADS" --buffered
 }
 

@@ -45,6 +45,14 @@ impl Receiving<'_> {
 
     /// Whether the kinds of the target add up to those of the source.
     fn has_kinds(&self, sums: &Sums) -> Result<bool> {
+        std::thread::scope(|scope| {
+            // What was synced needs no place in memory any more.
+            scope.spawn(|| self.target.image().drop_cache());
+            self.adds_up_to(sums)
+        })
+    }
+
+    fn adds_up_to(&self, sums: &Sums) -> Result<bool> {
         if self.kinds == Kinds::One {
             return Ok(true);
         }
