@@ -73,6 +73,7 @@ where
 {
     let link = Link::new(stream, &link, &cancel);
     let (link, sent) = on_thread(move || {
+        let _guard = link.guard();
         let (source, progress, cancel) = (&*source, &*progress, &cancel);
         let sent = Sending { link: &link, source, dry: None, options, progress, cancel }.run();
         let sent = sent.map_err(|error| link.fail(error));
@@ -101,6 +102,7 @@ where
 {
     let link = Link::new(stream, &link, &cancel);
     let (link, received, kept) = on_thread(move || {
+        let _guard = link.guard();
         let received = land(&link, &landing, options, &progress, &cancel);
         let (received, kept) = match received {
             Ok(received) => (Ok(received), Kept::Nothing),

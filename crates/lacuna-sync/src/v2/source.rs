@@ -130,8 +130,9 @@ impl Sending<'_> {
         let (credit, has_ended) = (Credit::default(), AtomicBool::new(false));
         let (wants, to_answer) = channel();
         let (endings, ending) = channel();
-        let _guard = self.link.guard();
         std::thread::scope(|scope| {
+            // Gone when this panics: the threads wait for no more wants, and for no more messages.
+            let (wants, _guard) = (wants, self.link.guard());
             let incoming = Incoming {
                 sending: self,
                 credit: &credit,

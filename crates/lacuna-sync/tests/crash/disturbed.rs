@@ -4,9 +4,11 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
+use lacuna_sync::Error;
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
-use lacuna_wire::Message;
+use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
@@ -76,10 +78,43 @@ fn a_directory_that_cannot_be_synced_is_called_what_the_client_calls_it() {
         steps.fail("beside.sync-directory", 0, Errno::IO.raw_os_error(), false);
         let mut peer = server.admitted(name);
         peer.send(&offer(0));
-        let Message::Failed { words, .. } = peer.wait_for_failed() else { panic!() };
+        let words = peer.told();
         steps.clear();
         peer.rest();
         let told = format!("cannot sync the directory {shown}: input/output error");
         assert_eq!((&words, server.failure()), (&told, told.clone()));
+    }
+}
+
+/// A session to a target that is there in part, in which a thread panics at the point `point` when that
+/// was passed so many `times`.
+fn panicking(point: &str, times: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let [source, target] = ["a.img", "b.img"].map(|name| directory.path().join(name));
+    Pattern::whole(vec![Block::Data(1); 16]).write(&source);
+    Pattern::whole(vec![Block::Data(2); 16]).write(&target);
+    fail::cfg(point, &format!("{times}*off->1*panic->off")).unwrap();
+    let begun = Instant::now();
+    let ended = session(&source, &target, &Wiring::default());
+    fail::remove(point);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let (sent, received) = (ended.sent.unwrap_err(), ended.received.unwrap_err().cause);
+    let told = |error: &Error| matches!(error, Error::Peer { words, .. } if words.contains("a thread of the session panicked"));
+    assert!(told(&sent) != told(&received), "{point} {times}: {sent:?}, {received:?}");
+    session(&source, &target, &Wiring::default()).assert_done();
+}
+
+#[test]
+fn a_thread_that_panics_ends_the_session_at_both_ends() {
+    let _steps = Steps::take();
+    // The source hashes, the target compares, the source answers, the target writes, and syncs.
+    for (point, times) in [
+        ("image.read", 0),
+        ("image.read", 1),
+        ("image.read", 2),
+        ("image.write", 0),
+        ("image.sync", 0),
+    ] {
+        panicking(point, times);
     }
 }

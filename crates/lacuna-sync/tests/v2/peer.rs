@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use lacuna::Cancel;
 use lacuna_sync::v2::{Images, LinkOptions, ServeOptions, Served, serve};
 use lacuna_wire::{
-    ClientHello, HEADER, Header, Kind, Kinds, Message, Offer, Role, Run, Runs, ServerHello, Stamp,
+    Accept, ClientHello, HEADER, Header, Kind, Kinds, Message, Offer, Role, Run, Runs, ServerHello,
+    Stamp, types,
 };
 
 /// Patience of these servers.
@@ -73,6 +74,15 @@ impl Server {
         self.client(&hello(name))
     }
 
+    /// A client that was let in, to have `name`, and has said that it may have something before
+    /// `content_end`.
+    pub(crate) fn having(&self, name: &str, content_end: u64) -> Peer {
+        let mut peer = self.client(&ClientHello { role: Role::Target, ..hello(name) });
+        peer.wait_for(types::OFFER);
+        peer.say(&Message::Accept(Accept { kinds: Kinds::Three, content_end, resumed: 0 }));
+        peer
+    }
+
     /// How the session ended.
     pub(crate) fn ended(&self) -> Result<u64, String> {
         self.served().ended
@@ -114,14 +124,19 @@ impl Peer {
         self.send(&frame(message));
     }
 
-    /// The hello of the server.
-    pub(crate) fn answer(&mut self) -> ServerHello {
+    /// The bytes of a hello.
+    pub(crate) fn hello(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 10];
         self.stream.read_exact(&mut bytes).unwrap();
         let length = lacuna_wire::hello_length(&bytes).unwrap().unwrap();
         bytes.resize(length, 0);
         self.stream.read_exact(&mut bytes[10..]).unwrap();
-        ServerHello::decode(&bytes).unwrap()
+        bytes
+    }
+
+    /// The hello of the server.
+    pub(crate) fn answer(&mut self) -> ServerHello {
+        ServerHello::decode(&self.hello()).unwrap()
     }
 
     /// The next frame: its type, and its payload.
@@ -157,6 +172,12 @@ impl Peer {
             }
         }
         panic!("it goes on and on");
+    }
+
+    /// The same, for people.
+    pub(crate) fn told(&mut self) -> String {
+        let Message::Failed { words, .. } = self.wait_for_failed() else { unreachable!() };
+        words
     }
 
     /// Reads until the other end hangs up.

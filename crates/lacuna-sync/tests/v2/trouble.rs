@@ -3,5 +3,7 @@
 mod disks;
 mod hellos;
 mod patience;
+mod retries;
 mod rules;
 mod told;
+mod window;

@@ -25,11 +25,12 @@ impl Image {
     /// The system's, with the offset; `UnexpectedEof` past the end.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let direct = if self.is_cached { None } else { self.direct_for(buf.len()) };
-        match direct {
-            Some(direct) => direct.read_at(buf, offset),
-            None => self.file.read_exact_at(buf, offset),
-        }
-        .map_err(|error| Error::io_at("read", &self.path, offset, error))
+        failpoint::pass("image.read")
+            .and_then(|()| match direct {
+                Some(direct) => direct.read_at(buf, offset),
+                None => self.file.read_exact_at(buf, offset),
+            })
+            .map_err(|error| Error::io_at("read", &self.path, offset, error))
     }
 
     /// Writes all of `buf` at `offset`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lacuna::Kept;
 use lacuna_sync::Error;
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
-use lacuna_testing::pattern::{Block, Pattern};
+use lacuna_testing::pattern::{Block, Pattern, kinds_of};
 
 use crate::pair::{Wiring, session};
 use crate::peer::{Server, offer};
@@ -108,4 +108,34 @@ fn two_sessions_do_not_write_to_one_target() {
     assert!(matches!(*ended.received.unwrap_err().cause, Error::Image(lacuna::Error::Busy { .. })));
     assert!(matches!(ended.sent.unwrap_err(), Error::Peer { code: 6, .. }));
     drop(open);
+}
+
+#[test]
+fn a_filesystem_of_larger_blocks_is_read_from_and_not_written_to() {
+    let options =
+        MountOptions { mkfs: vec!["-b".into(), "size=16384".into()], ..MountOptions::default() };
+    let (Some(small), Some(large)) = (Mount::new(Fs::Ext4), Mount::with(Fs::Xfs, &options)) else {
+        return;
+    };
+    let (source, target) = (large.path().join("a.img"), small.path().join("b.img"));
+    let blocks: Vec<_> =
+        (0..64).map(|n| if n / 4 % 3 == 0 { Block::Hole } else { Block::Data(n as u8) }).collect();
+    Pattern::whole(blocks.clone()).write(&source);
+    session(&source, &target, &Wiring::default()).assert_done();
+    assert_eq!(kinds_of(&source), kinds_of(&target));
+    assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(&target).unwrap());
+
+    // What is new there, and what is old.
+    for (target, left) in [("c.img", vec!["a.img"]), ("a.img", vec!["a.img"])] {
+        let source = small.path().join("b.img");
+        let ended = session(&source, &large.path().join(target), &Wiring::default());
+        let failure = ended.received.unwrap_err();
+        assert!(
+            matches!(&*failure.cause, Error::Image(lacuna::Error::LargeBlocks { unit: 16384, .. })),
+            "{failure:?}"
+        );
+        assert_eq!(failure.kept, Kept::Nothing);
+        assert_eq!(names(large.path()), left);
+    }
+    assert_eq!(std::fs::read(&source).unwrap(), Pattern::whole(blocks).bytes());
 }

@@ -1,10 +1,12 @@
 //! Who is let in.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use lacuna_wire::{ClientHello, ServerHello};
+use lacuna::receipt::Receipt;
+use lacuna_wire::{ClientHello, Message, ServerHello, types};
 
-use crate::peer::{Server, hello};
+use crate::peer::{Server, hello, offer};
 
 #[test]
 fn a_client_of_another_version_is_told() {
@@ -51,4 +53,19 @@ fn a_hello_that_does_not_come_is_not_waited_for() {
     let begun = Instant::now();
     peer.rest();
     assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_new_image_gets_the_permission_bits_of_the_client_but_is_never_setuid() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let mut peer = server.client(&ClientHello { mode: Some(0o7751), ..hello("a.img") });
+    peer.send(&offer(0));
+    peer.wait_for(types::ACCEPT);
+    peer.say(&Message::End(Receipt::default().finish(0)));
+    peer.wait_for(types::DONE);
+    peer.rest();
+    assert_eq!(server.ended(), Ok(0));
+    let metadata = std::fs::metadata(directory.path().join("a.img")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o751);
 }

@@ -6,11 +6,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lacuna_testing::mount::{Fs, Mount};
-use lacuna_testing::pattern::{Block, Pattern};
-use lacuna_wire::{Accept, ClientHello, Kinds, Message, Role, types};
+use lacuna_testing::pattern::{BLOCK, Block, Pattern};
+use lacuna_wire::{Message, types};
 
 use crate::pair::{Wiring, session};
-use crate::peer::{Peer, SILENCE, Server, frame, hello, offer};
+use crate::peer::{Peer, SILENCE, Server, frame, offer};
 
 #[test]
 fn a_client_that_falls_silent_is_given_up() {
@@ -25,7 +25,7 @@ fn a_client_that_falls_silent_is_given_up() {
 }
 
 /// Says that it is there, and nothing else, until it is told to go.
-fn only_be_there(peer: &mut Peer) -> Message<'static> {
+fn only_be_there(peer: &mut Peer) -> String {
     let mut alive = Peer::new(peer.stream.try_clone().unwrap());
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let saying = std::thread::spawn(move || {
@@ -35,7 +35,7 @@ fn only_be_there(peer: &mut Peer) -> Message<'static> {
             sleep(SILENCE / 10);
         }
     });
-    let told = peer.wait_for_failed();
+    let told = peer.told();
     drop(stop);
     saying.join().unwrap();
     told
@@ -52,15 +52,12 @@ fn a_peer_that_is_there_and_does_nothing_is_given_up() {
     let mut source = server.admitted("a.img");
     source.send(&offer(1 << 20));
     source.wait_for(types::ACCEPT);
-    let Message::Failed { words, .. } = only_be_there(&mut source) else { panic!() };
+    let words = only_be_there(&mut source);
     assert!(words.contains(told), "{words}");
     assert!(server.failure().contains(told));
 
-    let mut target = server.client(&ClientHello { role: Role::Target, ..hello("b.img") });
-    target.wait_for(types::OFFER);
-    let accept = Accept { kinds: Kinds::Three, content_end: 64 * 4096, resumed: 0 };
-    target.say(&Message::Accept(accept));
-    let Message::Failed { words, .. } = only_be_there(&mut target) else { panic!() };
+    let mut target = server.having("b.img", 64 * BLOCK);
+    let words = only_be_there(&mut target);
     assert!(words.contains(told), "{words}");
     assert!(server.failure().contains(told));
     assert!(begun.elapsed() >= 6 * SILENCE);
@@ -124,9 +121,7 @@ fn the_end_of_a_session_does_not_wait_for_its_rate() {
             options.link.rate = NonZeroU64::new(rate);
             options.link.silence = Duration::from_secs(60);
         });
-        let mut target = server.client(&ClientHello { role: Role::Target, ..hello("a.img") });
-        target.wait_for(types::OFFER);
-        target.say(&Message::Accept(Accept { kinds: Kinds::Three, content_end: 0, resumed: 0 }));
+        let target = server.having("a.img", 0);
         let reading = std::thread::spawn(move || target.rest());
         sleep(Duration::from_millis(500));
         let begun = Instant::now();

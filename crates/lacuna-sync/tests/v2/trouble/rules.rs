@@ -1,8 +1,10 @@
 //! Peers that do not keep to the protocol.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
-use lacuna_wire::{Done, Kind, Message};
+use lacuna_testing::pattern::{BLOCK, Block, Pattern};
+use lacuna_wire::{Done, Kind, Message, Runs, types};
 
 use crate::peer::{Server, frame, offer, runs};
 
@@ -41,4 +43,75 @@ fn garbage_in_a_session_ends_it_and_leaves_nothing_with_a_name() {
         assert!(failure.contains(words), "{words}: {failure}");
         assert!(!directory.path().join("a.img").exists());
     }
+}
+
+/// What a source is told that says `messages` once the target has accepted an image of `size` bytes.
+fn told(server: &Server, size: u64, messages: &[Message<'_>]) -> String {
+    let mut peer = server.admitted("a.img");
+    peer.send(&offer(size));
+    peer.wait_for(types::ACCEPT);
+    messages.iter().for_each(|message| peer.say(message));
+    let words = peer.told();
+    peer.rest();
+    assert_eq!(words, server.failure());
+    words
+}
+
+#[test]
+fn data_comes_behind_what_the_target_has_and_digests_come_in_front() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let size = 32 * BLOCK;
+    let (first, second) = (runs(0, &[(Kind::Hole, 16)]), runs(16, &[(Kind::Hole, 16)]));
+    let data = |runs: &Runs| Message::Data { runs: runs.clone(), bytes: &[] };
+    let digests = |runs: &Runs| Message::Digests { runs: runs.clone(), digests: &[] };
+    let wrong = "a message that does not belong there";
+    assert!(told(&server, size, &[digests(&first)]).contains(wrong));
+    assert!(told(&server, size, &[data(&first), digests(&second)]).contains(wrong));
+    let both = [data(&first), data(&second), Message::End([9; 32])];
+    assert!(told(&server, size, &both).contains("receipts"));
+
+    let blocks = [vec![Block::Data(1); 16], vec![Block::Hole; 16]].concat();
+    let told = |messages: &[Message<'_>]| {
+        Pattern::whole(blocks.clone()).write(&directory.path().join("a.img"));
+        told(&server, size, messages)
+    };
+    assert!(told(&[data(&first)]).contains(wrong));
+    assert!(told(&[digests(&first), digests(&second)]).contains(wrong));
+    assert!(told(&[digests(&first), data(&second), Message::End([9; 32])]).contains("receipts"));
+}
+
+#[test]
+fn a_message_is_of_so_many_chunks_at_most() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let size = 8193 * 16 * BLOCK;
+    let zeros = |chunks: u64| runs(0, &[(Kind::Zero, 16 * chunks)]);
+    let data = |chunks| Message::Data { runs: zeros(chunks), bytes: &[] };
+    assert!(told(&server, size, &[data(8193)]).contains("of too many chunks"));
+    let fewer = [data(8192), Message::End([0; 32])];
+    assert!(told(&server, size, &fewer).contains("before all of the image"));
+}
+
+#[test]
+fn nothing_is_said_of_the_end_before_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    Pattern::whole(vec![Block::Data(1); 64]).write(&directory.path().join("a.img"));
+    File::create(directory.path().join("empty.img")).unwrap();
+    let server = Server::start(directory.path());
+    let done = Message::Done(Done { receipt: [0; 32], written: 0, compared: 0 });
+    for early in [&done, &Message::Settle] {
+        // What it has not counted, it has not checked: there is no End.
+        let mut target = server.having("a.img", 64 * BLOCK);
+        target.say(early);
+        assert!(target.told().contains("comes before the End"));
+        target.rest();
+        assert!(server.failure().contains("comes before the End"));
+    }
+    let mut target = server.having("empty.img", 0);
+    for _ in 0..2 {
+        target.wait_for(types::END);
+        target.say(&Message::Settle);
+    }
+    assert!(target.told().contains("does not belong there"), "it settles once");
 }
