@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use lacuna::{Cancel, Progress};
 use lacuna_sync::Error;
-use lacuna_sync::v2::{Remote, SyncOptions, push};
+use lacuna_sync::v2::{Reach, Remote, SyncOptions, push};
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_wire::ServerHello;
 
@@ -33,7 +33,7 @@ fn refusing(codes: Vec<Option<u16>>) -> (SocketAddr, JoinHandle<()>) {
 /// The code that a push ends with that may be tried again and again.
 fn code(source: &Path, codes: &[Option<u16>]) -> u16 {
     let (address, server) = refusing(codes.to_vec());
-    let remote = Remote { address: address.to_string(), path: b"a.img".to_vec(), token: None };
+    let remote = Remote { reach: Reach::Tcp(address.to_string()), path: b"a.img".to_vec(), token: None };
     let options = SyncOptions { retries: 5, ..SyncOptions::default() };
     let failed =
         push(source, &remote, &options, &Arc::new(Progress::default()), &Cancel::default());
