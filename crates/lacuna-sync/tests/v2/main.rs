@@ -3,11 +3,14 @@
 //!
 //! `PROPTEST_CASES` sets how many cases every property is tried on.
 
+mod cost;
+mod crossings;
 mod cuts;
 mod devices;
 mod dry;
 mod dry_trouble;
 mod full;
+mod memory;
 mod pair;
 mod peer;
 mod sessions;

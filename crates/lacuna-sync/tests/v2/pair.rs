@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, ImageOptions, IoMode, Links, Progress, Source};
@@ -56,6 +56,7 @@ pub(crate) struct Ended {
     pub(crate) said: [Said; 2],
     /// How often both ends waited for what was under way, where that is counted.
     pub(crate) steps: u64,
+    pub(crate) took: Duration,
 }
 
 impl Ended {
@@ -123,10 +124,12 @@ pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
             Arc::new(Progress::default()),
             wiring.cancel.clone(),
         );
+        let begun = Instant::now();
         let (sent, received) = tokio::join!(sending, receiving);
+        let took = begun.elapsed();
         let (said, read_bytes) = (between.said(), progress.read_bytes.get());
         let wire_bytes = said.iter().map(|said| said.bytes).sum();
-        Ended { sent, received, wire_bytes, read_bytes, said, steps: between.steps() }
+        Ended { sent, received, wire_bytes, read_bytes, said, steps: between.steps(), took }
     })
 }
 
