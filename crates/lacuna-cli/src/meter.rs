@@ -80,9 +80,8 @@ impl Drop for Meter {
 }
 
 fn is_untouched(progress: &Progress) -> bool {
-    [&progress.read_bytes, &progress.compared_bytes, &progress.sent_bytes]
-        .iter()
-        .all(|counter| counter.get() == 0)
+    let Progress { read_bytes, compared_bytes, sent_bytes, written_bytes, .. } = progress;
+    [read_bytes, compared_bytes, sent_bytes, written_bytes].iter().all(|counter| counter.get() == 0)
 }
 
 enum Face {

@@ -48,7 +48,7 @@ pub(crate) const LACUNA: Words = Words {
     command: "lacuna",
     buffered: "leave out --direct",
     no_fast: "--no-fast",
-    serve: "lacuna serve --once FILE",
+    serve: "lacuna serve",
     force_layer: "--force-layer",
     free: "with --free, CHILD gives up each range that PARENT has, and is no layer on its own then: \
         see --dry-run --free",
@@ -88,10 +88,9 @@ impl Words {
         let failure = error.downcast_ref::<Failure>();
         let first = first.or_else(|| failure.and_then(|failure| self.of_session(&failure.cause)));
         let left = match failure.map(|failure| &failure.kept) {
-            Some(Kept::Part { path, .. }) => Some(format!(
-                "what arrived is kept in {}, and the same command goes on from there",
-                path.display()
-            )),
+            Some(Kept::Part { path, .. }) => {
+                Some(format!("what arrived is kept in {}, for the same command", path.display()))
+            }
             Some(other) => kept(other),
             None => stopped.and_then(|stopped| kept(&stopped.kept)),
         };

@@ -42,7 +42,9 @@ pub(crate) fn at(args: &SyncArgs, image: Endpoint) -> anyhow::Result<Remote> {
 fn words(args: &SyncArgs, host: &str) -> Result<Vec<OsString>, Usage> {
     let rsh = args.rsh.as_deref().unwrap_or("ssh");
     let words = shlex::split(rsh).filter(|words| !words.is_empty());
-    let words = words.ok_or_else(|| Usage(format!("--rsh {rsh}: a quote is not closed")))?;
+    let words = words.ok_or_else(|| {
+        Usage(format!("--rsh '{rsh}' names no command, or a quote is not closed"))
+    })?;
     let command = args.remote_command.as_deref().unwrap_or(COMMAND);
     let rest = [host, command, "serve", "--stdio"].map(str::to_owned);
     Ok(words.into_iter().chain(rest).map(OsString::from).collect())
@@ -87,6 +89,7 @@ pub(crate) fn push(
         wire_bytes,
         written_bytes: sent.written_bytes,
         resumed_bytes: sent.resumed_bytes,
+        rest_bytes: sent.rest_bytes,
         receipt: Some(lacuna::digest::hex(&sent.receipt)),
         ..Report::default()
     })

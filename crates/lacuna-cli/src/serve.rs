@@ -67,6 +67,8 @@ fn many(args: &ServeArgs, root: &Path, output: &Output) -> anyhow::Result<()> {
     let addresses = addresses(args, root)?;
     let options = images(args, Images::Under(root.to_owned()))?;
     let identity = identity(args)?;
+    // Before anybody is told that there is something to be had.
+    std::fs::read_dir(root).map_err(|error| lacuna::Error::io("open", root, error))?;
     let listener = listen(&addresses)?;
     let cancel = signals::cancel(output)?;
     output.note(&format!("listening on {}", local_address(&listener)?));
@@ -87,14 +89,17 @@ fn by_stdio(args: &ServeArgs) -> anyhow::Result<Outcome> {
 }
 
 fn line(served: &Served) -> String {
-    let Served { peer, path, is_target, dry, ended, .. } = served;
+    let Served { peer, path, is_target, dry, ended, left } = served;
     match ended {
         Ok(_) if dry.is_some() => format!("{path}: looked at for {peer}, nothing written"),
         Ok(bytes) if *is_target => {
             format!("{path}: {} written, from {peer}", units::bytes(*bytes))
         }
         Ok(bytes) => format!("{path}: {} sent, to {peer}", units::bytes(*bytes)),
-        Err(error) => format!("{path}: session with {peer} failed: {error}"),
+        Err(error) => {
+            let left = left.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
+            format!("{path}: session with {peer} failed: {error}{left}")
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> 
     Target::check(file)?;
     let listener = listen_everywhere(port(parsed)?)?;
     let cancel = signals::cancel(output)?;
-    output.note(&format!("listening on {}", v1::local_address(&listener)?));
+    output.note(&format!("listening on {}", lacuna_sync::local_address(&listener)?));
     output.note(
         "all interfaces, without encryption or password: whoever reaches the port may write the file",
     );
@@ -91,11 +91,11 @@ fn receive(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> 
 
 /// All addresses of both families, or of IPv4 where there is no other.
 fn listen_everywhere(port: u16) -> anyhow::Result<TcpListener> {
-    match v1::listen(&[(Ipv6Addr::UNSPECIFIED, port).into()]) {
+    match lacuna_sync::listen(&[(Ipv6Addr::UNSPECIFIED, port).into()]) {
         Err(lacuna_sync::Error::Listen { source, .. })
             if source.kind() != std::io::ErrorKind::AddrInUse =>
         {
-            Ok(v1::listen(&[(Ipv4Addr::UNSPECIFIED, port).into()])?)
+            Ok(lacuna_sync::listen(&[(Ipv4Addr::UNSPECIFIED, port).into()])?)
         }
         listener => Ok(listener?),
     }

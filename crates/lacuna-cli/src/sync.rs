@@ -11,7 +11,7 @@ use lacuna_sync::v2::{Reach, Remote};
 
 use crate::args::SyncArgs;
 use crate::endpoint::{self, Endpoint};
-use crate::failure::{Usage, of_session, unless_stopped};
+use crate::failure::{Interrupted, Usage, of_session, unless_stopped};
 use crate::meter::{Meter, attended};
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON, SERVER_AGAIN};
@@ -42,7 +42,14 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
     let synced = synced.map_err(|error| {
         let operation = format!("sync of {source} to {target}");
-        unless_stopped(error, operation, remedy)
+        let error = unless_stopped(error, operation.clone(), remedy);
+        // What goes wrong at the other end, or on the way there, names no image of this one.
+        match way {
+            Way::Push(..) | Way::Pull(..) if !error.is::<Interrupted>() && !error.is::<Usage>() => {
+                error.context(operation)
+            }
+            _ => error,
+        }
     });
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = Report { source, target, elapsed_seconds, ..synced? };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use refusal::Refusal;
+pub(crate) use unreached::SSH_FAILED;
 pub use unreached::Unreached;
 
 /// The result of everything in this crate.
@@ -81,13 +82,15 @@ pub enum Error {
     },
     /// The peer speaks HTTP, but does not know what `open` is.
     #[error(
-        "{peer} does not speak Longhorn's ssync protocol: it answered open with status {status}"
+        "{peer} does not speak Longhorn's ssync protocol: it answered open with status {status}: {message}"
     )]
     Stranger {
         /// Host and port.
         peer: String,
         /// The HTTP status.
         status: u16,
+        /// Its words, cut and made printable.
+        message: String,
     },
     /// The client ended the session before all of the image had arrived.
     #[error("the sync ended with {missing} missing; {kept}")]
@@ -236,12 +239,25 @@ impl Error {
             Self::Refusal(refusal) => refusal.code(),
             Self::Wire(_) | Self::NotLacuna { .. } => 2,
             Self::Image(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => 5,
+            Self::Image(lacuna::Error::NotAnImage { .. }) => 5,
             Self::Image(lacuna::Error::Busy { .. }) => 6,
             Self::Image(lacuna::Error::Changed { .. }) => 10,
             Self::Image(lacuna::Error::Cancelled) => 12,
             Self::Image(error) if is_full(error) => 9,
             Self::ReceiptsDiffer => 11,
             _ => 1,
+        }
+    }
+
+    /// What the peer is told. Its own remedies are by the code; where that says nothing, ours is told too.
+    pub(crate) fn words(&self) -> String {
+        if self.is_cancelled() {
+            return "stopped by a signal".to_owned();
+        }
+        let words = lacuna::describe(self);
+        match self.remedy().filter(|_| self.code() == 1) {
+            Some(remedy) => format!("{words}; {remedy}"),
+            None => words,
         }
     }
 

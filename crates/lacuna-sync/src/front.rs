@@ -31,8 +31,8 @@ pub(crate) enum Caller {
     Other(TcpStream),
 }
 
-/// Waits for the first words of a client for `patience`, and counts what version 2 sends in `wire`. With an `identity`, version 2 is spoken by TLS
-/// alone.
+/// Waits for the first words of a client for `patience`, and counts what version 2 sends in `wire`. With
+/// an `identity`, version 2 is spoken by TLS alone.
 pub(crate) async fn greet(
     stream: TcpStream,
     identity: Option<&Identity>,
@@ -67,7 +67,7 @@ pub(crate) async fn greet(
         Ok(hello) => Ok(Caller::Lacuna(stream, hello)),
         Err(error) => {
             // Who does not listen to that finds out otherwise.
-            let _ = refuse(&mut stream, error.code(), lacuna::describe(&error)).await;
+            let _ = refuse(&mut stream, error.code(), error.words()).await;
             Err(error)
         }
     }

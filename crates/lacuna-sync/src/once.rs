@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacuna::{Cancel, Counter, Kept, Progress};
+use lacuna::{Cancel, Counter, Progress};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -47,7 +47,7 @@ pub struct Received {
 ///
 /// # Errors
 ///
-/// Like [`v1::serve`].
+/// Like those of [`v1::serve`]; or why the server cannot be set up.
 pub fn receive(
     path: &Path,
     listener: TcpListener,
@@ -151,7 +151,7 @@ async fn run(
                 }
                 Entered::Served(served) => {
                     report(&served);
-                    left = kept(&served.kept).or(left);
+                    left = served.left.or(left);
                 }
             },
             ended = session.ended() => break ended,
@@ -165,7 +165,7 @@ async fn run(
     while callers.join_next().await.is_some() {}
     while let Some(it) = entered.recv().await {
         if let Entered::Served(served) = it {
-            left = kept(&served.kept).or(left);
+            left = served.left.or(left);
         }
     }
     match (session.finish(ended).await, left) {
@@ -174,15 +174,4 @@ async fn run(
         (Err(Error::Cancelled { .. }), Some(kept)) => Err(Error::Cancelled { kept }),
         (Err(error), _) => Err(error),
     }
-}
-
-/// Where what a session left is, in words.
-fn kept(kept: &Kept) -> Option<String> {
-    Some(match kept {
-        Kept::Part { path, .. } => format!("what arrived is kept in {}", path.display()),
-        Kept::Named(path) => format!("{} has all of it", path.display()),
-        Kept::HalfWritten(path) => format!("{} is marked unfinished", path.display()),
-        Kept::HalfWrittenDevice(path) => format!("{} is half old and half new", path.display()),
-        _ => return None,
-    })
 }

@@ -18,5 +18,3 @@ pub use client::{SyncOptions, SyncStats, sync};
 pub use lacuna_wire::v1::DEFAULT_PORT;
 pub(crate) use server::{Activity, Ended, Place, Session, accept};
 pub use server::{ServeOptions, ServeStats, serve};
-
-pub use crate::listener::{listen, local_address};

@@ -151,6 +151,8 @@ pub struct Done {
     pub written: u64,
     /// Read from it and compared.
     pub compared: u64,
+    /// Of a device, behind the size of the source.
+    pub rest: u64,
 }
 
 /// The types of frames.

@@ -30,7 +30,7 @@ const TO_LACUNA: &str = "When DST or SRC is HOST:PATH, lacuna:// or lacunas://";
 /// was interrupted goes on where it stopped when the same command is run again. To ssync://, start the
 /// server again first: then the same command compares and goes on.
 ///
-/// With --direct to a server, the size of SRC must be a multiple of 4096.
+/// With --direct to ssync://, the size of SRC must be a multiple of 4096.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lacuna sync disk.img backup/disk.img\n  \
@@ -56,7 +56,7 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) io: IoArgs,
     /// Ranges copied, or requests in flight, at the same time
-    /// [default: 2 on this machine, 32 to a server]
+    /// [default: 2 on this machine, 4 to another, 32 to ssync://]
     #[arg(long, value_name = "N", value_parser = jobs())]
     pub(crate) jobs: Option<u16>,
     /// Trust nothing of what an interrupted sync left: compare all of it
@@ -71,7 +71,7 @@ pub(crate) struct SyncArgs {
     /// For how many seconds to try to reach the server [default: 10]
     #[arg(long, value_name = "SECONDS", help_heading = TO_SERVER)]
     pub(crate) connect_timeout: Option<u32>,
-    /// How often to repeat a request that failed, with growing pauses [default: 0]
+    /// How often to repeat a request, or a session that lost its connection, with growing pauses [default: 0]
     #[arg(long, value_name = "N", help_heading = TO_SERVER)]
     pub(crate) retries: Option<u32>,
     /// Compare even when both sides have equal, fresh .checksum files (ssync:// only)
@@ -150,7 +150,8 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lacuna serve --root /srv/images --listen 127.0.0.1:5000\n  \
-    lacuna serve --root /srv/images --listen 0.0.0.0:5000 --tls-cert cert.pem --tls-key key.pem --token-file token\n  \
+    lacuna serve --root /srv/images --listen 0.0.0.0:5000 \\\n      \
+    --tls-cert cert.pem --tls-key key.pem --token-file token\n  \
     lacuna serve --once disk.img --listen 127.0.0.1:5000")]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["once", "root", "stdio"])))]
 pub(crate) struct ServeArgs {

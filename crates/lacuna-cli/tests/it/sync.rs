@@ -195,7 +195,7 @@ fn mistakes_on_the_command_line_are_status_2() {
         (vec!["sync", "--token-file", "t", "a.img", "host:b.img"], "is for lacuna:// and"),
         (vec!["sync", "--tls-ca", "t", "a.img", "lacuna://host/b"], "is for lacunas:// images"),
         (vec!["sync", "--rsh", "ssh", "a.img", "lacuna://host/b"], "is for HOST:PATH images"),
-        (vec!["sync", "--rsh", "'ssh", "a.img", "host:b"], "a quote is not closed"),
+        (vec!["sync", "--rsh", "'ssh", "a.img", "host:b"], "or a quote is not closed"),
         (vec!["sync", "ssync://host", "b.img"], "only be the target"),
         (vec!["sync", "--chmod", "600", "a.img", "ssync://host"], "for all but ssync:// targets"),
         (vec!["sync", "--no-fast", "a.img", "b.img"], "is for ssync:// targets"),

@@ -1,6 +1,6 @@
 //! Servers that could not be reached, for reasons of the way there.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
@@ -74,12 +74,15 @@ pub enum Unreached {
 }
 
 /// What ssh ends with when it, and not the command over there, failed.
-const SSH_FAILED: i32 = 255;
+pub(crate) const SSH_FAILED: i32 = 255;
 
 impl Unreached {
     /// What the person who reads it can do.
     pub(super) fn remedy(&self) -> Option<String> {
         let text = match self {
+            Self::Certificate { source, .. } if is_of_another(&**source) => {
+                "give the key that the certificate was made with"
+            }
             Self::Certificate { .. } => "give certificates and keys as PEM",
             Self::Trust { .. } => return None,
             Self::Tls { source, .. } => of_handshake(source),
@@ -104,8 +107,19 @@ impl Unreached {
 
     /// Whether another try may do better.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Command { status, .. } if status.code() == Some(SSH_FAILED))
+        match self {
+            Self::Command { status, .. } => status.code() == Some(SSH_FAILED),
+            Self::Tls { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::TimedOut
+            ),
+            _ => false,
+        }
     }
+}
+
+fn is_of_another(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(rustls::Error::InconsistentKeys(_)))
 }
 
 fn of_handshake(error: &io::Error) -> &'static str {
@@ -119,7 +133,9 @@ fn of_handshake(error: &io::Error) -> &'static str {
             "renew the certificate of the server, and check the clocks"
         }
         Bad::NotValidYet | Bad::NotValidYetContext { .. } => "check the clocks of both machines",
-        Bad::UnknownIssuer => "name the certificate of its issuer, or the server's own, as trusted",
+        Bad::UnknownIssuer | Bad::BadSignature => {
+            "name the certificate of its issuer, or the server's own, as trusted"
+        }
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
             "call the server by a name that its certificate has"
         }

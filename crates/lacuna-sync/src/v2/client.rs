@@ -190,6 +190,9 @@ pub(super) async fn explain(running: Option<Running>, error: Error) -> Error {
     }
 }
 
+/// The code of a peer that a signal stopped: a server may be started again.
+const STOPPED: u16 = 12;
+
 /// A failure that may pass.
 pub(super) trait Passing {
     fn cause(&self) -> &Error;
@@ -210,7 +213,9 @@ impl Passing for Failure {
 /// Whether another try may do better. A server takes a while to see that we are gone, and until then
 /// our own session before is in the way.
 fn may_pass(cause: &Error, is_again: bool) -> bool {
-    cause.is_of_the_connection() || is_again && matches!(cause, Error::Peer { code: 6 | 8, .. })
+    cause.is_of_the_connection()
+        || matches!(cause, Error::Peer { code: STOPPED, .. })
+        || is_again && matches!(cause, Error::Peer { code: 6 | 8, .. })
 }
 
 /// Tries `session` again, with growing pauses, while the connection is what fails.

@@ -70,8 +70,8 @@ pub struct Served {
     pub dry: Option<Dry>,
     /// Bytes of the image that were sent, or written; or why the session failed.
     pub ended: Result<u64, String>,
-    /// What a session that failed left of its target.
-    pub kept: Kept,
+    /// Where what a session that failed left of its target is, in words.
+    pub left: Option<String>,
 }
 
 /// Lets clients have sessions.
@@ -110,11 +110,14 @@ impl Host {
         let (is_target, dry) = (hello.role == Role::Source, hello.dry);
         let mut alias = Arc::default();
         let ended = self.session(stream, hello, &mut alias, progress).await;
-        let (ended, kept) = match ended {
-            Ok(bytes) => (Ok(bytes), Kept::Nothing),
-            Err(Failure { cause, kept }) => (Err(alias.applied(&lacuna::describe(&*cause))), kept),
+        let (ended, left) = match ended {
+            Ok(bytes) => (Ok(bytes), None),
+            Err(Failure { cause, kept }) => {
+                let left = left(&kept).map(|words| alias.applied(&words));
+                (Err(alias.applied(&lacuna::describe(&*cause))), left)
+            }
         };
-        Served { peer, path, is_target, dry, ended, kept }
+        Served { peer, path, is_target, dry, ended, left }
     }
 
     async fn session(
@@ -131,7 +134,7 @@ impl Host {
         let (_place, admitted) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
-                let words = alias.applied(&lacuna::describe(&error));
+                let words = alias.applied(&error.words());
                 // Who does not listen to that finds out otherwise.
                 let _ = refuse(&mut stream, error.code(), words).await;
                 return Err(error.into());
@@ -215,6 +218,17 @@ impl Host {
             _ => Ok(()),
         }
     }
+}
+
+/// Where what a session left is.
+fn left(kept: &Kept) -> Option<String> {
+    Some(match kept {
+        Kept::Part { path, .. } => format!("what arrived is kept in {}", path.display()),
+        Kept::Named(path) => format!("{} has all of it", path.display()),
+        Kept::HalfWritten(path) => format!("{} is marked unfinished", path.display()),
+        Kept::HalfWrittenDevice(path) => format!("{} is half old and half new", path.display()),
+        _ => return None,
+    })
 }
 
 /// Takes as long wherever the first difference is.

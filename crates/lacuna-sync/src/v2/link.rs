@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lacuna::{BufPool, Cancel, describe};
+use lacuna::{BufPool, Cancel};
 use lacuna_wire::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
@@ -161,7 +161,7 @@ impl Fate {
     fn last_words(&self) -> Option<Outgoing> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = failure.as_ref().filter(|failure| failure.is_news_to_peer())?;
-        let words = self.alias.applied(&describe(failure));
+        let words = self.alias.applied(&failure.words());
         let message = Message::Failed { code: failure.code(), words };
         Outgoing::new(&message).ok()
     }

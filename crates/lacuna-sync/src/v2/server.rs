@@ -73,7 +73,7 @@ pub fn serve_stdio(options: &ServeOptions, cancel: &Cancel) -> Result<Served> {
             Ok(hello) => hello,
             Err(error) => {
                 // Who does not listen to that finds out otherwise.
-                let _ = refuse(&mut stream, error.code(), lacuna::describe(&error)).await;
+                let _ = refuse(&mut stream, error.code(), error.words()).await;
                 return Err(error);
             }
         };

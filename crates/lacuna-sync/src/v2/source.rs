@@ -56,6 +56,8 @@ pub struct Sent {
     pub written_bytes: u64,
     /// Read from the target and compared.
     pub compared_bytes: u64,
+    /// What a target device has behind the source's size, left alone.
+    pub rest_bytes: u64,
     /// Of both ends.
     pub receipt: [u8; 32],
 }
@@ -107,6 +109,7 @@ impl Sending<'_> {
             resumed_bytes: accept.resumed.min(size),
             written_bytes: done.written,
             compared_bytes: done.compared,
+            rest_bytes: done.rest,
             receipt,
         })
     }
@@ -292,7 +295,7 @@ fn out_of_place() -> Error {
     Error::malformed("a message", "does not belong there")
 }
 
-/// Whether a block of `kind` is read.
+/// Whether the blocks of `extent` are read.
 fn is_data(extent: &Extent) -> bool {
     extent.kind == Kind::Data
 }

@@ -76,7 +76,8 @@ pub struct Received {
 impl Received {
     /// What the source is told when all of it lasts.
     pub(super) fn done(&self) -> Done {
-        Done { receipt: self.receipt, written: self.written_bytes, compared: self.compared_bytes }
+        let Self { receipt, written_bytes, compared_bytes, rest_bytes, .. } = *self;
+        Done { receipt, written: written_bytes, compared: compared_bytes, rest: rest_bytes }
     }
 }
 

@@ -50,8 +50,8 @@ impl Drop for ServerProcess {
 #[ignore = "other tests run it, as a process of its own"]
 fn serves() {
     let Some(image) = std::env::var_os(IMAGE) else { return };
-    let listener = v1::listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-    println!("{BEFORE_ADDRESS}{}", v1::local_address(&listener).unwrap());
+    let listener = lacuna_sync::listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    println!("{BEFORE_ADDRESS}{}", lacuna_sync::local_address(&listener).unwrap());
     let options = ServeOptions::default();
     let _ =
         v1::serve(Path::new(&image), listener, &options, &Default::default(), &Cancel::default());

@@ -31,12 +31,12 @@ impl Server {
     }
 
     pub(crate) fn with(path: &Path, options: &ServeOptions) -> Self {
-        let listener = v1::listen(&["127.0.0.1:0".parse().unwrap()]).expect("listen");
+        let listener = lacuna_sync::listen(&["127.0.0.1:0".parse().unwrap()]).expect("listen");
         Self::on(listener, path, options)
     }
 
     pub(crate) fn on(listener: TcpListener, path: &Path, options: &ServeOptions) -> Self {
-        let address = v1::local_address(&listener).expect("a port").to_string();
+        let address = lacuna_sync::local_address(&listener).expect("a port").to_string();
         let cancel = Cancel::default();
         let (sender, ended) = channel();
         let progress = Arc::<Progress>::default();

@@ -172,7 +172,7 @@ fn a_target_that_answers_out_of_turn_fails_the_session() {
         frame(&Message::Accept(Accept { kinds: Kinds::Three, content_end, resumed: 0 }))
     };
     let end = frame(&Message::Planned(Planned { written: 5, ..Planned::default() }));
-    let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0 }));
+    let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0, rest: 0 }));
     let checked = frame(&Message::Checked(1));
     let settle = frame(&Message::Settle);
     let (early, misplaced) = ("comes before the End", "does not belong there");

@@ -68,12 +68,13 @@ impl Accept {
 impl Done {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.receipt);
-        out.extend([self.written, self.compared].map(u64::to_le_bytes).concat());
+        out.extend([self.written, self.compared, self.rest].map(u64::to_le_bytes).concat());
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let receipt = reader.array()?;
-        Ok(Self { receipt, written: reader.u64()?, compared: reader.u64()? })
+        let (written, compared) = (reader.u64()?, reader.u64()?);
+        Ok(Self { receipt, written, compared, rest: reader.u64()? })
     }
 }
 

@@ -56,8 +56,8 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         let entries = chunks.into_iter().map(|chunk| Sent { chunk, blocks }).collect();
         Message::Blocks { entries, bytes }
     });
-    let done = any::<([u8; 32], u64, u64)>().prop_map(|(receipt, written, compared)| {
-        Message::Done(Done { receipt, written, compared })
+    let done = any::<([u8; 32], u64, u64, u64)>().prop_map(|(receipt, written, compared, rest)| {
+        Message::Done(Done { receipt, written, compared, rest })
     });
     let planned = any::<([u64; 6], Option<u64>, bool)>().prop_map(|(numbers, free, exists)| {
         let [read, compared, written, cleared, needed, rest] = numbers;

@@ -74,8 +74,8 @@ impl Session {
             },
         };
         let answer = answer.map_err(|error| match error {
-            Error::Refused { peer, status, .. } if !REFUSALS.contains(&status) => {
-                Error::Stranger { peer, status }
+            Error::Refused { peer, status, message, .. } if !REFUSALS.contains(&status) => {
+                Error::Stranger { peer, status, message }
             }
             error => error,
         });

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::error::{Error, Result, Unreached};
+use crate::error::{Error, Result, SSH_FAILED, Unreached};
 
 /// How long a command may take to end once its stream has.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -104,7 +104,8 @@ impl Running {
         let Self { command, host, .. } = self;
         match status.code() {
             Some(NOT_FOUND) => Unreached::NoLacuna { host }.into(),
-            Some(0) if is_noise => Unreached::Noise { host }.into(),
+            Some(SSH_FAILED) => Unreached::Command { command, host, status }.into(),
+            _ if is_noise => Unreached::Noise { host }.into(),
             Some(0) => error,
             _ => Unreached::Command { command, host, status }.into(),
         }

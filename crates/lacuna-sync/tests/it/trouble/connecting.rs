@@ -90,7 +90,7 @@ fn a_server_that_starts_when_its_client_has_given_up_hears_nothing() {
 fn a_port_in_use_is_an_error_that_says_so() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let error = v1::listen(&[address]).unwrap_err();
+    let error = lacuna_sync::listen(&[address]).unwrap_err();
     assert!(matches!(error, Error::Listen { .. }));
     assert!(words(&error).contains(&address.to_string()), "{}", words(&error));
     assert!(words(&error).to_lowercase().contains("address already in use"), "{}", words(&error));

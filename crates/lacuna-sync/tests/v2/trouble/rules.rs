@@ -19,7 +19,7 @@ fn garbage_in_a_session_ends_it_and_leaves_nothing_with_a_name() {
     let hole = |first, blocks| {
         frame(&Message::Data { runs: runs(first, &[(Kind::Hole, blocks)]), bytes: &[] })
     };
-    let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0 }));
+    let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0, rest: 0 }));
     let end = |byte| frame(&Message::End([byte; 32]));
     let cases = [
         (vec![0xff; 4096], "flags"),
@@ -99,7 +99,7 @@ fn nothing_is_said_of_the_end_before_the_end() {
     Pattern::whole(vec![Block::Data(1); 64]).write(&directory.path().join("a.img"));
     File::create(directory.path().join("empty.img")).unwrap();
     let server = Server::start(directory.path());
-    let done = Message::Done(Done { receipt: [0; 32], written: 0, compared: 0 });
+    let done = Message::Done(Done { receipt: [0; 32], written: 0, compared: 0, rest: 0 });
     for early in [&done, &Message::Settle] {
         // What it has not counted, it has not checked: there is no End.
         let mut target = server.having("a.img", 64 * BLOCK);
