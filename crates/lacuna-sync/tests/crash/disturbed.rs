@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use lacuna_sync::Error;
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern};
+use lacuna_wire::types;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
@@ -117,4 +118,24 @@ fn a_thread_that_panics_ends_the_session_at_both_ends() {
     ] {
         panicking(point, times);
     }
+}
+
+#[test]
+fn a_target_that_reads_all_of_it_again_shows_that_it_works() {
+    let _steps = Steps::take();
+    let directory = tempfile::tempdir().unwrap();
+    let [source, target] = ["a.img", "b.img"].map(|name| directory.path().join(name));
+    Pattern::whole(vec![Block::Data(1); 8 << 10]).write(&source);
+    let mut wiring = Wiring::default();
+    wiring.target.verify = true;
+    wiring.link.alive = Duration::from_millis(20);
+    // All kinds are here long before the first of the two parts is read.
+    fail::cfg("image.read", "sleep(50)").unwrap();
+    let ended = session(&source, &target, &wiring);
+    fail::remove("image.read");
+    ended.assert_done();
+    let frames = ended.said[1].frames.iter().map(|(kind, _)| *kind);
+    let last: Vec<u8> = frames.skip_while(|kind| *kind != types::SETTLE).collect();
+    assert!(last.contains(&types::CHECKED), "{last:02x?}");
+    assert_eq!(last.last(), Some(&types::DONE));
 }
