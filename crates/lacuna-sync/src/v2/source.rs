@@ -6,10 +6,11 @@
 mod answers;
 mod credit;
 mod dry;
+mod listening;
 mod reading;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, channel};
 
 use lacuna::layout::rounded;
 use lacuna::ordered::in_order;
@@ -17,7 +18,7 @@ use lacuna::receipt::Receipt;
 use lacuna::settle::held_as;
 use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin};
 use lacuna::{Progress, Source};
-use lacuna_wire::{Accept, Done, Dry, Kinds, Message, Offer, Planned, Wanted};
+use lacuna_wire::{Accept, Done, Dry, Kinds, Message, Offer, Planned};
 
 use super::chunks::runs_of;
 use super::frames::Outgoing;
@@ -26,6 +27,7 @@ use super::link::Link;
 use super::parts::{Cut, Most, Part, parts};
 use crate::error::{Error, Result};
 use credit::Credit;
+use listening::{Listening, out_of_place};
 use reading::{Made, Reading};
 
 /// How to send.
@@ -136,7 +138,7 @@ impl Sending<'_> {
         std::thread::scope(|scope| {
             // Gone when this panics: the threads wait for no more wants, and for no more messages.
             let (wants, _guard) = (wants, self.link.guard());
-            let incoming = Incoming {
+            let listening = Listening {
                 sending: self,
                 credit: &credit,
                 wants: wants.clone(),
@@ -144,7 +146,7 @@ impl Sending<'_> {
             };
             scope.spawn(move || {
                 let _guard = self.link.guard();
-                if let Err(error) = incoming.run(&endings) {
+                if let Err(error) = listening.run(&endings) {
                     self.link.fail(error);
                 }
             });
@@ -247,52 +249,6 @@ fn content_end(accept: &Accept, size: u64) -> Result<u64> {
         true => Ok(end.min(size).next_multiple_of(lacuna::receipt::CHUNK)),
         false => Err(Error::malformed("an Accept", "ends its content within a chunk")),
     }
-}
-
-/// Takes in what the target says.
-struct Incoming<'a> {
-    sending: &'a Sending<'a>,
-    credit: &'a Credit,
-    wants: Sender<Vec<Wanted>>,
-    /// Whether End is about to be sent: what comes after it does not come before.
-    has_ended: &'a AtomicBool,
-}
-
-impl Incoming<'_> {
-    fn run(self, endings: &Sender<Ending>) -> Result<()> {
-        let link = self.sending.link;
-        let mut settled = 0;
-        loop {
-            match link.recv()?.open(&link.pool)?.message()? {
-                Message::Want(wanted) if !wanted.is_empty() => {
-                    self.credit.want(wanted.len() as u64)?;
-                    // Nobody answers any more when the session is over.
-                    self.wants.send(wanted).map_err(|_| Error::Ended)?;
-                }
-                Message::Checked(chunks) => self.credit.checked(chunks)?,
-                Message::Settle | Message::Done(_) | Message::Planned(_)
-                    if !self.has_ended.load(Ordering::Acquire) =>
-                {
-                    return Err(Error::malformed("a message", "comes before the End"));
-                }
-                Message::Settle if settled == 0 && self.sending.dry.is_none() => {
-                    settled += 1;
-                    endings.send(Ending::Settle).map_err(|_| Error::Ended)?;
-                }
-                Message::Done(done) => return last(endings, Last::Done(done)),
-                Message::Planned(planned) => return last(endings, Last::Planned(planned)),
-                _ => return Err(out_of_place()),
-            }
-        }
-    }
-}
-
-fn last(endings: &Sender<Ending>, last: Last) -> Result<()> {
-    endings.send(Ending::Last(last)).map_err(|_| Error::Ended)
-}
-
-fn out_of_place() -> Error {
-    Error::malformed("a message", "does not belong there")
 }
 
 /// Whether the blocks of `extent` are read.

@@ -8,12 +8,12 @@ mod checking;
 mod dry;
 mod ending;
 mod pending;
+mod saving;
 mod writing;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use lacuna::ordered::in_order;
 use lacuna::receipt::{CHUNK, Receipt};
@@ -27,15 +27,6 @@ use crate::error::{Error, Result};
 pub(super) use dry::Looking;
 use pending::Waiting;
 use writing::Working;
-
-/// A checkpoint is due after this time.
-const CHECKPOINT_SECONDS: u64 = 1;
-
-/// How often it is looked whether one is due.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// A checkpoint is due after so many bytes were written.
-const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 /// How to receive.
 #[derive(Clone, Copy, Debug)]
@@ -120,12 +111,6 @@ struct Sums {
     receipt: Receipt,
     kinds: Receipt,
     bytes: KindBytes,
-}
-
-/// The last checkpoint.
-struct Checkpoint {
-    at: Instant,
-    written: u64,
 }
 
 /// Makes `target` as large as the source.
@@ -290,29 +275,5 @@ impl<'a> Receiving<'a> {
             }
             None => Ok(()),
         }
-    }
-
-    /// Makes checkpoints while others write, until there is nobody at the other end of `is_over`.
-    fn save(&self, is_over: Receiver<()>) {
-        let _guard = self.link.guard();
-        let mut last = Checkpoint { at: Instant::now(), written: 0 };
-        while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-            if let Err(error) = self.checkpoint_if_due(&mut last) {
-                self.link.fail(error);
-                return;
-            }
-        }
-    }
-
-    /// What has arrived by a checkpoint outlasts a power cut, and is not sent again.
-    fn checkpoint_if_due(&self, last: &mut Checkpoint) -> Result<()> {
-        let written = self.progress.written_bytes.get();
-        if last.at.elapsed().as_secs() >= CHECKPOINT_SECONDS && written > last.written
-            || written - last.written >= CHECKPOINT_BYTES
-        {
-            self.target.image().sync()?;
-            *last = Checkpoint { at: Instant::now(), written };
-        }
-        Ok(())
     }
 }
