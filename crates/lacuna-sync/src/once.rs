@@ -77,7 +77,14 @@ pub fn receive(
     runtime::block_on(async move {
         let listener = listener::adopt(listener)?;
         let places = Arc::new(Semaphore::new(options.v1.connections));
-        run(listener, &places, door, session, report).await
+        let mut reception = Reception::new(door.clone(), session, report);
+        match reception.run(&listener, &places).await {
+            Some(ended) => {
+                drop(listener);
+                reception.end(ended).await
+            }
+            None => Ok(door.received()),
+        }
     })
 }
 
@@ -100,6 +107,11 @@ enum Entered {
 }
 
 impl Door {
+    /// What a session of version 2 has completed.
+    fn received(&self) -> Received {
+        Received { version: 2, stats: ServeStats::of(&self.progress, &self.wire) }
+    }
+
     async fn enter(&self, place: Place, stream: TcpStream, peer: SocketAddr) -> Option<Entered> {
         let greeted = front::greet(stream, self.identity.as_ref(), &self.wire, self.patience);
         match runtime::unless_cancelled(&self.cancel, greeted).await {
@@ -121,57 +133,85 @@ impl Door {
     }
 }
 
-async fn run(
-    listener: tokio::net::TcpListener,
-    places: &Arc<Semaphore>,
+/// What is going on.
+struct Reception<R> {
     door: Arc<Door>,
-    mut session: v1::Session,
-    report: impl Fn(&Served),
-) -> Result<Received> {
-    let (mut callers, mut left) = (JoinSet::new(), None);
-    let (entering, mut entered) = mpsc::unbounded_channel();
-    let ended = loop {
-        tokio::select! {
-            accepted = accept(&listener, places) => {
-                let Some((place, stream, peer)) = accepted else { continue };
-                let (door, entering) = (door.clone(), entering.clone());
-                callers.spawn(async move {
-                    if let Some(it) = door.enter(place, stream, peer).await {
-                        // Whoever waits for it has ended otherwise.
-                        let _ = entering.send(it);
+    session: v1::Session,
+    callers: JoinSet<()>,
+    entering: mpsc::UnboundedSender<Entered>,
+    entered: mpsc::UnboundedReceiver<Entered>,
+    report: R,
+    /// Where what the last session of version 2 left is.
+    left: Option<String>,
+}
+
+impl<R: Fn(&Served)> Reception<R> {
+    fn new(door: Arc<Door>, session: v1::Session, report: R) -> Self {
+        let (entering, entered) = mpsc::unbounded_channel();
+        Self { door, session, callers: JoinSet::new(), entering, entered, report, left: None }
+    }
+
+    /// Until a session has completed the image, which may be one of version 2: `None`.
+    async fn run(
+        &mut self,
+        listener: &tokio::net::TcpListener,
+        places: &Arc<Semaphore>,
+    ) -> Option<Ended> {
+        loop {
+            tokio::select! {
+                accepted = accept(listener, places) => {
+                    if let Some((place, stream, peer)) = accepted {
+                        self.let_in(place, stream, peer);
                     }
-                });
-                while callers.try_join_next().is_some() {}
+                }
+                Some(it) = self.entered.recv() => match it {
+                    Entered::Http(place, stream) => self.session.serve(place, stream),
+                    Entered::Served(served) if is_complete(&served) => return None,
+                    Entered::Served(served) => {
+                        (self.report)(&served);
+                        self.left = served.left.or(self.left.take());
+                    }
+                },
+                ended = self.session.ended() => return Some(ended),
             }
-            Some(it) = entered.recv() => match it {
-                Entered::Http(place, stream) => session.serve(place, stream),
-                Entered::Served(served) if served.ended.is_ok() && served.dry.is_none() => {
-                    let stats = ServeStats::of(&door.progress, &door.wire);
-                    return Ok(Received { version: 2, stats });
-                }
-                Entered::Served(served) => {
-                    report(&served);
-                    left = served.left.or(left);
-                }
-            },
-            ended = session.ended() => break ended,
-        }
-    };
-    drop((listener, entering));
-    if !matches!(ended, Ended::Cancelled) {
-        callers.abort_all();
-    }
-    // Sessions of version 2 come to a point from where they can go on.
-    while callers.join_next().await.is_some() {}
-    while let Some(it) = entered.recv().await {
-        if let Entered::Served(served) = it {
-            left = served.left.or(left);
         }
     }
-    match (session.finish(ended).await, left) {
-        (Ok(stats), _) => Ok(Received { version: 1, stats }),
-        (Err(Error::Idle { after, .. }), Some(kept)) => Err(Error::Idle { after, kept }),
-        (Err(Error::Cancelled { .. }), Some(kept)) => Err(Error::Cancelled { kept }),
-        (Err(error), _) => Err(error),
+
+    fn let_in(&mut self, place: Place, stream: TcpStream, peer: SocketAddr) {
+        let (door, entering) = (self.door.clone(), self.entering.clone());
+        self.callers.spawn(async move {
+            if let Some(it) = door.enter(place, stream, peer).await {
+                // Whoever waits for it has ended otherwise.
+                let _ = entering.send(it);
+            }
+        });
+        while self.callers.try_join_next().is_some() {}
     }
+
+    /// Lets everybody come to their end, and tells what it all came to.
+    async fn end(mut self, ended: Ended) -> Result<Received> {
+        if !matches!(ended, Ended::Cancelled) {
+            self.callers.abort_all();
+        }
+        // Sessions of version 2 come to a point from where they can go on.
+        while self.callers.join_next().await.is_some() {}
+        self.entered.close();
+        while let Some(it) = self.entered.recv().await {
+            match it {
+                Entered::Served(served) if is_complete(&served) => return Ok(self.door.received()),
+                Entered::Served(served) => self.left = served.left.or(self.left),
+                Entered::Http(..) => {}
+            }
+        }
+        match (self.session.finish(ended).await, self.left) {
+            (Ok(stats), _) => Ok(Received { version: 1, stats }),
+            (Err(Error::Idle { after, .. }), Some(kept)) => Err(Error::Idle { after, kept }),
+            (Err(Error::Cancelled { .. }), Some(kept)) => Err(Error::Cancelled { kept }),
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+fn is_complete(served: &Served) -> bool {
+    served.ended.is_ok() && served.dry.is_none()
 }
