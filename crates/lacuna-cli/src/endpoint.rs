@@ -75,11 +75,12 @@ fn by_ssh(host: &str, path: &str) -> Result<Endpoint, &'static str> {
     if path.is_empty() {
         return Err("a path is missing behind the colon; write ./ before a file of this name");
     }
+    let host = host.replace(['[', ']'], "");
     // ssh would take it for an option.
-    if host.starts_with('-') {
+    if host.is_empty() || host.starts_with('-') {
         return Err("no host begins with a dash; write ./ before a file of this name");
     }
-    Ok(Endpoint::Ssh { host: host.replace(['[', ']'], ""), path: path.to_owned() })
+    Ok(Endpoint::Ssh { host, path: path.to_owned() })
 }
 
 /// `HOST[:PORT]/PATH`.
@@ -153,6 +154,9 @@ mod tests {
             ("", "empty path"),
             ("host:", "a path is missing"),
             ("-oProxyCommand=x:a.img", "dash"),
+            ("[-oProxyCommand=x]:a.img", "dash"),
+            ("]-oProxyCommand=x:a.img", "dash"),
+            ("[]:a.img", "dash"),
             ("http://host/a.img", "lacuna://HOST:PORT"),
             ("lacuna://host", "a path is missing"),
             ("lacuna://host/", "a path is missing"),

@@ -1,6 +1,7 @@
 //! Syncs with a server of lacuna's own.
 
 use std::ffi::OsString;
+use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +51,20 @@ fn words(args: &SyncArgs, host: &str) -> Result<Vec<OsString>, Usage> {
     Ok(words.into_iter().chain(rest).map(OsString::from).collect())
 }
 
-/// With the token that a server may ask for.
+/// With the token that a server may ask for, which is not sent where others can read it.
 fn admissible(args: &SyncArgs, remote: &Remote) -> anyhow::Result<Remote> {
+    if let (Reach::Tcp(address), Some(_), false) = (&remote.reach, &args.token_file, args.insecure)
+    {
+        // A name that cannot be resolved is an error of the connection.
+        let addresses = address.to_socket_addrs().into_iter().flatten();
+        if addresses.into_iter().any(|address| !address.ip().is_loopback()) {
+            return Err(Usage(format!(
+                "the token could be read on the way to {address}: use lacunas://, or add --insecure if that \
+                 is meant"
+            ))
+            .into());
+        }
+    }
     Ok(Remote { token: token(args.token_file.as_deref())?, ..remote.clone() })
 }
 

@@ -9,6 +9,7 @@ mod listener;
 pub mod once;
 mod runtime;
 mod traffic;
+mod turn;
 pub mod v1;
 pub mod v2;
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lacuna::{Cancel, Counter, Progress};
+use lacuna_wire::ClientHello;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::front::{self, Caller};
+use crate::turn::Turn;
 use crate::v1::{self, Activity, Ended, Place, ServeStats, accept};
-use crate::v2::{self, Host, Identity, Images, Served};
+use crate::v2::{self, Host, Identity, Images, Served, Stream};
 use crate::{listener, runtime};
 
 /// What clients of Longhorn's ssync are told where a token or TLS is asked for.
@@ -56,19 +58,22 @@ pub fn receive(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<Received> {
+    let is_guarded = options.token.is_some() || options.identity.is_some();
     let host = v2::ServeOptions {
         token: options.token.clone(),
         link: options.link.clone(),
         devices: true,
+        max_sessions: 1,
         ..v2::ServeOptions::new(Images::One(path.to_owned()))
     };
-    let wire = Arc::default();
-    let session = v1::Session::new(path, &options.v1, &wire, progress, cancel);
+    let (wire, turn) = (Arc::default(), Arc::default());
+    let session = v1::Session::new(path, &options.v1, &wire, progress, cancel, &turn);
     let door = Arc::new(Door {
         host: Host::new(&host, cancel)?,
         identity: options.identity.clone(),
-        is_guarded: options.token.is_some() || options.identity.is_some(),
-        patience: options.v1.keep_alive,
+        is_guarded,
+        patience: if is_guarded { v2::PATIENCE } else { options.v1.keep_alive },
+        turn,
         wire,
         activity: session.activity(),
         progress: progress.clone(),
@@ -94,6 +99,7 @@ struct Door {
     identity: Option<Identity>,
     is_guarded: bool,
     patience: Duration,
+    turn: Arc<Turn>,
     wire: Arc<Counter>,
     activity: Arc<Activity>,
     progress: Arc<Progress>,
@@ -112,13 +118,26 @@ impl Door {
         Received { version: 2, stats: ServeStats::of(&self.progress, &self.wire) }
     }
 
+    /// A session of version 2, which is none of version 1's business.
+    async fn attend(&self, mut stream: Stream, hello: &ClientHello, peer: SocketAddr) -> Served {
+        let _busy = self.host.is_welcome(hello).then(|| self.activity.begin());
+        if !self.turn.take(2) {
+            let error = Error::from(Refusal::InUse);
+            // Who does not listen to that finds out otherwise.
+            let _ = v2::refuse(&mut stream, error.code(), error.words()).await;
+            return Served::refused(hello, peer.to_string(), &error);
+        }
+        self.progress.restart();
+        let served = self.host.attend(stream, hello, peer.to_string(), &self.progress).await;
+        self.turn.give_back();
+        served
+    }
+
     async fn enter(&self, place: Place, stream: TcpStream, peer: SocketAddr) -> Option<Entered> {
         let greeted = front::greet(stream, self.identity.as_ref(), &self.wire, self.patience);
         match runtime::unless_cancelled(&self.cancel, greeted).await {
             Ok(Caller::Lacuna(stream, hello)) => {
-                let _busy = self.activity.begin();
-                let peer = peer.to_string();
-                Some(Entered::Served(self.host.attend(stream, &hello, peer, &self.progress).await))
+                Some(Entered::Served(self.attend(stream, &hello, peer).await))
             }
             Ok(Caller::Other(stream)) if self.is_guarded => {
                 front::refuse_http(stream, GUARDED).await;

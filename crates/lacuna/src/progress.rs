@@ -43,6 +43,17 @@ impl Progress {
         }
     }
 
+    /// Begins anew, for another try.
+    pub fn restart(&self) {
+        let Self { total_bytes, done_bytes, read_bytes, .. } = self;
+        let Self { compared_bytes, sent_bytes, written_bytes, reflinked_bytes, finished, .. } =
+            self;
+        let counters = [total_bytes, done_bytes, read_bytes, compared_bytes, sent_bytes];
+        counters.iter().for_each(|counter| counter.set(0));
+        [written_bytes, reflinked_bytes].iter().for_each(|counter| counter.set(0));
+        finished.store(false, Ordering::Relaxed);
+    }
+
     /// It is done: 100 from here on.
     pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);

@@ -89,6 +89,9 @@ pub(crate) struct SyncArgs {
     /// A file whose first line is the token that the server asks for
     #[arg(long, value_name = "FILE", help_heading = TO_LACUNA)]
     pub(crate) token_file: Option<PathBuf>,
+    /// Send the token over lacuna:// though it can be read on the way
+    #[arg(long, help_heading = TO_LACUNA, requires = "token_file")]
+    pub(crate) insecure: bool,
     /// Certificates that may vouch for the server of lacunas://, as PEM, instead of the system's
     #[arg(long, value_name = "FILE", help_heading = TO_LACUNA)]
     pub(crate) tls_ca: Option<PathBuf>,

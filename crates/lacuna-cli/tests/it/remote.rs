@@ -1,10 +1,11 @@
 //! `lacuna sync` to and from `lacuna serve --root`.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use lacuna_testing::mount::LoopDevice;
-use lacuna_testing::pattern::{Block, kinds_of};
+use lacuna_testing::pattern::{Block, Pattern, kinds_of};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
@@ -268,4 +269,51 @@ fn a_server_of_one_image_speaks_both_protocols() {
     expect(&sync, 0);
     assert!(server.wait().0.success());
     assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(&target).unwrap());
+}
+
+/// Longhorn's clients close what they could not open.
+#[test]
+fn who_cannot_have_the_one_image_does_not_end_its_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
+    Pattern::whole(vec![Block::Data(5); 2048]).write(&source);
+    let server = Server::serve(&target);
+    let mut push = lacuna();
+    push.args(["sync", "--compress", "none", "--bwlimit", "4M"]).arg(&source);
+    let mut push = push.arg(url(&server, "b.img")).spawn().unwrap();
+    let part = directory.path().join(".b.img.lacuna-data");
+    let begun = std::time::Instant::now();
+    while !part.exists() || crate::common::allocated(&part) == 0 {
+        assert!(begun.elapsed() < crate::common::PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let close = "POST /v1-ssync/close?checksum=&checksumMethod= HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let open = "GET /v1-ssync/open?begin=0&end=8388608&directIO=false HTTP/1.1\r\nHost: x\r\n\r\n";
+    for request in [open, close] {
+        let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 409");
+    }
+    assert!(push.wait().unwrap().success());
+    let (status, out, said) = server.wait();
+    assert!(status.success() && out.contains("b.img: 8.00 MiB written"), "{out}{said}");
+    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
+}
+
+#[test]
+fn a_token_is_not_sent_where_it_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, token) = (directory.path().join("a.img"), directory.path().join("token"));
+    sample().write(&source);
+    std::fs::write(&token, "sesame\n").unwrap();
+    let sync = |more: &[&str]| {
+        let mut sync = lacuna();
+        sync.args(["sync", "--connect-timeout", "1", "--token-file"]).arg(&token).args(more);
+        sync.arg(&source).arg("lacuna://192.0.2.1:1/b.img").output().unwrap()
+    };
+    let (_, err) = expect(&sync(&[]), 2);
+    assert!(err.contains("could be read") && err.contains("lacunas://"), "{err}");
+    expect(&sync(&["--insecure"]), 1);
 }

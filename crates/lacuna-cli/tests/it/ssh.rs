@@ -79,7 +79,8 @@ fn what_the_other_machine_lacks_or_says_is_told() {
     place.assert_fails(&["me@node has no lacuna", "--remote-command"]);
     let place = Place::new("echo cannot resolve >&2; exit 255");
     place.assert_fails(&["./rsh to me@node ended with", "255", "cannot resolve"]);
-    let place = Place::new("cat > /dev/null & echo Welcome to node, the finest of its kind; wait");
+    let place =
+        Place::new("echo Welcome to node, the finest of its kind; shift; exec sh -c \"$*\"");
     place.assert_fails(&["something else than lacuna's first words", "must be silent"]);
     let place = Place::new("shift; exec sh -c \"$*\"");
     let (_, err) = expect(&place.sync("node:none.img", "b.img", &[]), 1);

@@ -54,6 +54,9 @@ pub enum Refusal {
     /// Nobody may write.
     #[error("the server is read-only")]
     ReadOnly,
+    /// A client of the other protocol has the image.
+    #[error("the image is in use by another client")]
+    InUse,
     /// There are as many sessions as the server takes.
     #[error("the server is busy with other sessions")]
     TooMany,
@@ -70,6 +73,7 @@ impl Refusal {
             | Self::Device { .. }
             | Self::OtherImage { .. }
             | Self::ReceivesOnly => 5,
+            Self::InUse => 6,
             Self::ReadOnly => 7,
             Self::TooMany => 8,
             Self::TlsOnly => 13,

@@ -17,6 +17,7 @@ use super::session::{self, Busy, Caller, Claim, Holder, Line};
 use super::store::{Closed, Store};
 use crate::error::{Error, Result};
 use crate::runtime::{POLL, blocking};
+use crate::turn::Turn;
 
 /// Ranges hashed at the same time; more than there are cores would only crowd the memory.
 const HASHES: usize = 8;
@@ -38,6 +39,8 @@ pub(super) struct Handler {
     failure: Mutex<Option<Error>>,
     /// Takes how `close` ended.
     closed: mpsc::UnboundedSender<Result<()>>,
+    /// Another protocol may have the image.
+    turn: Arc<Turn>,
     bodies: Bodies,
     hashes: Semaphore,
 }
@@ -47,6 +50,7 @@ impl Handler {
         store: Arc<Store>,
         stall: Duration,
         closed: mpsc::UnboundedSender<Result<()>>,
+        turn: Arc<Turn>,
     ) -> Self {
         Self {
             store,
@@ -55,6 +59,7 @@ impl Handler {
             closing: AtomicBool::new(false),
             failure: Mutex::default(),
             closed,
+            turn,
             bodies: Bodies::new(stall),
             hashes: Semaphore::new(HASHES),
         }
@@ -131,13 +136,20 @@ impl Handler {
         direct: bool,
     ) -> Result<Answer, Refusal> {
         let claim = self.claim(caller).await?;
+        if !self.turn.take(1) {
+            self.holder.give_back(claim);
+            return Err(refuse(&session::busy()));
+        }
         let opened = self.on_store(gate, move |store| store.open(size, direct)).await;
         match &opened {
             Ok(_) => {
                 self.holder.confirm(caller);
                 *self.failure() = None;
             }
-            Err(_) => self.holder.give_back(claim),
+            Err(_) => {
+                self.turn.give_back();
+                self.holder.give_back(claim);
+            }
         }
         Ok(Answer::Json(v1::encode_existed(opened?).into()))
     }
@@ -195,6 +207,10 @@ impl Handler {
     /// Refuses whatever comes from here on, waits for what is under way, and ends the session. The
     /// work goes on when the client does not wait for the answer.
     async fn close(self: Arc<Self>, method: String, checksum: String) -> Result<Answer, Refusal> {
+        // It would end the server, whoever else is at work.
+        if !self.turn.take(1) {
+            return Err(refuse(&session::busy()));
+        }
         if self.closing.swap(true, Ordering::SeqCst) {
             return Err(refuse(&session::closed()));
         }

@@ -20,6 +20,7 @@ use super::session::Line;
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::traffic::Counted;
+use crate::turn::Turn;
 use crate::{listener, runtime};
 
 /// How to serve.
@@ -80,7 +81,8 @@ pub fn serve(
     runtime::block_on(async {
         let listener = listener::adopt(listener)?;
         let places = Arc::new(Semaphore::new(options.connections));
-        let mut session = Session::new(path, options, &Arc::default(), progress, cancel);
+        let mut session =
+            Session::new(path, options, &Arc::default(), progress, cancel, &Arc::default());
         let ended = loop {
             tokio::select! {
                 accepted = accept(&listener, &places) => match accepted {
@@ -119,11 +121,12 @@ impl Session {
         wire: &Arc<Counter>,
         progress: &Arc<Progress>,
         cancel: &Cancel,
+        turn: &Arc<Turn>,
     ) -> Self {
         let store = Store::new(path, options.zone.clone(), progress.clone(), cancel.clone());
         let store = Arc::new(store);
         let (closing, closed) = mpsc::unbounded_channel();
-        let handler = Arc::new(Handler::new(store.clone(), options.stall, closing));
+        let handler = Arc::new(Handler::new(store.clone(), options.stall, closing, turn.clone()));
         let server = Server::new(handler, options, wire.clone());
         let (idle, progress, cancel) = (options.idle, progress.clone(), cancel.clone());
         Self { store, server, closed, idle, progress, cancel }

@@ -91,14 +91,14 @@ pub fn push(
     let wire = Arc::new(Counter::default());
     let hello = hello(remote, options, Role::Source);
     let how = SourceOptions { threads: options.threads, zstd: options.zstd };
-    let sent = runtime::block_on(again(options, cancel, || async {
-        let dialled = dial(remote, &hello, options, &wire);
+    let sent = runtime::block_on(again(options, progress, cancel, || async {
+        let dialled = dial(remote, &hello, options, &wire, cancel);
         let Line { stream, zstd, running } = unless_cancelled(cancel, dialled).await?;
         let how = SourceOptions { zstd: how.zstd.filter(|_| zstd), ..how };
         let (source, progress) = (source.clone(), progress.clone());
         match send(stream, source, how, options.link.clone(), progress, cancel.clone()).await {
             Ok(sent) => Ok(sent),
-            Err(error) => Err(explain(running, error).await),
+            Err(error) => Err(explain(running, error, cancel).await),
         }
     }))?;
     progress.finish();
@@ -124,14 +124,14 @@ pub fn pull(
         verify: options.verify,
         no_resume: options.no_resume,
     };
-    let received = again(options, cancel, || async {
-        let dialled = dial(remote, &hello, options, &wire);
+    let received = again(options, progress, cancel, || async {
+        let dialled = dial(remote, &hello, options, &wire, cancel);
         let Line { stream, running, .. } = unless_cancelled(cancel, dialled).await?;
         let (landing, progress) = (landing.clone(), progress.clone());
         match receive(stream, landing, how, options.link.clone(), progress, cancel.clone()).await {
             Ok(received) => Ok(received),
             Err(Failure { cause, kept }) => {
-                Err(Failure { cause: Box::new(explain(running, *cause).await), kept })
+                Err(Failure { cause: Box::new(explain(running, *cause, cancel).await), kept })
             }
         }
     });
@@ -169,6 +169,7 @@ pub(super) async fn dial(
     hello: &ClientHello,
     options: &SyncOptions,
     wire: &Arc<Counter>,
+    cancel: &Cancel,
 ) -> Result<Line> {
     let reach = &remote.reach;
     let (mut stream, running) = reach.connect(options.connect_timeout, wire).await?;
@@ -177,16 +178,20 @@ pub(super) async fn dial(
         Ok(zstd) => Ok(Line { stream, zstd, running }),
         Err(error) => {
             drop(stream);
-            Err(explain(running, error).await)
+            Err(explain(running, error, cancel).await)
         }
     }
 }
 
 /// What `error` of a session came from, given the command that carried it.
-pub(super) async fn explain(running: Option<Running>, error: Error) -> Error {
-    match running {
-        Some(running) => running.explain(error).await,
-        None => error,
+pub(super) async fn explain(running: Option<Running>, error: Error, cancel: &Cancel) -> Error {
+    let Some(running) = running else { return error };
+    let error = running.explain(error).await;
+    // A signal from a terminal ends the command as well, and may do so first.
+    tokio::time::sleep(runtime::POLL).await;
+    match cancel.is_cancelled() && error.is_of_the_connection() {
+        true => lacuna::Error::Cancelled.into(),
+        false => error,
     }
 }
 
@@ -221,6 +226,7 @@ fn may_pass(cause: &Error, is_again: bool) -> bool {
 /// Tries `session` again, with growing pauses, while the connection is what fails.
 pub(super) async fn again<T, E, F>(
     options: &SyncOptions,
+    progress: &Progress,
     cancel: &Cancel,
     session: impl Fn() -> F,
 ) -> Result<T, E>
@@ -241,6 +247,7 @@ where
             Ok(())
         };
         unless_cancelled(cancel, paused).await?;
+        progress.restart();
         pause = LONGEST_PAUSE.min(pause * 2);
     }
 }

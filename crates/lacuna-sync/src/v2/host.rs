@@ -14,7 +14,7 @@ use super::session::{Failure, Landing, receive, send};
 use super::source::SourceOptions;
 use super::target::TargetOptions;
 use super::transport::Stream;
-use crate::error::{Refusal, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::runtime;
 
 /// How to serve.
@@ -72,6 +72,20 @@ pub struct Served {
     pub ended: Result<u64, String>,
     /// Where what a session that failed left of its target is, in words.
     pub left: Option<String>,
+}
+
+impl Served {
+    /// A session that did not begin because of `error`.
+    pub(crate) fn refused(hello: &ClientHello, peer: String, error: &Error) -> Self {
+        Self {
+            peer,
+            path: String::from_utf8_lossy(&hello.path).into_owned(),
+            is_target: hello.role == Role::Source,
+            dry: hello.dry,
+            ended: Err(lacuna::describe(error)),
+            left: None,
+        }
+    }
 }
 
 /// Lets clients have sessions.
@@ -198,6 +212,11 @@ impl Host {
         let path = named.path.clone();
         let source = runtime::blocking(move || Ok(Source::open(&path, &image)?)).await?;
         Ok(Admitted { named, source: Some(Arc::new(source)) })
+    }
+
+    /// Whether a client is one who may name images, and names one.
+    pub(crate) fn is_welcome(&self, hello: &ClientHello) -> bool {
+        self.refuse_strangers(hello).is_ok() && self.names.find(&hello.path).is_ok()
     }
 
     fn refuse_strangers(&self, hello: &ClientHello) -> Result<(), Refusal> {

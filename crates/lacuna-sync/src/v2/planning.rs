@@ -34,15 +34,15 @@ pub fn plan_push(
     let source = Arc::new(Source::open(source, &image)?);
     let wire = Arc::new(Counter::default());
     let hello = ClientHello { dry: Some(dry), ..hello(remote, options, Role::Source) };
-    let plan = runtime::block_on(again(options, cancel, || async {
-        let dialled = dial(remote, &hello, options, &wire);
+    let plan = runtime::block_on(again(options, progress, cancel, || async {
+        let dialled = dial(remote, &hello, options, &wire, cancel);
         let Line { stream, zstd, running } = unless_cancelled(cancel, dialled).await?;
         let how = SourceOptions { threads: options.threads, zstd: options.zstd.filter(|_| zstd) };
         let (source, progress) = (source.clone(), progress.clone());
         let link = options.link.clone();
         match plan_send(stream, source, dry, how, link, progress, cancel.clone()).await {
             Ok(plan) => Ok(plan),
-            Err(error) => Err(explain(running, error).await),
+            Err(error) => Err(explain(running, error, cancel).await),
         }
     }))?;
     progress.finish();
@@ -65,14 +65,14 @@ pub fn plan_pull(
     let wire = Arc::new(Counter::default());
     let hello = ClientHello { dry: Some(dry), ..hello(remote, options, Role::Target) };
     let how = TargetOptions { threads: options.threads, ..TargetOptions::default() };
-    runtime::block_on(again(options, cancel, || async {
-        let dialled = dial(remote, &hello, options, &wire);
+    runtime::block_on(again(options, progress, cancel, || async {
+        let dialled = dial(remote, &hello, options, &wire, cancel);
         let Line { stream, running, .. } = unless_cancelled(cancel, dialled).await?;
         let (landing, progress) = (landing.clone(), progress.clone());
         let link = options.link.clone();
         match plan_receive(stream, landing, dry, how, link, progress, cancel.clone()).await {
             Ok(plan) => Ok(plan),
-            Err(error) => Err(explain(running, error).await),
+            Err(error) => Err(explain(running, error, cancel).await),
         }
     }))
 }

@@ -28,6 +28,9 @@ pub(super) use dry::Looking;
 use pending::Waiting;
 use writing::Working;
 
+/// Chunks in a Want, which has room for as many.
+const WANTED: usize = 2048;
+
 /// How to receive.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetOptions {
@@ -265,8 +268,8 @@ impl<'a> Receiving<'a> {
     }
 
     fn tell(&self, outcome: Outcome, checked: &mut u64) -> Result<()> {
-        if !outcome.wanted.is_empty() {
-            self.link.say(&Message::Want(outcome.wanted))?;
+        for wanted in outcome.wanted.chunks(WANTED) {
+            self.link.say(&Message::Want(wanted.to_vec()))?;
         }
         match outcome.checked {
             Some(more) => {

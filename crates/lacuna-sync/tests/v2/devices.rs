@@ -213,7 +213,7 @@ fn assert_refused(ended: Ended, words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     assert_eq!(failure.kept, Kept::Nothing);
     let heard = ended.sent.unwrap_err();
-    assert!(matches!(&heard, Error::Peer { words, .. } if *words == said), "{heard:?}");
+    assert!(matches!(&heard, Error::Peer { words, .. } if words.starts_with(&said)), "{heard:?}");
 }
 
 #[test]

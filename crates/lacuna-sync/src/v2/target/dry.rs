@@ -15,6 +15,7 @@ use super::super::chunks::chunk_range;
 use super::super::frames::Incoming;
 use super::super::kinds::kinds_from;
 use super::super::link::Link;
+use super::WANTED;
 use super::pending::MOST;
 use crate::error::{Error, Result};
 use looker::{Looker, bytes_of};
@@ -149,8 +150,8 @@ impl<'a> Looking<'a> {
         if sums.asked.len() > MOST {
             return Err(Error::malformed("Digests", "come without an answer to what was wanted"));
         }
-        if !seen.wanted.is_empty() {
-            self.link.say(&Message::Want(seen.wanted))?;
+        for wanted in seen.wanted.chunks(WANTED) {
+            self.link.say(&Message::Want(wanted.to_vec()))?;
         }
         if seen.checked > 0 {
             sums.checked += seen.checked;
