@@ -155,8 +155,22 @@ impl Target {
         if self.image.is_device() || self.image.size() == size {
             return Ok(());
         }
+        let (before, was_touched) = (self.image.size(), self.is_written() || self.is_marked());
         self.before_write()?;
-        self.image.truncate(size)
+        let resized = self.image.truncate(size);
+        // A filesystem that cannot hold as much says so before it changes anything.
+        if resized.is_err() && !was_touched && size > before && self.image.size() == before {
+            self.take_back_mark();
+        }
+        resized
+    }
+
+    /// Nothing was written after all. A mark that stays all the same costs no more than a comparison.
+    fn take_back_mark(&self) {
+        let is_new = matches!(self.state, State::New { .. });
+        if is_new || beside::remove(&mark::of(&self.path)).is_ok() {
+            self.written.store(false, Ordering::Release);
+        }
     }
 
     /// See [`Image::write_at`].

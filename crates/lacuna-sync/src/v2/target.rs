@@ -156,7 +156,6 @@ impl<'a> Receiving<'a> {
     /// Makes the image whole.
     pub(super) fn commit(&self) -> Result<()> {
         self.target.commit()?;
-        self.target.image().drop_cache();
         self.progress.finish();
         Ok(())
     }
