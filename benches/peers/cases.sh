@@ -33,6 +33,7 @@ find_best_threads() {
     UPDATE_DIRECT_THREADS=$(best_threads 1 update "$SRC" "$DST")
     UPDATE_BUFFERED_THREADS=$(best_threads 1 update "$SRC" "$DST" --buffered)
     EXTENTS_DIRECT_THREADS=$(best_threads 1 extents "$DST" "${ALTERNATING_MIB}M" --every-second-block --direct)
+    HASHED_THREADS=$(best_threads 2 read2 "$SRC" "$DST" --buffered --hash --chunk-kib 256)
     EXTENTS_BUFFERED_THREADS=$(best_threads 1 extents "$DST" "${ALTERNATING_MIB}M" --every-second-block)
     FOLD_THREADS=$COPY_THREADS
     rm -f "$DST"
@@ -84,7 +85,7 @@ case_identical() {
 }
 
 case_cached() {
-    local list=(floor_read2_buffered)
+    local list=(floor_read2_buffered floor_read2_hashed)
     add list lacuna_local
     add list lacuna_v2
     add list lacuna_v2_tls
@@ -95,7 +96,7 @@ case_cached() {
 }
 
 case_alternating() {
-    local list=(floor_extents_direct floor_extents_buffered)
+    local list=(floor_extents_direct floor_extents_buffered floor_extents_and_read) cached=(floor_extents_buffered)
     add list lacuna_local
     add list lacuna_v1
     add list lacuna_v2
@@ -105,6 +106,11 @@ case_alternating() {
     add list nbdcopy_files nbdcopy
     add list qemu_convert qemu-img
     run_case "$ALTERNATING_MIB MiB, a block and a hole in turn, fresh target" target_absent "${list[@]}"
+    add cached lacuna_local
+    add cached lacuna_v2
+    CACHED=yes
+    run_case "The same, the source cached" target_absent "${cached[@]}"
+    CACHED=no
 }
 
 case_changed() {

@@ -71,6 +71,11 @@ floor_read2_buffered() {
     timed -- "$FLOOR" read2 "$SRC" "$DST" --threads "$READ_BUFFERED_THREADS" --buffered
 }
 
+floor_read2_hashed() {
+    CHECK=no
+    timed -- "$FLOOR" read2 "$SRC" "$DST" --threads "$HASHED_THREADS" --buffered --hash --chunk-kib 256
+}
+
 floor_update_direct() {
     timed --fsync "$DST" -- "$FLOOR" update "$SRC" "$DST" --threads "$UPDATE_DIRECT_THREADS"
 }
@@ -87,6 +92,11 @@ floor_extents_direct() {
 floor_extents_buffered() {
     CHECK=no
     timed -- "$FLOOR" extents "$DST" "${ALTERNATING_MIB}M" --every-second-block --threads "$EXTENTS_BUFFERED_THREADS"
+}
+
+floor_extents_and_read() {
+    CHECK=no
+    timed -- "$FLOOR" extents "$DST" "${ALTERNATING_MIB}M" --every-second-block --threads "$EXTENTS_BUFFERED_THREADS" --beside "$SRC"
 }
 
 floor_fold_direct() {
@@ -244,10 +254,12 @@ label_contenders() {
         [floor_copy]="floor: copy, threads $COPY_THREADS, chunk $COPY_KIB KiB"
         [floor_read2_direct]="floor: both read, direct, threads $READ_DIRECT_THREADS"
         [floor_read2_buffered]="floor: both read, buffered, threads $READ_BUFFERED_THREADS"
+        [floor_read2_hashed]="floor: both read, buffered, and hashed, threads $HASHED_THREADS"
         [floor_update_direct]="floor: both read, changes written, direct, threads $UPDATE_DIRECT_THREADS"
         [floor_update_buffered]="floor: both read, changes written, buffered, threads $UPDATE_BUFFERED_THREADS"
         [floor_extents_direct]="floor: 4 KiB writes, direct, threads $EXTENTS_DIRECT_THREADS"
         [floor_extents_buffered]="floor: 4 KiB writes, buffered, threads $EXTENTS_BUFFERED_THREADS"
+        [floor_extents_and_read]="floor: 4 KiB writes, buffered, beside reading the source, threads $EXTENTS_BUFFERED_THREADS"
         [floor_fold_direct]="floor: the child read, its units written, direct, threads $FOLD_THREADS"
         [floor_fold_buffered]='floor: the child read, its units written, buffered, threads 4'
         [floor_punch]='floor: 4 KiB punches'

@@ -1,21 +1,26 @@
 //! The floor of images of many extents: one system call for each of them, and one fsync.
 
+use std::panic;
+use std::thread;
 use std::time::Instant;
 
 use crate::args::{self, Args};
 use crate::failure::{Failure, Result};
 use crate::image::{self, Access, BLOCK, Image};
 use crate::parallel::{self, Split};
+use crate::read;
 use crate::timing::Timing;
 
 /// Bytes of the file that a thread takes at a time.
 const CHUNK: usize = 1 << 20;
 
-/// `floor extents`: writes every block, or every second one, of a fresh file.
+/// `floor extents`: writes every block, or every second one, of a fresh file, and reads another one
+/// directly at the same time when asked to.
 pub(crate) fn extents(mut args: Args) -> Result<Timing> {
     let threads = args.threads()?;
     let access = if args.flag("--direct") { Access::Direct } else { Access::Buffered };
     let blocks = if args.flag("--every-second-block") { 2 } else { 1 };
+    let beside = args.text("--beside")?;
     let [target, size] = args.operands()?;
     let size = args::parse_bytes(&size)?;
     if !size.is_multiple_of((BLOCK * blocks) as u64) {
@@ -25,12 +30,21 @@ pub(crate) fn extents(mut args: Args) -> Result<Timing> {
     let start = Instant::now();
     let image = Image::create(&target, size, access)?;
     let split = Split { size, chunk: CHUNK, threads, buffer: BLOCK };
-    parallel::each_chunk(split, |block, offset, length| {
+    let write = |block: &mut [u8], offset, length| {
         block.fill(0xA5);
         let end = offset + length as u64;
         (offset..end).step_by(BLOCK * blocks).try_for_each(|at| image.write(block, at))
+    };
+    thread::scope(|scope| {
+        let reading = beside.as_deref().map(|path| {
+            scope.spawn(move || read::read_all(path, Access::Direct, threads, CHUNK, |_| ()))
+        });
+        parallel::each_chunk(split, write)?;
+        image.fsync()?;
+        reading.map_or(Ok(0), |reading| {
+            reading.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+        })
     })?;
-    image.fsync()?;
     Ok(Timing::since(start, size / blocks as u64))
 }
 

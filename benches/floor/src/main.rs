@@ -29,12 +29,13 @@ use crate::failure::{Failure, Result};
 const USAGE: &str = "\
 usage: floor copy SRC DST [--threads N] [--chunk-kib K]     direct copy to a fresh DST, and fsync
        floor copy-best SRC DST                              the best threads and chunk for `copy`
-       floor read2 A B [--threads N] [--chunk-kib K] [--buffered]
-                                                            read both files at once
+       floor read2 A B [--threads N] [--chunk-kib K] [--buffered] [--hash]
+                                                            read both files at once, and hash them
        floor update SRC DST [--threads N] [--chunk-kib K] [--buffered]
                                                             read both, write the blocks that differ
-       floor extents DST SIZE [--every-second-block] [--direct] [--threads N]
-                                                            4 KiB writes to a fresh DST, one fsync
+       floor extents DST SIZE [--every-second-block] [--direct] [--threads N] [--beside FILE]
+                                                            4 KiB writes to a fresh DST, one fsync;
+                                                            FILE is read at the same time
        floor fold SRC DST [--unit SIZE] [--threads N] [--buffered]
                                                             every second unit of SRC into DST, one fsync
        floor punch FILE                                     punch every second block, and fsync
