@@ -101,7 +101,6 @@ pub(crate) fn push(
         sent_bytes,
         wire_bytes,
         written_bytes: sent.written_bytes,
-        resumed_bytes: sent.resumed_bytes,
         rest_bytes: sent.rest_bytes,
         receipt: Some(lacuna::digest::hex(&sent.receipt)),
         ..Report::default()
@@ -128,7 +127,6 @@ pub(crate) fn pull(
         compared_bytes: received.compared_bytes,
         wire_bytes,
         written_bytes: received.written_bytes,
-        resumed_bytes: received.resumed_bytes,
         rest_bytes: received.rest_bytes,
         receipt: Some(lacuna::digest::hex(&received.receipt)),
         ..Report::default()

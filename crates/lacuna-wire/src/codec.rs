@@ -61,10 +61,6 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(crate) fn i64(&mut self) -> Result<i64, Error> {
-        self.array().map(i64::from_le_bytes)
-    }
-
     pub(crate) fn varint(&mut self) -> Result<u64, Error> {
         let mut value = 0_u64;
         for place in 0..VARINT_MAX {

@@ -53,8 +53,8 @@ pub enum Message<'a> {
     Accept(Accept),
     /// What the target lacks.
     Want(Vec<Wanted>),
-    /// So many chunks with data were checked.
-    Checked(u64),
+    /// How far the target is.
+    Checked(Checked),
     /// The kinds are to be sent again.
     Settle,
     /// The target is what the source is, and durable.
@@ -83,30 +83,15 @@ pub enum Kinds {
     One,
 }
 
-/// When a source was last changed, and which file it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// `st_dev`.
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
-    /// Seconds and nanoseconds.
-    pub mtime: (i64, u32),
-    /// Seconds and nanoseconds.
-    pub ctime: (i64, u32),
-}
-
 /// What the source has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// In bytes, at most `i64::MAX`.
     pub size: u64,
-    /// That its layout tells.
-    pub kinds: Kinds,
+    /// Of that, bytes that are data or zero, about: for progress.
+    pub allocated: u64,
     /// Permission bits.
     pub mode: u32,
-    /// As it is now.
-    pub stamp: Stamp,
 }
 
 /// What the target can take.
@@ -116,8 +101,8 @@ pub struct Accept {
     pub kinds: Kinds,
     /// There is no content behind this offset.
     pub content_end: u64,
-    /// Taken over from an interrupted session, at the start.
-    pub resumed: u64,
+    /// What [`Checked::done`] counts up to.
+    pub total: u64,
 }
 
 /// A chunk of which the target lacks something; bit 0 of a mask is its first block.
@@ -140,6 +125,15 @@ pub struct Sent {
     pub chunk: u64,
     /// Which blocks.
     pub blocks: u16,
+}
+
+/// How far the target is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Chunks with data that were checked.
+    pub chunks: u64,
+    /// Bytes of the image that are settled, and with *verify* then read again: for people.
+    pub done: u64,
 }
 
 /// What the target did.
@@ -219,7 +213,7 @@ impl<'a> Message<'a> {
             Self::Layout(runs) => runs.encode(head),
             Self::Accept(accept) => accept.encode(head),
             Self::Want(wanted) => encode_wanted(wanted, head),
-            Self::Checked(chunks) => head.extend(chunks.to_le_bytes()),
+            Self::Checked(checked) => checked.encode(head),
             Self::Settle | Self::Alive => {}
             Self::Done(done) => done.encode(head),
             Self::Planned(planned) => planned.encode(head),
@@ -260,7 +254,7 @@ impl<'a> Message<'a> {
             LAYOUT => Self::Layout(Runs::decode(&mut reader)?),
             ACCEPT => Self::Accept(Accept::decode(&mut reader)?),
             WANT => Self::Want(decode_wanted(&mut reader)?),
-            CHECKED => Self::Checked(reader.u64()?),
+            CHECKED => Self::Checked(Checked::decode(&mut reader)?),
             SETTLE => Self::Settle,
             DONE => Self::Done(Done::decode(&mut reader)?),
             PLANNED => Self::Planned(Planned::decode(&mut reader)?),

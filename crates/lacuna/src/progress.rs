@@ -43,6 +43,11 @@ impl Progress {
         }
     }
 
+    /// So much is passed by now: never less than before, and never more than the total.
+    pub fn advance(&self, done_bytes: u64) {
+        self.done_bytes.0.fetch_max(done_bytes.min(self.total_bytes.get()), Ordering::Relaxed);
+    }
+
     /// Begins anew, for another try.
     pub fn restart(&self) {
         let Self { total_bytes, done_bytes, read_bytes, .. } = self;

@@ -44,6 +44,11 @@ impl Chunk<'_> {
         data.fold(0, |mask, (block, _)| mask | 1 << block)
     }
 
+    /// Bytes that are data or zero.
+    pub(super) fn allocated(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.extent.range.len()).sum()
+    }
+
     fn blocks(&self) -> impl Iterator<Item = (u32, Kind)> {
         self.pieces.iter().flat_map(|piece| {
             let blocks = piece.extent.range.pieces(BLOCK);

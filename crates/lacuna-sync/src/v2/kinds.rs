@@ -1,6 +1,6 @@
 //! What this crate and the wire call the same things.
 
-use lacuna::{BLOCK, Image, LayoutOrigin, Stamp};
+use lacuna::{BLOCK, Image, LayoutOrigin};
 use lacuna_wire::Kinds;
 
 use crate::error::Result;
@@ -18,17 +18,5 @@ pub(super) fn kinds_from(origin: LayoutOrigin, unit: u64) -> Kinds {
         _ if unit > BLOCK => Kinds::One,
         LayoutOrigin::Fiemap => Kinds::Three,
         LayoutOrigin::SeekHole => Kinds::Two,
-    }
-}
-
-pub(super) fn stamp_to_wire(stamp: &Stamp) -> lacuna_wire::Stamp {
-    let time = |(seconds, nanoseconds): (i64, i64)| {
-        (seconds, u32::try_from(nanoseconds).unwrap_or(u32::MAX))
-    };
-    lacuna_wire::Stamp {
-        device: stamp.id.device,
-        inode: stamp.id.inode,
-        mtime: time(stamp.mtime),
-        ctime: time(stamp.ctime),
     }
 }

@@ -141,14 +141,14 @@ fn look(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<CopyPlan> {
-    let size = offer(link)?.size;
+    let offer = offer(link)?;
     let target = PlannedTarget::open(&landing.path, landing.io, landing.links);
     let mut target = target.map_err(Error::Image)?;
     target.lock()?;
     if dry == Dry::Compare {
         target.watch()?;
     }
-    let plan = Looking::new(link, &target, dry, threads, size, progress, cancel)?.run()?;
+    let plan = Looking::new(link, &target, dry, threads, &offer, progress, cancel)?.run()?;
     if let Some(image) = target.image() {
         image.drop_cache();
     }

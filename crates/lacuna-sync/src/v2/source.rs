@@ -22,7 +22,6 @@ use lacuna_wire::{Accept, Done, Dry, Kinds, Message, Offer, Planned};
 
 use super::chunks::runs_of;
 use super::frames::Outgoing;
-use super::kinds::{kinds_of, stamp_to_wire};
 use super::link::Link;
 use super::parts::{Cut, Most, Part, parts};
 use crate::error::{Error, Result};
@@ -52,8 +51,6 @@ pub struct Sent {
     pub size_bytes: u64,
     /// Its kinds.
     pub kinds: KindBytes,
-    /// At the start of the image, in hand at the target from an interrupted session.
-    pub resumed_bytes: u64,
     /// Written to the target.
     pub written_bytes: u64,
     /// Read from the target and compared.
@@ -98,7 +95,7 @@ impl Sending<'_> {
     /// All of the session after the hellos.
     pub(super) fn run(&self) -> Result<Sent> {
         let size = self.source.image().size();
-        let (accept, agreed) = self.begin()?;
+        let agreed = self.begin()?;
         let (kinds, receipt, Last::Done(done)) = self.transfer(agreed)? else {
             return Err(out_of_place());
         };
@@ -108,7 +105,6 @@ impl Sending<'_> {
         Ok(Sent {
             size_bytes: size,
             kinds,
-            resumed_bytes: accept.resumed.min(size),
             written_bytes: done.written,
             compared_bytes: done.compared,
             rest_bytes: done.rest,
@@ -117,18 +113,18 @@ impl Sending<'_> {
     }
 
     /// Says what there is, and hears what the target can take.
-    fn begin(&self) -> Result<(Accept, Agreed)> {
+    fn begin(&self) -> Result<Agreed> {
         let image = self.source.image();
-        let stamp = stamp_to_wire(self.source.stamp());
         let (size, mode) = (image.size(), image.mode());
-        self.link.say(&Message::Offer(Offer { size, kinds: kinds_of(image)?, mode, stamp }))?;
-        self.progress.total_bytes.set(image.allocated_bytes()?.min(size));
+        let allocated = image.allocated_bytes()?.min(size);
+        self.link.say(&Message::Offer(Offer { size, allocated, mode }))?;
+        self.progress.total_bytes.set(allocated);
         let answer = self.link.recv()?.open(&self.link.pool)?;
         let Message::Accept(accept) = answer.message()? else {
             return Err(Error::malformed("something", "is no Accept"));
         };
-        let agreed = Agreed { kinds: accept.kinds, content_end: content_end(&accept, size)? };
-        Ok((accept, agreed))
+        self.progress.total_bytes.set(accept.total);
+        Ok(Agreed { kinds: accept.kinds, content_end: content_end(&accept, size)? })
     }
 
     fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, [u8; 32], Last)> {
@@ -186,7 +182,6 @@ impl Sending<'_> {
             |reading, part: Part| reading.make(&part),
             |made: Made| {
                 receipt.merge(made.receipt);
-                self.progress.done_bytes.add(made.allocated);
                 credit.spend(made.digests, self.link)?;
                 self.progress.sent_bytes.add(made.frame.body_len as u64);
                 self.link.send(made.frame)

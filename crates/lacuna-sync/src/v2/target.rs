@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use lacuna::ordered::in_order;
 use lacuna::receipt::{CHUNK, Receipt};
 use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, Progress, Target};
-use lacuna_wire::{Accept, Done, Kinds, Message, Offer, Wanted, types};
+use lacuna_wire::{Accept, Checked, Done, Kinds, Message, Offer, Wanted, types};
 
 use super::frames::Incoming;
 use super::kinds::kinds_of;
@@ -55,8 +55,6 @@ pub struct Received {
     pub size_bytes: u64,
     /// Its kinds, as far as the source tells them.
     pub kinds: KindBytes,
-    /// At the start of the image, in hand from an interrupted session.
-    pub resumed_bytes: u64,
     /// Written.
     pub written_bytes: u64,
     /// Read and compared.
@@ -83,6 +81,8 @@ pub(super) struct Receiving<'a> {
     pub(super) progress: &'a Progress,
     pub(super) cancel: &'a Cancel,
     size: u64,
+    /// What is to be settled, and with *verify* to be read again, about.
+    total: u64,
     kinds: Kinds,
     waiting: Waiting,
     /// All before this has been dealt with, but for what waits.
@@ -99,8 +99,10 @@ struct Outcome {
     /// From block to block.
     covers: Option<(u64, u64)>,
     wanted: Vec<Wanted>,
-    /// Chunks that were compared, of a message of digests.
-    checked: Option<u64>,
+    /// Chunks that were compared.
+    checked: u64,
+    /// Bytes that are data or zero, and as they shall be.
+    settled: u64,
     receipt: Receipt,
     /// The same over kinds alone.
     kinds: Receipt,
@@ -110,7 +112,7 @@ struct Outcome {
 /// What all messages came to.
 #[derive(Default)]
 struct Sums {
-    checked: u64,
+    checked: Checked,
     receipt: Receipt,
     kinds: Receipt,
     bytes: KindBytes,
@@ -146,6 +148,7 @@ impl<'a> Receiving<'a> {
             progress,
             cancel,
             size: offer.size,
+            total: offer.allocated.min(offer.size) << u32::from(options.verify),
             waiting: Waiting::default(),
             covered: AtomicU64::new(0),
             content_end: AtomicU64::new(0),
@@ -165,16 +168,14 @@ impl<'a> Receiving<'a> {
     pub(super) fn run(&self) -> Result<Received> {
         let content_end = self.content_end()?;
         self.content_end.store(content_end, Ordering::Release);
-        let resumed = 0;
-        let accept = Accept { kinds: self.kinds, content_end, resumed };
+        let accept = Accept { kinds: self.kinds, content_end, total: self.total };
         self.link.say(&Message::Accept(accept))?;
-        self.progress.total_bytes.set(self.size);
+        self.progress.total_bytes.set(self.total);
         let sums = self.transfer()?;
         let receipt = self.end(&sums)?;
         Ok(Received {
             size_bytes: self.size,
             kinds: sums.bytes,
-            resumed_bytes: resumed,
             written_bytes: self.progress.written_bytes.get(),
             compared_bytes: self.progress.compared_bytes.get(),
             rest_bytes: self.target.image().size() - self.size,
@@ -262,20 +263,20 @@ impl<'a> Receiving<'a> {
         }
         let covered = end.saturating_mul(BLOCK).min(self.size);
         self.covered.store(covered, Ordering::Release);
-        self.progress.done_bytes.set(covered);
         Ok(())
     }
 
-    fn tell(&self, outcome: Outcome, checked: &mut u64) -> Result<()> {
+    fn tell(&self, outcome: Outcome, checked: &mut Checked) -> Result<()> {
         for wanted in outcome.wanted.chunks(WANTED) {
             self.link.say(&Message::Want(wanted.to_vec()))?;
         }
-        match outcome.checked {
-            Some(more) => {
-                *checked += more;
-                self.link.say(&Message::Checked(*checked))
-            }
-            None => Ok(()),
+        checked.chunks += outcome.checked;
+        checked.done = self.total.min(checked.done + outcome.settled);
+        self.progress.advance(checked.done);
+        match self.link.say(&Message::Checked(*checked)) {
+            // What has come of an image is written, even if nobody is there any more to hear of it.
+            Err(Error::Ended) if outcome.checked == 0 => Ok(()),
+            said => said,
         }
     }
 }

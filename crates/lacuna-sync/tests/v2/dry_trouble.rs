@@ -16,8 +16,8 @@ use lacuna_sync::v2::{
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
 use lacuna_wire::{
-    Accept, ClientHello, Done, HEADER, Header, Kind, Kinds, Message, Planned, Run, Runs, Sent,
-    ServerHello, hello_length, types,
+    Accept, Checked, ClientHello, Done, HEADER, Header, Kind, Kinds, Message, Planned, Run, Runs,
+    Sent, ServerHello, hello_length, types,
 };
 
 use crate::dry::seen;
@@ -132,7 +132,9 @@ fn serve_once(frames: [Vec<u8>; 2]) -> Remote {
         stream.write_all(&to_offer).unwrap();
         while let Some(kind) = next_frame(&mut stream).filter(|kind| *kind != types::END) {
             if kind == types::DIGESTS {
-                stream.write_all(&frame(&Message::Checked(1))).unwrap();
+                stream
+                    .write_all(&frame(&Message::Checked(Checked { chunks: 1, done: 0 })))
+                    .unwrap();
             }
         }
         // Who has had enough does not wait for this.
@@ -169,11 +171,11 @@ fn a_target_that_answers_out_of_turn_fails_the_session() {
     let source = directory.path().join("a.img");
     Pattern::whole(vec![Block::Data(1); 16]).write(&source);
     let accept = |content_end| {
-        frame(&Message::Accept(Accept { kinds: Kinds::Three, content_end, resumed: 0 }))
+        frame(&Message::Accept(Accept { kinds: Kinds::Three, content_end, total: 0 }))
     };
     let end = frame(&Message::Planned(Planned { written: 5, ..Planned::default() }));
     let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0, rest: 0 }));
-    let checked = frame(&Message::Checked(1));
+    let checked = frame(&Message::Checked(Checked { chunks: 1, done: 0 }));
     let settle = frame(&Message::Settle);
     let (early, misplaced) = ("comes before the End", "does not belong there");
     for (dry, frames, why) in [

@@ -13,6 +13,7 @@ mod full;
 mod memory;
 mod pair;
 mod peer;
+mod progress;
 mod sessions;
 mod trouble;
 mod wire;

@@ -99,8 +99,18 @@ fn runtime() -> Runtime {
 
 /// Makes `target` what `source` is.
 pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
+    session_shown(source, target, wiring, &Default::default())
+}
+
+/// The same, with what the source and the target show.
+pub(crate) fn session_shown(
+    source: &Path,
+    target: &Path,
+    wiring: &Wiring,
+    shown: &[Arc<Progress>; 2],
+) -> Ended {
     let Ends { source, landing } = Ends::new(source, target, wiring.io);
-    let progress = Arc::new(Progress::default());
+    let [progress, at_target] = shown;
     runtime().block_on(async {
         let between = Between::new(Line { cut_at: wiring.cut_at, ..wiring.line.clone() });
         let mut steps = JoinSet::new();
@@ -121,7 +131,7 @@ pub(crate) fn session(source: &Path, target: &Path, wiring: &Wiring) -> Ended {
             landing,
             wiring.target,
             wiring.link.clone(),
-            Arc::new(Progress::default()),
+            at_target.clone(),
             wiring.cancel.clone(),
         );
         let begun = Instant::now();

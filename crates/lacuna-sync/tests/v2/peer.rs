@@ -11,7 +11,7 @@ use lacuna::Cancel;
 use lacuna_sync::v2::{Images, LinkOptions, ServeOptions, Served, serve};
 use lacuna_wire::{
     Accept, ClientHello, HEADER, Header, Kind, Kinds, Message, Offer, Role, Run, Runs, ServerHello,
-    Stamp, types,
+    types,
 };
 
 /// Patience of these servers.
@@ -79,7 +79,7 @@ impl Server {
     pub(crate) fn having(&self, name: &str, content_end: u64) -> Peer {
         let mut peer = self.client(&ClientHello { role: Role::Target, ..hello(name) });
         peer.wait_for(types::OFFER);
-        peer.say(&Message::Accept(Accept { kinds: Kinds::Three, content_end, resumed: 0 }));
+        peer.say(&Message::Accept(Accept { kinds: Kinds::Three, content_end, total: 0 }));
         peer
     }
 
@@ -214,8 +214,7 @@ pub(crate) fn frame(message: &Message<'_>) -> Vec<u8> {
 }
 
 pub(crate) fn offer(size: u64) -> Vec<u8> {
-    let stamp = Stamp { device: 1, inode: 2, mtime: (3, 4), ctime: (5, 6) };
-    frame(&Message::Offer(Offer { size, kinds: Kinds::Three, mode: 0o644, stamp }))
+    frame(&Message::Offer(Offer { size, allocated: size, mode: 0o644 }))
 }
 
 /// Runs of so many blocks each, from the block `first` on.

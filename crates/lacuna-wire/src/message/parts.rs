@@ -1,6 +1,6 @@
 //! The parts of messages, to the byte.
 
-use super::{Accept, DIGEST, Done, Kinds, Offer, Sent, Stamp, Wanted};
+use super::{Accept, Checked, DIGEST, Done, Kinds, Offer, Sent, Wanted};
 use crate::codec::{Reader, put_varint};
 use crate::error::Error;
 
@@ -28,15 +28,8 @@ impl Kinds {
 
 impl Offer {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend(self.size.to_le_bytes());
-        out.push(self.kinds.encode());
+        out.extend([self.size, self.allocated].map(u64::to_le_bytes).concat());
         out.extend(self.mode.to_le_bytes());
-        let Stamp { device, inode, mtime, ctime } = self.stamp;
-        out.extend([device, inode].map(u64::to_le_bytes).concat());
-        for (seconds, nanoseconds) in [mtime, ctime] {
-            out.extend(seconds.to_le_bytes());
-            out.extend(nanoseconds.to_le_bytes());
-        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
@@ -44,24 +37,29 @@ impl Offer {
         if i64::try_from(size).is_err() {
             return Err(reader.malformed("has a size that no file can have"));
         }
-        let (kinds, mode) = (Kinds::decode(reader)?, reader.u32()?);
-        let (device, inode) = (reader.u64()?, reader.u64()?);
-        let mtime = (reader.i64()?, reader.u32()?);
-        let ctime = (reader.i64()?, reader.u32()?);
-        Ok(Self { size, kinds, mode, stamp: Stamp { device, inode, mtime, ctime } })
+        Ok(Self { size, allocated: reader.u64()?, mode: reader.u32()? })
     }
 }
 
 impl Accept {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.kinds.encode());
-        out.extend(self.content_end.to_le_bytes());
-        out.extend(self.resumed.to_le_bytes());
+        out.extend([self.content_end, self.total].map(u64::to_le_bytes).concat());
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let kinds = Kinds::decode(reader)?;
-        Ok(Self { kinds, content_end: reader.u64()?, resumed: reader.u64()? })
+        Ok(Self { kinds, content_end: reader.u64()?, total: reader.u64()? })
+    }
+}
+
+impl Checked {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend([self.chunks, self.done].map(u64::to_le_bytes).concat());
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self { chunks: reader.u64()?, done: reader.u64()? })
     }
 }
 

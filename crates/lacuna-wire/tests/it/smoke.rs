@@ -4,6 +4,7 @@ use crate::fuzzed;
 
 use std::path::Path;
 
+use lacuna_wire::{ClientHello, HEADER, Header, Message, ServerHello};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
@@ -61,4 +62,17 @@ fn any_frame_is_read_or_refused() {
 #[test]
 fn any_session_is_read_or_refused() {
     run("session", fuzzed::session);
+}
+
+#[test]
+fn the_corpus_is_of_this_format() {
+    for bytes in corpus("frame") {
+        let (header, payload) = bytes.split_first_chunk::<HEADER>().unwrap();
+        let header = Header::decode(header).unwrap();
+        header.check(payload).unwrap();
+        Message::decode(header.kind, payload).unwrap();
+    }
+    for bytes in corpus("hello") {
+        assert!(ClientHello::decode(&bytes).is_ok() || ServerHello::decode(&bytes).is_ok());
+    }
 }

@@ -1,8 +1,8 @@
 //! Version 2 of the wire: what is written is read as it was, and what a peer makes up is refused.
 
 use lacuna_wire::{
-    Accept, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer, Planned,
-    Run, Runs, Sent, ServerHello, Stamp, Wanted, hello_length,
+    Accept, Checked, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer,
+    Planned, Run, Runs, Sent, ServerHello, Wanted, hello_length,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,21 +36,12 @@ fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
     })
 }
 
-fn stamp() -> impl Strategy<Value = Stamp> {
-    any::<(u64, u64, (i64, u32), (i64, u32))>().prop_map(|(device, inode, mtime, ctime)| Stamp {
-        device,
-        inode,
-        mtime,
-        ctime,
-    })
-}
-
 fn message() -> impl Strategy<Value = Message<'static>> {
     let bytes = || vec(any::<u8>(), 0..300).prop_map(|bytes| &*bytes.leak());
-    let offer = (0..=i64::MAX as u64, kinds(), any::<u32>(), stamp())
-        .prop_map(|(size, kinds, mode, stamp)| Message::Offer(Offer { size, kinds, mode, stamp }));
-    let accept = (kinds(), any::<(u64, u64)>()).prop_map(|(kinds, (content_end, resumed))| {
-        Message::Accept(Accept { kinds, content_end, resumed })
+    let offer = (0..=i64::MAX as u64, any::<(u64, u32)>())
+        .prop_map(|(size, (allocated, mode))| Message::Offer(Offer { size, allocated, mode }));
+    let accept = (kinds(), any::<(u64, u64)>()).prop_map(|(kinds, (content_end, total))| {
+        Message::Accept(Accept { kinds, content_end, total })
     });
     let blocks = (rising(), any::<u16>(), bytes()).prop_map(|(chunks, blocks, bytes)| {
         let entries = chunks.into_iter().map(|chunk| Sent { chunk, blocks }).collect();
@@ -75,7 +66,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         any::<[u8; 32]>().prop_map(Message::End),
         runs().prop_map(Message::Layout),
         wanted().prop_map(Message::Want),
-        any::<u64>().prop_map(Message::Checked),
+        any::<(u64, u64)>().prop_map(|(chunks, done)| Message::Checked(Checked { chunks, done })),
         Just(Message::Settle),
         Just(Message::Alive),
         (any::<u16>(), "[ -~]{0,100}").prop_map(|(code, words)| Message::Failed { code, words }),
@@ -163,6 +154,9 @@ fn messages_have_these_bytes() {
             ["01", "02", "03", "04", "05"].map(|byte| format!("{byte}{}", "0".repeat(14)));
         format!("{}{free}07{}", numbers.concat(), "0".repeat(14))
     };
+    let offer = Offer { size: 1, allocated: 2, mode: 3 };
+    let accept = Accept { kinds: Kinds::Three, content_end: 1, total: 2 };
+    let checked = Checked { chunks: 5, done: 6 };
     let of_device = Planned { free: None, exists: false, ..planned };
     for (message, kind, golden) in [
         (Message::Planned(planned), 0x16, numbers("0600000000000000") + "01"),
@@ -170,7 +164,9 @@ fn messages_have_these_bytes() {
         (Message::Layout(runs.clone()), 0x06, "1003429003 31".replace(' ', "")),
         (Message::Data { runs, bytes: b"bytes" }, 0x03, "1003429003316279746573".to_owned()),
         (Message::Want(vec![wanted]), 0x12, format!("ac0201000080{}", "07".repeat(DIGEST))),
-        (Message::Checked(5), 0x13, "0500000000000000".to_owned()),
+        (Message::Offer(offer), 0x01, "010000000000000002000000000000000300 0000".replace(' ', "")),
+        (Message::Accept(accept), 0x11, "0301000000000000000200000000000000".to_owned()),
+        (Message::Checked(checked), 0x13, "05000000000000000600000000000000".to_owned()),
         (Message::Settle, 0x14, String::new()),
         (Message::Failed { code: 2, words: "no".to_owned() }, 0x1f, "02006e6f".to_owned()),
     ] {
@@ -187,15 +183,14 @@ fn the_bytes_of_a_frame() {
 
 #[test]
 fn what_no_peer_may_send_is_refused() {
-    let offer =
-        |size: u64, kinds: u8| [&size.to_le_bytes()[..], &[kinds], &[0; 4], &[0; 40]].concat();
-    assert!(Message::decode(0x01, &offer(i64::MAX as u64, 3)).is_ok());
+    let offer = |size: u64| [&size.to_le_bytes()[..], &[0; 12]].concat();
+    assert!(Message::decode(0x01, &offer(i64::MAX as u64)).is_ok());
     let want = |masks: [u8; 4]| [&[5][..], &masks, &[0; DIGEST]].concat();
     assert!(Message::decode(0x12, &want([1, 0, 2, 0])).is_ok());
     let many_chunks = [&[0x81, 0x40][..], &[1, 1, 0].repeat(8193)].concat();
     for (kind, payload, why) in [
-        (0x01, offer(i64::MAX as u64 + 1, 3), "a size that no file can have"),
-        (0x01, offer(1, 4), "a number of kinds that there is not"),
+        (0x01, offer(i64::MAX as u64 + 1), "a size that no file can have"),
+        (0x11, [&[4][..], &[0; 16]].concat(), "a number of kinds that there is not"),
         (0x12, want([1, 0, 1, 0]), "wants a block in two ways"),
         (0x12, vec![5, 0, 0, 0, 0], "wants a block in two ways, or none"),
         (0x12, [want([1, 0, 2, 0]), vec![0, 1, 0, 0, 0]].concat(), "chunks out of order"),
@@ -206,7 +201,7 @@ fn what_no_peer_may_send_is_refused() {
         (0x06, vec![0, 2, 6, 6], "runs that are none"),
         (0x06, [&[0, 1, 0xfe][..], &[0xff; 7], &[0x7f]].concat(), "past the end of any image"),
         (0x06, vec![0, 0x81, 0x80, 0x04], "too many runs"),
-        (0x13, vec![0; 7], "ends early"),
+        (0x13, vec![0; 15], "ends early"),
         (0x16, vec![0; 56], "ends early"),
         (0x16, [vec![0; 56], vec![2]].concat(), "unsure whether there is a target"),
         (0x14, vec![0], "goes on after its end"),

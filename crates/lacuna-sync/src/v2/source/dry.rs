@@ -12,7 +12,7 @@ use crate::error::Result;
 impl Sending<'_> {
     /// All of the session after the hellos.
     pub(in super::super) fn plan(&self, dry: Dry) -> Result<CopyPlan> {
-        let (_, agreed) = self.begin()?;
+        let agreed = self.begin()?;
         let (kinds, planned) = match dry {
             Dry::Plan => self.tell(agreed)?,
             Dry::Compare => {

@@ -29,7 +29,10 @@ impl Listening<'_> {
                     // Nobody answers any more when the session is over.
                     self.wants.send(wanted).map_err(|_| Error::Ended)?;
                 }
-                Message::Checked(chunks) => self.credit.checked(chunks)?,
+                Message::Checked(checked) => {
+                    self.credit.checked(checked.chunks)?;
+                    self.sending.progress.advance(checked.done);
+                }
                 Message::Settle | Message::Done(_) | Message::Planned(_)
                     if !self.has_ended.load(Ordering::Acquire) =>
                 {

@@ -20,8 +20,6 @@ pub(super) struct Made {
     /// In a frame of digests.
     pub(super) digests: u64,
     pub(super) receipt: Receipt,
-    /// Bytes of the part.
-    pub(super) allocated: u64,
 }
 
 /// A thread that reads, with its buffers.
@@ -55,8 +53,6 @@ impl<'a> Reading<'a> {
         } else {
             self.digest(&part.extents, &mut body, &mut receipt, &mut digests)?;
         }
-        let allocated = part.extents.iter().filter(|extent| extent.kind.is_allocated());
-        let allocated = allocated.map(|extent| extent.range.len()).sum();
         let runs = runs_of(&part.extents)?;
         let (frame, digests) = match part.has_content {
             true => {
@@ -72,7 +68,7 @@ impl<'a> Reading<'a> {
                 (frame, 0)
             }
         };
-        Ok(Made { frame, digests, receipt, allocated })
+        Ok(Made { frame, digests, receipt })
     }
 
     /// Reads `extents`, and adds up what their chunks have.

@@ -10,7 +10,7 @@ use super::super::frames::BODY;
 use super::super::parts::span;
 use super::Outcome;
 use super::pending::Pending;
-use super::writing::{Working, covering, mask_of};
+use super::writing::{Working, allocated, covering, mask_of};
 use crate::error::{Error, Result};
 
 /// Ranges with less between them than this are read at once.
@@ -37,7 +37,8 @@ impl Working<'_> {
         let receiving = self.receiving;
         let extents = extents_of(runs, receiving.size)?;
         let both = self.clear(&extents)?;
-        let (mut outcome, mut checked) = (covering(runs, &extents), 0);
+        let mut outcome = covering(runs, &extents);
+        outcome.settled = allocated(&extents);
         let mut digests = digests.chunks_exact(DIGEST);
         let chunks = Chunks::new(&extents, receiving.size);
         let mut window = Range::to(0);
@@ -52,9 +53,10 @@ impl Working<'_> {
             let expected = digests.next();
             let expected =
                 expected.ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))?;
-            checked += 1;
+            outcome.checked += 1;
             let have = mask_of(chunk.range, &both);
             if have == 0 {
+                outcome.settled -= chunk.allocated();
                 outcome.wanted.push(self.want(&chunk, data, 0, &[])?);
                 continue;
             }
@@ -65,10 +67,12 @@ impl Working<'_> {
             let content = if have == data { Some(digest(found)) } else { None };
             match content.filter(|content| content[..DIGEST] == *expected) {
                 Some(content) => outcome.receipt.add(chunk.index, chunk.kinds(), &content),
-                None => outcome.wanted.push(self.want(&chunk, data & !have, have, found)?),
+                None => {
+                    outcome.settled -= chunk.allocated();
+                    outcome.wanted.push(self.want(&chunk, data & !have, have, found)?);
+                }
             }
         }
-        outcome.checked = Some(checked);
         match digests.next().is_none() && digests.remainder().is_empty() {
             true => Ok(outcome),
             false => Err(Error::malformed("Digests", "are more than the chunks")),
@@ -148,7 +152,8 @@ impl Working<'_> {
             half
         };
         let digests = digests.map(|(value, _)| half(value)).collect();
-        let pending = Pending { kinds: chunk.kinds(), missing, differing, values };
+        let (kinds, allocated) = (chunk.kinds(), chunk.allocated());
+        let pending = Pending { kinds, allocated, missing, differing, values };
         self.receiving.waiting.insert(chunk.index, pending)?;
         Ok(Wanted { chunk: chunk.index, missing, differing, digests })
     }

@@ -9,7 +9,7 @@ use lacuna::copy::CopyPlan;
 use lacuna::ordered::in_order;
 use lacuna::receipt::CHUNK;
 use lacuna::{BLOCK, Cancel, Kind, LayoutOptions, PlannedTarget, Progress, Range};
-use lacuna_wire::{Accept, Dry, Message, Sent, Wanted, types};
+use lacuna_wire::{Accept, Checked, Dry, Message, Offer, Sent, Wanted, types};
 
 use super::super::chunks::chunk_range;
 use super::super::frames::Incoming;
@@ -29,6 +29,8 @@ pub(in super::super) struct Looking<'a> {
     progress: &'a Progress,
     cancel: &'a Cancel,
     size: u64,
+    /// About what it will have of data and zero.
+    total: u64,
     /// Behind this, the target has nothing: there, a session that writes does not compare.
     content_end: u64,
 }
@@ -66,13 +68,13 @@ struct Sums {
 }
 
 impl<'a> Looking<'a> {
-    /// Looks at `target`, which is to be what a source of `size` bytes is.
+    /// Looks at `target`, which is to be what a source is that has made this `offer`.
     pub(in super::super) fn new(
         link: &'a Link,
         target: &'a PlannedTarget,
         dry: Dry,
         threads: usize,
-        size: u64,
+        offer: &Offer,
         progress: &'a Progress,
         cancel: &'a Cancel,
     ) -> Result<Self> {
@@ -81,8 +83,9 @@ impl<'a> Looking<'a> {
             let path = target.path().to_owned();
             return Err(lacuna::Error::LargeBlocks { path, unit }.into());
         }
+        let (size, total) = (offer.size, offer.allocated.min(offer.size));
         let content_end = content_end(target, size)?;
-        Ok(Self { link, target, dry, threads, progress, cancel, size, content_end })
+        Ok(Self { link, target, dry, threads, progress, cancel, size, total, content_end })
     }
 
     /// All of the session but for its last message.
@@ -90,8 +93,8 @@ impl<'a> Looking<'a> {
         let plan = CopyPlan::begin(self.target, self.size)?;
         let kinds = kinds_from(self.target.origin(), self.target.allocation_unit());
         let content_end = self.size.next_multiple_of(CHUNK);
-        self.link.say(&Message::Accept(Accept { kinds, content_end, resumed: 0 }))?;
-        self.progress.total_bytes.set(self.size);
+        self.link.say(&Message::Accept(Accept { kinds, content_end, total: self.total }))?;
+        self.progress.total_bytes.set(self.total);
         let Sums { mut plan, spared, .. } = self.transfer(plan)?;
         if self.dry == Dry::Compare {
             self.target.check()?;
@@ -138,9 +141,10 @@ impl<'a> Looking<'a> {
                 return Err(Error::malformed("a part of the image", "is not the next one"));
             }
             sums.covered = end.saturating_mul(BLOCK).min(self.size);
-            self.progress.done_bytes.set(sums.covered);
         }
         sums.plan.merge(&seen.plan);
+        let done = self.total.min(sums.plan.kinds.allocated_bytes());
+        self.progress.advance(done);
         sums.spared.written += seen.spared.written;
         sums.spared.cleared += seen.spared.cleared;
         for answer in seen.answers {
@@ -155,7 +159,7 @@ impl<'a> Looking<'a> {
         }
         if seen.checked > 0 {
             sums.checked += seen.checked;
-            self.link.say(&Message::Checked(sums.checked))?;
+            self.link.say(&Message::Checked(Checked { chunks: sums.checked, done }))?;
         }
         Ok(())
     }

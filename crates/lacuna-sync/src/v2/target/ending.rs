@@ -7,12 +7,12 @@ use lacuna::ordered::in_order;
 use lacuna::receipt::Receipt;
 use lacuna::settle::mend_once;
 use lacuna::{BLOCK, Extent, Layout, LayoutOptions};
-use lacuna_wire::{Kinds, Message, types};
+use lacuna_wire::{Checked, Kinds, Message, types};
 
 use super::super::chunks::{Chunks, add_kinds, extents_of};
 use super::super::frames::Incoming;
 use super::super::parts::{Cut, Most, parts, span};
-use super::writing::{Working, covering};
+use super::writing::{Working, allocated, covering};
 use super::{Outcome, Receiving, Sums};
 use crate::error::{Error, Result};
 
@@ -39,7 +39,7 @@ impl Receiving<'_> {
     }
 
     /// Tells the source that this end is at work, when nothing else has for a while.
-    fn show_work(&self, checked: u64) -> Result<()> {
+    fn show_work(&self, checked: Checked) -> Result<()> {
         if self.link.is_quiet() { self.link.say(&Message::Checked(checked)) } else { Ok(()) }
     }
 
@@ -71,7 +71,7 @@ impl Receiving<'_> {
     /// Takes in all kinds once more, mends those of the target, and reads it from the medium when that
     /// was asked for.
     fn settle(&self, sums: &Sums) -> Result<Receipt> {
-        let mut receipt = Receipt::default();
+        let (mut receipt, mut checked) = (Receipt::default(), sums.checked);
         self.covered.store(0, std::sync::atomic::Ordering::Release);
         if self.options.verify {
             self.target.image().forget_cache();
@@ -90,6 +90,7 @@ impl Receiving<'_> {
                     let mut outcome = covering(&runs, &extents);
                     if self.options.verify {
                         outcome.receipt = working.read_again(&extents)?;
+                        outcome.settled = allocated(&extents);
                     }
                     Ok(outcome)
                 });
@@ -97,8 +98,11 @@ impl Receiving<'_> {
             },
             |outcome: Outcome| {
                 receipt.merge(outcome.receipt);
-                let covered = self.cover(&outcome).and_then(|()| self.show_work(sums.checked));
-                covered.map_err(|error| self.link.fail(error))
+                let told = self.cover(&outcome).and_then(|()| match self.options.verify {
+                    true => self.tell(outcome, &mut checked),
+                    false => self.show_work(checked),
+                });
+                told.map_err(|error| self.link.fail(error))
             },
         )?;
         Ok(receipt)

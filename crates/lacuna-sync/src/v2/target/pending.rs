@@ -13,6 +13,8 @@ pub(super) const MOST: usize = 16384;
 /// A chunk that waits for blocks.
 pub(super) struct Pending {
     pub(super) kinds: ChunkKinds,
+    /// Bytes that are data or zero.
+    pub(super) allocated: u64,
     /// Blocks that must come.
     pub(super) missing: u16,
     /// Blocks that may.

@@ -53,6 +53,7 @@ impl<'a> Working<'a> {
         let receiving = self.receiving;
         let extents = extents_of(runs, receiving.size)?;
         let mut outcome = covering(runs, &extents);
+        outcome.settled = allocated(&extents);
         let (mut rest, target) = (bytes, receiving.target);
         for Extent { range, kind } in &extents {
             match kind {
@@ -142,6 +143,7 @@ impl<'a> Working<'a> {
             let pending = pending
                 .ok_or_else(|| Error::malformed("Blocks", "are not those that were wanted"))?;
             let kinds = pending.kinds;
+            outcome.settled += pending.allocated;
             let content = self.fill(entry, pending, &mut rest)?;
             outcome.receipt.add(entry.chunk, kinds, &content);
             self.receiving.waiting.remove(entry.chunk);
@@ -185,6 +187,12 @@ pub(super) fn covering(runs: &Runs, extents: &[Extent]) -> Outcome {
     let mut bytes = KindBytes::default();
     extents.iter().for_each(|extent| bytes.add(extent.kind, extent.range.len()));
     Outcome { covers: Some((runs.first(), runs.end())), bytes, ..Outcome::default() }
+}
+
+/// Bytes of `extents` that are data or zero.
+pub(super) fn allocated(extents: &[Extent]) -> u64 {
+    let allocated = extents.iter().filter(|extent| extent.kind.is_allocated());
+    allocated.map(|extent| extent.range.len()).sum()
 }
 
 /// A mask of the blocks of `chunk` that lie in `ranges`, which are in order.

@@ -91,7 +91,8 @@ fn a_target_shows_that_it_works_where_there_is_nothing_but_holes() {
     let count = |side: usize, wanted| {
         ended.said[side].frames.iter().filter(|(kind, _)| *kind == wanted).count()
     };
-    assert_eq!((count(0, types::DIGESTS), count(1, types::CHECKED)), (1, 1));
+    assert_eq!((count(0, types::DIGESTS), count(0, types::DATA)), (1, 1));
+    assert_eq!(count(1, types::CHECKED), 2);
 }
 
 #[test]

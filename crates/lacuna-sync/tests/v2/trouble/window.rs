@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lacuna_testing::pattern::BLOCK;
-use lacuna_wire::{DIGEST, Kind, Message, Wanted, types};
+use lacuna_wire::{Checked, DIGEST, Kind, Message, Wanted, types};
 
 use crate::peer::{Server, offer, runs};
 
@@ -50,7 +50,7 @@ fn a_source_sends_no_more_digests_than_can_be_wanted_and_answered() {
     }
     // All of them were checked, and none is answered yet.
     target.say(&wanted(asked));
-    target.say(&Message::Checked(asked));
+    target.say(&Message::Checked(Checked { chunks: asked, done: 0 }));
     while asked < WINDOW + 2000 {
         let (kind, payload) = target.hear();
         match kind {
@@ -69,7 +69,7 @@ fn wants_of_what_was_never_asked_are_refused() {
     let server = Server::start(directory.path());
     for (message, why) in [
         (wanted(11), "more chunks than it was asked about"),
-        (Message::Checked(11), "counts what was never sent"),
+        (Message::Checked(Checked { chunks: 11, done: 0 }), "counts what was never sent"),
     ] {
         let mut target = server.having("a.img", size);
         target.wait_for(types::DIGESTS);
