@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use lacuna::Stopped;
-use lacuna_sync::v2::Failure;
+use lacuna_sync::v2;
 
 use crate::output::{self, Output, StdoutError};
 use crate::remedy::Words;
@@ -56,7 +56,7 @@ pub(crate) fn unless_stopped(
     let local = error.downcast_ref::<lacuna::Error>();
     let local = local.or(error.downcast_ref::<Stopped>().map(|stopped| &stopped.cause));
     let session = error.downcast_ref::<lacuna_sync::Error>();
-    let session = session.or(error.downcast_ref::<Failure>().map(|failure| &*failure.cause));
+    let session = session.or(error.downcast_ref::<v2::Stopped>().map(|stopped| &*stopped.cause));
     let is_cancelled = matches!(local, Some(lacuna::Error::Cancelled))
         || session.is_some_and(lacuna_sync::Error::is_cancelled);
     let kept = match session {

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use lacuna::{Kept, Stopped};
-use lacuna_sync::v2::Failure;
-use lacuna_sync::{Error, Unreached};
+use lacuna_sync::{Error, Unreached, v2};
 
 use crate::failure::Interrupted;
 use crate::output::StdoutError;
@@ -85,9 +84,9 @@ impl Words {
         } else {
             error.downcast_ref::<Error>().and_then(|error| self.of_session(error))
         };
-        let failure = error.downcast_ref::<Failure>();
-        let first = first.or_else(|| failure.and_then(|failure| self.of_session(&failure.cause)));
-        let left = match failure.map(|failure| &failure.kept) {
+        let session = error.downcast_ref::<v2::Stopped>();
+        let first = first.or_else(|| session.and_then(|stopped| self.of_session(&stopped.cause)));
+        let left = match session.map(|stopped| &stopped.kept) {
             Some(Kept::Part { path, .. }) => {
                 Some(format!("what arrived is kept in {}, for the same command", path.display()))
             }
@@ -127,6 +126,7 @@ impl Words {
         let remedy = error.remedy();
         match error {
             Error::Image(error) => self.of_image(error),
+            Error::Tried { source, .. } => self.of_session(source),
             Error::UnalignedSize(_) => Some(self.buffered.to_owned()),
             Error::Refused { request: "open", message, .. } if speaks_of_direct(message) => Some(
                 format!("{}, start the server again, and run the command again", self.buffered),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, Links, Progress};
-use lacuna_sync::v2::{self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions};
+use lacuna_sync::v2::{self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, Synced};
 
 use crate::args::SyncArgs;
 use crate::endpoint::Endpoint;
@@ -87,24 +87,10 @@ pub(crate) fn push(
     output: &Output,
 ) -> anyhow::Result<Report> {
     let (remote, options) = (&admissible(args, remote)?, options(args));
-    let (pushed, read_bytes, sent_bytes) = attended(remote, output, |progress, cancel| {
-        let pushed = v2::push(source, remote, &options, progress, cancel);
-        (pushed, progress.read_bytes.get(), progress.sent_bytes.get())
+    let pushed = attended(remote, output, |progress, cancel| {
+        v2::push(source, remote, &options, progress, cancel)
     })?;
-    let (sent, wire_bytes) = pushed?;
-    Ok(Report {
-        protocol: "v2",
-        size_bytes: sent.size_bytes,
-        kinds: sent.kinds,
-        read_bytes,
-        compared_bytes: sent.compared_bytes,
-        sent_bytes,
-        wire_bytes,
-        written_bytes: sent.written_bytes,
-        rest_bytes: sent.rest_bytes,
-        receipt: Some(lacuna::digest::hex(&sent.receipt)),
-        ..Report::default()
-    })
+    Ok(report(pushed?))
 }
 
 /// Makes `target` what the image behind a server is.
@@ -119,18 +105,23 @@ pub(crate) fn pull(
     let pulled = attended(remote, output, |progress, cancel| {
         v2::pull(remote, &landing, &options, progress, cancel)
     })?;
-    let (received, wire_bytes) = pulled?;
-    Ok(Report {
+    Ok(report(pulled?))
+}
+
+fn report((synced, wire_bytes): (Synced, u64)) -> Report {
+    Report {
         protocol: "v2",
-        size_bytes: received.size_bytes,
-        kinds: received.kinds,
-        compared_bytes: received.compared_bytes,
+        size_bytes: synced.size_bytes,
+        kinds: synced.kinds,
+        read_bytes: synced.read_bytes,
+        compared_bytes: synced.compared_bytes,
+        sent_bytes: synced.sent_bytes,
         wire_bytes,
-        written_bytes: received.written_bytes,
-        rest_bytes: received.rest_bytes,
-        receipt: Some(lacuna::digest::hex(&received.receipt)),
+        written_bytes: synced.written_bytes,
+        rest_bytes: synced.rest_bytes,
+        receipt: Some(lacuna::digest::hex(&synced.receipt)),
         ..Report::default()
-    })
+    }
 }
 
 /// What [`push`] would do.

@@ -79,6 +79,11 @@ fn way(args: &SyncArgs) -> anyhow::Result<Way> {
 
 /// Options that a way knows nothing of are mistakes, not decoration.
 fn refuse_strangers(args: &SyncArgs, way: &Way) -> Result<(), Usage> {
+    if let (Way::Push(..), Some(mode @ 0o1000..)) = (way, args.chmod) {
+        return Err(Usage(format!(
+            "--chmod {mode:o}: a server gives no image more than 777, never setuid, setgid or sticky"
+        )));
+    }
     const PATHS: &str = "paths on this machine";
     const SERVERS: &str = "servers";
     const REMOTE: &str = "images on other machines";

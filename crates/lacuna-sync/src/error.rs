@@ -219,6 +219,14 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// It was tried more than once.
+    #[error("given up after {times} tries")]
+    Tried {
+        /// How often.
+        times: u32,
+        /// What the last one ended in.
+        source: Box<Self>,
+    },
     /// The machinery under a session failed.
     #[error("cannot run the session")]
     Runtime {

@@ -7,6 +7,7 @@ mod error;
 mod front;
 mod listener;
 pub mod once;
+mod retry;
 mod runtime;
 mod traffic;
 mod turn;

@@ -11,7 +11,9 @@ pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// Runs `session` to its end. Blocking work that is still under way then is not waited for beyond
 /// the one call that each thread is in.
-pub(crate) fn block_on<T>(session: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T, E: From<Error>>(
+    session: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -3,6 +3,8 @@
 mod options;
 mod tags;
 
+use std::ops::RangeInclusive;
+
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::message::{WORDS_MAX, cut, printable};
@@ -39,14 +41,18 @@ const TAG_COMPRESSION: u16 = 6;
 const TAG_OPTIONS: u16 = 7;
 const TAG_MODE: u16 = 8;
 const TAG_REFUSAL: u16 = 9;
+const TAG_LEVEL: u16 = 10;
 
 /// The longest of each, in bytes.
 const PROGRAM_MAX: usize = 64;
 const PATH_MAX: usize = 4095;
 const TOKEN_MAX: usize = 256;
 
-/// All permission bits that there are.
-const MODE_MAX: u32 = 0o7777;
+/// All permission bits that a new image can get.
+const MODE_MAX: u32 = 0o777;
+
+/// The levels of zstd that can be asked for.
+const LEVELS: RangeInclusive<u8> = 1..=19;
 
 const ZSTD: u8 = 1;
 
@@ -64,7 +70,7 @@ pub enum Role {
 pub struct ClientHello {
     /// The lowest and the highest version that it speaks.
     pub versions: (u16, u16),
-    /// For people.
+    /// For people: at most 64 bytes, without control characters.
     pub program: String,
     /// Of the client.
     pub role: Role,
@@ -72,15 +78,15 @@ pub struct ClientHello {
     pub path: Vec<u8>,
     /// What the server may ask for.
     pub token: Option<Vec<u8>>,
-    /// Whether it can compress with zstd.
-    pub zstd: bool,
+    /// It can compress with zstd, and asks for this level, 1 to 19, where the server is the source.
+    pub zstd: Option<u8>,
     /// The target is read again from the medium before it is committed.
     pub verify: bool,
     /// Nothing is written, and the target tells what would be.
     pub dry: Option<Dry>,
-    /// What an interrupted session left counts as unknown content.
+    /// What an interrupted session left of a new target is thrown away.
     pub no_resume: bool,
-    /// Permission bits of a new target, at most 0o7777.
+    /// Permission bits of a new target, at most 0o777.
     pub mode: Option<u32>,
 }
 
@@ -91,7 +97,7 @@ pub enum ServerHello {
     Welcome {
         /// The version of the session.
         version: u16,
-        /// For people.
+        /// For people: at most 64 bytes, without control characters.
         program: String,
         /// Whether both may compress with zstd.
         zstd: bool,
@@ -144,10 +150,13 @@ impl ClientHello {
         if let Some(token) = &self.token {
             put(&mut body, TAG_TOKEN, limited("the token", token, TOKEN_MAX)?);
         }
-        put(&mut body, TAG_COMPRESSION, if self.zstd { &[ZSTD] } else { &[] });
+        put(&mut body, TAG_COMPRESSION, if self.zstd.is_some() { &[ZSTD] } else { &[] });
         put(&mut body, TAG_OPTIONS, &Options::of(self).encode().to_le_bytes());
         if let Some(mode) = self.mode {
             put(&mut body, TAG_MODE, &mode.to_le_bytes());
+        }
+        if let Some(level) = self.zstd {
+            put(&mut body, TAG_LEVEL, &[level]);
         }
         Ok(framed(&body))
     }
@@ -159,9 +168,8 @@ impl ClientHello {
     /// [`Error::Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let tags = Tags::of(bytes)?;
-        let mut versions = tags.required(TAG_VERSION)?;
-        let versions = (versions.u16()?, versions.u16()?);
-        let role = match tags.required(TAG_ROLE)?.u8()? {
+        let versions = whole(tags.required(TAG_VERSION)?, |it| Ok((it.u16()?, it.u16()?)))?;
+        let role = match whole(tags.required(TAG_ROLE)?, Reader::u8)? {
             0 => Role::Source,
             1 => Role::Target,
             _ => return Err(malformed("has a role that there is not")),
@@ -174,7 +182,7 @@ impl ClientHello {
         if token.is_some_and(|token| token.len() > TOKEN_MAX) {
             return Err(malformed("has too long a token"));
         }
-        let mode = tags.get(TAG_MODE).map(|mut mode| mode.u32()).transpose()?;
+        let mode = tags.get(TAG_MODE).map(|mode| whole(mode, Reader::u32)).transpose()?;
         if mode.is_some_and(|mode| mode > MODE_MAX) {
             return Err(malformed("has permission bits that there are not"));
         }
@@ -185,7 +193,7 @@ impl ClientHello {
             role,
             path: path.to_vec(),
             token: token.map(<[u8]>::to_vec),
-            zstd: tags.get(TAG_COMPRESSION).is_some_and(|known| known.rest().contains(&ZSTD)),
+            zstd: tags.level()?,
             verify,
             dry,
             no_resume,
@@ -232,16 +240,28 @@ impl ServerHello {
             let words = printable(refusal.rest(), WORDS_MAX);
             return Ok(Self::Refusal { code, words });
         }
-        Ok(Self::Welcome {
-            version: tags.required(TAG_VERSION)?.u16()?,
-            program: tags.program()?,
-            zstd: tags.get(TAG_COMPRESSION).is_some_and(|chosen| chosen.rest() == [ZSTD]),
-        })
+        let zstd = match tags.get(TAG_COMPRESSION).map_or(&[][..], Reader::rest) {
+            [] => false,
+            [ZSTD] => true,
+            _ => return Err(malformed("chooses a compression that was not offered")),
+        };
+        let version = whole(tags.required(TAG_VERSION)?, Reader::u16)?;
+        Ok(Self::Welcome { version, program: tags.program()?, zstd })
     }
 }
 
 fn malformed(reason: &'static str) -> Error {
     Error::Malformed { what: WHAT, reason }
+}
+
+/// What `read` makes of a value, which has nothing behind that.
+fn whole<'a, T>(
+    mut value: Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let read = read(&mut value)?;
+    value.finish().map_err(|_| malformed("has a capability that goes on after its end"))?;
+    Ok(read)
 }
 
 fn limited<'a>(what: &'static str, bytes: &'a [u8], most: usize) -> Result<&'a [u8], Error> {

@@ -42,7 +42,7 @@ pub use hello::{
     BODY_MAX, ClientHello, Dry, HELLO_MAX, MAGIC, Role, ServerHello, VERSION, hello_length,
 };
 pub use message::{
-    Accept, CHUNK_BLOCKS, Checked, DIGEST, Done, Kinds, Message, Offer, Planned, Sent, WORDS_MAX,
-    Wanted, types,
+    Accept, Answered, CHUNK_BLOCKS, Checked, DIGEST, Done, End, Kinds, Message, Offer, Planned,
+    WORDS_MAX, Wanted, types,
 };
 pub use runs::{Kind, RUNS_MAX, Run, Runs};

@@ -1,20 +1,22 @@
 //! What the frames carry.
 
+mod ending;
 mod parts;
 mod planned;
 
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::runs::Runs;
+pub use ending::{Done, End};
 pub(crate) use parts::{cut, printable};
-use parts::{decode_sent, decode_wanted, encode_sent, encode_wanted};
+use parts::{decode_answered, decode_wanted, encode_answered, encode_wanted};
 pub use planned::Planned;
 
 /// Blocks in a chunk.
 pub const CHUNK_BLOCKS: u32 = 16;
 
 /// Of a digest and of a chaining value, so many bytes are sent.
-pub const DIGEST: usize = 16;
+pub const DIGEST: usize = 13;
 
 /// The longest words of [`Message::Failed`], in bytes.
 pub const WORDS_MAX: usize = 1024;
@@ -41,12 +43,12 @@ pub enum Message<'a> {
     /// The blocks that were wanted.
     Blocks {
         /// For each chunk that was wanted.
-        entries: Vec<Sent>,
+        entries: Vec<Answered>,
         /// Of the blocks of all entries.
         bytes: &'a [u8],
     },
-    /// All was sent; the receipt of the source.
-    End([u8; 32]),
+    /// All was sent.
+    End(End),
     /// Of a part of the image, the kinds.
     Layout(Runs),
     /// What the target can take.
@@ -120,7 +122,7 @@ pub struct Wanted {
 
 /// A chunk of which some blocks follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct Answered {
     /// Its number.
     pub chunk: u64,
     /// Which blocks.
@@ -134,19 +136,6 @@ pub struct Checked {
     pub chunks: u64,
     /// Bytes of the image that are settled, and with *verify* then read again: for people.
     pub done: u64,
-}
-
-/// What the target did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// Of the target.
-    pub receipt: [u8; 32],
-    /// Written to it.
-    pub written: u64,
-    /// Read from it and compared.
-    pub compared: u64,
-    /// Of a device, behind the size of the source.
-    pub rest: u64,
 }
 
 /// The types of frames.
@@ -206,10 +195,10 @@ impl<'a> Message<'a> {
                 return bytes;
             }
             Self::Blocks { entries, bytes } => {
-                encode_sent(entries, head);
+                encode_answered(entries, head);
                 return bytes;
             }
-            Self::End(receipt) => head.extend(receipt),
+            Self::End(end) => end.encode(head),
             Self::Layout(runs) => runs.encode(head),
             Self::Accept(accept) => accept.encode(head),
             Self::Want(wanted) => encode_wanted(wanted, head),
@@ -242,7 +231,7 @@ impl<'a> Message<'a> {
                 return Ok(Self::Data { runs, bytes: reader.rest() });
             }
             BLOCKS => {
-                let entries = decode_sent(&mut reader)?;
+                let entries = decode_answered(&mut reader)?;
                 return Ok(Self::Blocks { entries, bytes: reader.rest() });
             }
             FAILED => {
@@ -250,7 +239,7 @@ impl<'a> Message<'a> {
                 return Ok(Self::Failed { code, words: printable(reader.rest(), WORDS_MAX) });
             }
             OFFER => Self::Offer(Offer::decode(&mut reader)?),
-            END => Self::End(reader.array()?),
+            END => Self::End(End::decode(&mut reader)?),
             LAYOUT => Self::Layout(Runs::decode(&mut reader)?),
             ACCEPT => Self::Accept(Accept::decode(&mut reader)?),
             WANT => Self::Want(decode_wanted(&mut reader)?),

@@ -32,7 +32,8 @@ pub struct CopyOptions {
     /// Permission bits of a new target, whatever the umask; those of the source, less the umask, when
     /// `None`.
     pub mode: Option<u32>,
-    /// Go on from where an interrupted copy of the same source stopped.
+    /// Go on from where an interrupted copy of the same source stopped; else what that left of a new
+    /// target is thrown away.
     pub resume: bool,
 }
 
@@ -85,7 +86,7 @@ pub fn copy(
 ) -> Result<CopyStats, Stopped> {
     let (source, mut target) = open(source, target, options)?;
     progress.total_bytes.set(source.image().allocated_bytes()?);
-    let resumed_bytes = resume(&source, &target, options)?;
+    let resumed_bytes = resume(&source, &target)?;
     let resized = target.resize(source.image().size());
     let (threads, reflink) = (options.threads.max(1), options.reflink);
     let transfer = TransferOptions { threads, reflink, resumed_bytes };
@@ -123,7 +124,8 @@ fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<(Source, 
     source.refuse_same(target)?;
     // It goes before the target is written.
     source.refuse_same(&checksum_file::path_of(target))?;
-    let open = TargetOptions { io: options.io, permissions, ..TargetOptions::default() };
+    let (io, resume) = (options.io, options.resume);
+    let open = TargetOptions { io, permissions, resume, ..TargetOptions::default() };
     let target = Target::open(target, &open)?;
     let is_possible = || reflink::is_possible(source.image(), target.image());
     let decided = reflink::decide(options.reflink, source.image(), target.path(), is_possible);
@@ -132,8 +134,8 @@ fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<(Source, 
 }
 
 /// How much an interrupted copy of the same source has done; what it has recorded of another is void.
-fn resume(source: &Source, target: &Target, options: &CopyOptions) -> Result<u64> {
-    let resumed_bytes = if options.resume { target.resumable(source.stamp())? } else { 0 };
+fn resume(source: &Source, target: &Target) -> Result<u64> {
+    let resumed_bytes = target.resumable(source.stamp())?;
     if resumed_bytes == 0 {
         target.void_record()?;
     } else {

@@ -47,6 +47,8 @@ pub struct TargetOptions {
     pub permissions: Permissions,
     /// What to do about a name that is a symbolic link.
     pub links: Links,
+    /// Go on with what an interrupted session left of a new target; else it is thrown away.
+    pub resume: bool,
 }
 
 impl Default for TargetOptions {
@@ -55,6 +57,7 @@ impl Default for TargetOptions {
             io: IoMode::default(),
             permissions: Permissions::Masked(0o666),
             links: Links::default(),
+            resume: true,
         }
     }
 }

@@ -59,7 +59,8 @@ pub(crate) struct SyncArgs {
     /// [default: 2 on this machine, 4 to another, 32 to ssync://]
     #[arg(long, value_name = "N", value_parser = jobs())]
     pub(crate) jobs: Option<u16>,
-    /// Trust nothing of what an interrupted sync left: compare all of it
+    /// Begin afresh: throw away what an interrupted sync left of a new DST. A DST that exists is compared
+    /// all the same
     #[arg(long, help_heading = TO_PATH)]
     pub(crate) no_resume: bool,
     /// Permission bits of a new target, in octal [default: those of SRC, less the umask]
@@ -77,7 +78,7 @@ pub(crate) struct SyncArgs {
     /// Compare even when both sides have equal, fresh .checksum files (ssync:// only)
     #[arg(long, help_heading = TO_SERVER)]
     pub(crate) no_fast: bool,
-    /// Compress what is sent: zstd, zstd:LEVEL or none [default: zstd:1]
+    /// Compress what is sent, at either end: zstd, zstd:LEVEL (1 to 19) or none [default: zstd:1]
     #[arg(long, value_name = "HOW", value_parser = compression, help_heading = TO_LACUNA)]
     pub(crate) compress: Option<Compression>,
     /// Send and receive no more than so many bytes a second, at least 16K: 500K, 20M, 1G
@@ -105,7 +106,7 @@ pub(crate) struct SyncArgs {
 
 /// How what is sent is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Compression(pub(crate) Option<i32>);
+pub(crate) struct Compression(pub(crate) Option<u8>);
 
 fn compression(text: &str) -> Result<Compression, String> {
     let level = match text.split_once(':') {

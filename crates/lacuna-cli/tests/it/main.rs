@@ -20,4 +20,6 @@ mod ssh;
 mod ssync;
 mod streams;
 mod sync;
+mod sync_refused;
+mod sync_stopped;
 mod tls;

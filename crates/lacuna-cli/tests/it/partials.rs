@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use crate::common::{
     PATIENCE, Server, allocated, expect, interrupt, json, keys, lacuna, names, sample,
 };
-use crate::sync::interrupted;
+use crate::sync_stopped::interrupted;
 
 const KEYS: [&str; 6] =
     ["allocated_bytes", "directory", "elapsed_seconds", "leftovers", "reclaimed_bytes", "unread"];

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use lacuna_testing::mount::LoopDevice;
-use lacuna_testing::pattern::{Block, Pattern, kinds_of};
+use lacuna_testing::pattern::{BLOCK, Block, Pattern, kinds_of};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
@@ -50,6 +50,81 @@ fn an_image_goes_there_and_back_with_one_receipt() {
     let (status, _, said) = server.wait();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("sub/b.img") && said.contains("written, from 127.0.0.1:"), "{said}");
+}
+
+/// What a report says, but for names, times and the words on the wire.
+fn figures(report: &serde_json::Value) -> serde_json::Value {
+    let mut figures = report.clone();
+    for other in ["source", "target", "elapsed_seconds", "wire_bytes"] {
+        figures.as_object_mut().unwrap().remove(other).unwrap();
+    }
+    figures
+}
+
+#[test]
+fn a_push_and_a_pull_of_the_same_two_images_report_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, here) = (directory.path().join("root"), directory.path().join("here"));
+    let mut changed = sample();
+    changed.blocks[3] = Block::Data(9);
+    changed.blocks[60] = Block::Data(9);
+    for place in [&root, &here] {
+        std::fs::create_dir(place).unwrap();
+        sample().write(&place.join("a.img"));
+        changed.write(&place.join("old.img"));
+        changed.write(&place.join("verified.img"));
+    }
+    let server = serve(&root, &[]);
+    for (target, more) in
+        [("new.img", &[][..]), ("old.img", &[]), ("old.img", &[]), ("verified.img", &["--verify"])]
+    {
+        let sync = |source: String, target: String| {
+            let mut sync = lacuna();
+            sync.args(["sync", "--json"]).args(more).args([source, target]);
+            json(&expect(&sync.output().unwrap(), 0).0)
+        };
+        let path = |name: &str| here.join(name).to_str().unwrap().to_owned();
+        let pushed = sync(path("a.img"), url(&server, target));
+        let pulled = sync(url(&server, "a.img"), path(target));
+        assert_eq!(figures(&pushed), figures(&pulled), "{target} {more:?}");
+        let compared = if target == "new.img" { 0 } else { 16 * 4 * BLOCK };
+        assert!(pushed["compared_bytes"].as_u64().unwrap() <= compared, "{pushed}");
+        assert!(pushed["read_bytes"].as_u64() >= pushed["data_bytes"].as_u64(), "{pushed}");
+        assert_eq!(pushed["sent_bytes"], pushed["written_bytes"]);
+    }
+}
+
+/// Words in no order, which a higher level finds more in.
+fn prose() -> Vec<u8> {
+    let mut seed = 1_u64;
+    let mut next = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 40) as usize
+    };
+    let words: Vec<_> = (0..4000).map(|_| format!("{:x} ", next() % 0xf_ffff)).collect();
+    (0..400_000).flat_map(|_| words[next() % words.len()].bytes()).take(2 << 20).collect()
+}
+
+#[test]
+fn a_pull_is_compressed_at_the_level_that_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("root/a.img"));
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(&source, prose()).unwrap();
+    let server = serve(&root, &[]);
+    let wire_bytes = |how: &str, source: &str, target: &str| {
+        let mut sync = lacuna();
+        sync.args(["sync", "--json", "--compress", how, source, target]);
+        json(&expect(&sync.output().unwrap(), 0).0)["wire_bytes"].as_u64().unwrap()
+    };
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let pulled = ["none", "zstd:1", "zstd:19"]
+        .map(|how| wire_bytes(how, &url(&server, "a.img"), &path(how)));
+    let pushed = ["none", "zstd:1", "zstd:19"]
+        .map(|how| wire_bytes(how, &path("root/a.img"), &url(&server, how)));
+    for [none, low, high] in [pulled, pushed] {
+        assert!(none > low && low > high + high / 20, "{none} {low} {high}");
+    }
 }
 
 /// Both ways, and both kinds of dry run.

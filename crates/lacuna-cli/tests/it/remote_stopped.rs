@@ -1,6 +1,8 @@
 //! A sync with `lacuna serve --root` of which either end is killed or stopped in the middle, and the one
 //! after it.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -90,7 +92,11 @@ impl Place {
 
     /// A slow session, once a part of the image has arrived.
     fn begun(&self, server: &Server) -> Child {
-        let mut sync = self.sync(server, &SLOW);
+        self.begun_with(server, &[])
+    }
+
+    fn begun_with(&self, server: &Server, more: &[&str]) -> Child {
+        let mut sync = self.sync(server, &[&SLOW, more].concat());
         let child = sync.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let begun = Instant::now();
         while self.arrived() < ARRIVED {
@@ -182,5 +188,92 @@ fn a_server_that_is_stopped_amid_a_session_says_so_and_the_next_one_completes_it
         let arrived = place.arrived();
         assert!(!place.target.exists());
         place.complete(&place.serve(), arrived);
+    }
+}
+
+#[test]
+fn without_resuming_what_an_interrupted_session_left_is_sent_and_written_again() {
+    for way in [Way::Push, Way::Pull] {
+        let place = Place::new(way);
+        let server = place.serve();
+        let mut sync = place.sync(&server, &SLOW);
+        interrupt(&mut sync, Signal::KILL, |_| place.arrived() >= ARRIVED);
+        let told = |more: &[&str]| {
+            let begun = Instant::now();
+            loop {
+                let more = [&["--json", "--no-resume"], more].concat();
+                let output = place.sync(&server, &more).output().unwrap();
+                // The server may not have let go yet.
+                if !text(&output.stderr).contains("is in use") || begun.elapsed() > PATIENCE {
+                    return json(&expect(&output, 0).0);
+                }
+            }
+        };
+        for planned in [told(&["--dry-run"]), told(&["--dry-run", "--compare"])] {
+            assert_eq!(planned["compared_bytes"], 0);
+            assert_eq!(planned["needed_bytes"], SIZE);
+        }
+        assert!(place.arrived() >= ARRIVED);
+        let report = told(&[]);
+        assert_eq!(
+            (&report["compared_bytes"], &report["written_bytes"]),
+            (&0.into(), &SIZE.into())
+        );
+        place.assert_complete(&report);
+        // What has a name is compared.
+        let again = told(&[]);
+        assert_eq!((&again["compared_bytes"], &again["written_bytes"]), (&SIZE.into(), &0.into()));
+    }
+}
+
+/// A server that hangs up on so many clients once they have said hello.
+fn hanging_up(clients: usize) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let thread = std::thread::spawn(move || {
+        for _ in 0..clients {
+            let mut client = listener.accept().unwrap().0;
+            client.read_exact(&mut [0; 10]).unwrap();
+        }
+    });
+    (address, thread)
+}
+
+#[test]
+fn each_try_says_why_the_one_before_failed_and_the_last_how_many_there_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    Pattern::whole(vec![Block::Data(1); 4]).write(&source);
+    let (address, server) = hanging_up(3);
+    let mut sync = lacuna();
+    sync.args(["sync", "--retries", "2"]).arg(&source).arg(format!("lacuna://{address}/b.img"));
+    let (_, err) = expect(&sync.output().unwrap(), 1);
+    server.join().unwrap();
+    let lines: Vec<_> = err.lines().collect();
+    let lost = format!("sync with {address}: the connection was lost: ");
+    assert!(lines[0].contains(&lost) && lines[0].ends_with("; try 2 of 3 in 1 s"), "{err}");
+    assert!(lines[1].contains(&lost) && lines[1].ends_with("; try 3 of 3 in 2 s"), "{err}");
+    assert!(lines[2].contains("b.img: given up after 3 tries: the connection was lost: "), "{err}");
+    assert!(lines[3].contains("run the same command again"), "{err}");
+}
+
+#[test]
+fn what_is_kept_is_told_before_each_try_and_at_the_end() {
+    for way in [Way::Push, Way::Pull] {
+        let place = Place::new(way);
+        let mut server = place.serve();
+        let client = place.begun_with(&server, &["--retries", "1"]);
+        server.kill();
+        let (_, err) = expect(&client.wait_with_output().unwrap(), 1);
+        let kept = match way {
+            Way::Push => "what has arrived there is not sent again".to_owned(),
+            Way::Pull => {
+                let part = place.target.with_file_name(".b.img.lacuna-data");
+                format!("what arrived is kept in {}", part.display())
+            }
+        };
+        assert!(err.contains(&format!("; {kept}; try 2 of 2 in 1 s\n")), "{err}");
+        assert!(err.contains("given up after 2 tries: cannot connect to 127.0.0.1:"), "{err}");
+        assert_eq!(err.matches(&kept).count(), if way == Way::Pull { 2 } else { 1 }, "{err}");
     }
 }

@@ -121,13 +121,14 @@ fn configure(place: &Place) -> Option<()> {
         command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(place.path(key));
         assert!(command.status().unwrap().success());
     }
-    let public = place.path("key.pub");
+    let authorized = place.path("authorized_keys");
+    std::fs::copy(place.path("key.pub"), &authorized).unwrap();
     let host_key = place.path("host_key");
     let config = format!(
         "HostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
          PermitRootLogin yes\nPasswordAuthentication no\n",
         host_key.display(),
-        public.display()
+        authorized.display()
     );
     std::fs::write(place.path("sshd_config"), config).unwrap();
     Some(())
@@ -152,25 +153,29 @@ fn serve_ssh(place: &Place, connections: usize) -> (u16, std::thread::JoinHandle
     (port, thread)
 }
 
-#[test]
-fn an_image_goes_there_and_back_by_ssh() {
+/// A place that an sshd serves for so many calls, if there is one.
+fn with_ssh(connections: usize) -> Option<(Place, std::thread::JoinHandle<()>)> {
     let place = Place::new("");
     if tool("sshd").is_none() || tool("ssh").is_none() || !rustix::process::geteuid().is_root() {
-        return skip(
-            "a sync by ssh",
-            "sshd and ssh (packages openssh-server, openssh-client), and root",
-        );
+        skip("a sync by ssh", "sshd and ssh (packages openssh-server, openssh-client), and root");
+        return None;
     }
     // Where sshd locks its unprivileged part up.
     std::fs::create_dir_all("/run/sshd").unwrap();
-    configure(&place).unwrap();
-    let (port, server) = serve_ssh(&place, 3);
+    configure(&place)?;
+    let (port, server) = serve_ssh(&place, connections);
     let rsh = format!(
         "exec ssh -F /dev/null -p {port} -i {} -o StrictHostKeyChecking=no \
          -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o IdentitiesOnly=yes \"$@\"",
         place.path("key").display()
     );
     std::fs::write(place.path("rsh"), format!("#!/bin/sh\n{rsh}\n")).unwrap();
+    Some((place, server))
+}
+
+#[test]
+fn an_image_goes_there_and_back_by_ssh() {
+    let Some((place, server)) = with_ssh(3) else { return };
     let there = format!("root@127.0.0.1:{}", place.path("b.img").display());
     expect(&place.sync("a.img", &there, &[]), 0);
     same(&place.path("a.img"), &place.path("b.img"));
@@ -179,5 +184,31 @@ fn an_image_goes_there_and_back_by_ssh() {
     let lacking = place.sync_by("lacuna-that-is-not-there", "a.img", &there, &[]);
     let (_, err) = expect(&lacking, 1);
     assert!(err.contains("127.0.0.1 has no lacuna"), "{err}");
+    server.join().unwrap();
+}
+
+#[test]
+fn a_key_with_a_forced_command_opens_one_directory_whatever_it_asks_for() {
+    let Some((place, server)) = with_ssh(5) else { return };
+    std::fs::create_dir_all(place.path("root/sub")).unwrap();
+    let key = std::fs::read_to_string(place.path("key.pub")).unwrap();
+    let (lacuna, root) = (assert_cmd::cargo::cargo_bin!("lacuna"), place.path("root"));
+    let command = format!("{} serve --stdio --root {}", lacuna.display(), root.display());
+    std::fs::write(place.path("authorized_keys"), format!("command=\"{command}\",restrict {key}"))
+        .unwrap();
+    expect(&place.sync("a.img", "root@127.0.0.1:sub/b.img", &[]), 0);
+    same(&place.path("a.img"), &place.path("root/sub/b.img"));
+    // The same image, and another command.
+    let ran = format!("touch {} #", place.path("ran").display());
+    expect(&place.sync_by(&ran, "root@127.0.0.1:/sub/b.img", "c.img", &[]), 0);
+    same(&place.path("a.img"), &place.path("c.img"));
+    assert!(!place.path("ran").exists());
+    for outside in [&*format!("{}", place.path("a.img").display()), "../a.img"] {
+        let (_, err) = expect(&place.sync(&format!("root@127.0.0.1:{outside}"), "d.img", &[]), 1);
+        assert!(err.contains("leads out") || err.contains("no such file"), "{outside}: {err}");
+    }
+    let (_, err) = expect(&place.sync("a.img", "root@127.0.0.1:../d.img", &[]), 1);
+    assert!(err.contains("leads out"), "{err}");
+    assert_eq!(names(&root), ["sub"]);
     server.join().unwrap();
 }

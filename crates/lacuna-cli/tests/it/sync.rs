@@ -1,17 +1,15 @@
+//! `lacuna sync`: what it does, and reports.
+
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::os::unix::fs::PermissionsExt;
 
 use lacuna::checksum_file::{self, ChecksumFile};
 use lacuna::digest::Crc64;
 use lacuna::{Image, ImageOptions};
-use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
-use lacuna_testing::pattern::{Block, Pattern, kinds_of};
-use rustix::process::Signal;
+use lacuna_testing::mount::{Fs, LoopDevice, Mount};
+use lacuna_testing::pattern::{Block, kinds_of};
 
-use crate::common::{PATIENCE, Server, aligned, expect, json, keys, lacuna, names, sample, text};
+use crate::common::{Server, aligned, expect, json, keys, lacuna, names, sample};
 
 /// The keys of the report, sorted.
 const KEYS: [&str; 17] = [
@@ -187,204 +185,6 @@ fn a_sync_shares_space_where_the_filesystem_can_unless_told_otherwise() {
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_status_2() {
-    for (args, words) in [
-        (vec!["sync", "a.img"], "required"),
-        (vec!["sync", "a.img", "host:"], "./"),
-        (vec!["sync", "host:a.img", "host:b.img"], "must be a path on this machine"),
-        (vec!["sync", "--token-file", "t", "a.img", "host:b.img"], "is for lacuna:// and"),
-        (vec!["sync", "--tls-ca", "t", "a.img", "lacuna://host/b"], "is for lacunas:// images"),
-        (vec!["sync", "--rsh", "ssh", "a.img", "lacuna://host/b"], "is for HOST:PATH images"),
-        (vec!["sync", "--rsh", "'ssh", "a.img", "host:b"], "or a quote is not closed"),
-        (vec!["sync", "ssync://host", "b.img"], "only be the target"),
-        (vec!["sync", "--chmod", "600", "a.img", "ssync://host"], "for all but ssync:// targets"),
-        (vec!["sync", "--no-fast", "a.img", "b.img"], "is for ssync:// targets"),
-        (vec!["sync", "--reflink", "never", "a", "ssync://host"], "for paths on this machine"),
-        (vec!["sync", "--reflink", "maybe", "a", "b"], "possible values: auto, always, never"),
-        (vec!["sync", "a.img", "lacuna://host"], "a path is missing"),
-        (vec!["sync", "lacuna://host/a", "lacuna://host/b"], "must be a path on this machine"),
-        (vec!["sync", "--verify", "a.img", "b.img"], "is for images on other machines"),
-        (vec!["sync", "--compare", "a.img", "b.img"], "--dry-run"),
-        (vec!["sync", "--compare", "a.img", "lacuna://host/b"], "--dry-run"),
-        (
-            vec!["sync", "--dry-run", "--compare", "a", "ssync://host"],
-            "for all but ssync:// targets",
-        ),
-        (vec!["sync", "--direct", "--buffered", "a", "b"], "cannot be used with"),
-        (vec!["sync", "--chmod", "9", "a", "b"], "octal"),
-        (vec!["nothing"], "unrecognized"),
-    ] {
-        let output = lacuna().args(&args).output().unwrap();
-        let (_, err) = expect(&output, 2);
-        assert!(err.contains(words), "{args:?}: {err}");
-    }
-}
-
-#[test]
-fn failures_name_the_file_the_cause_and_the_remedy() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    aligned().write(directory.path().join("a.img").as_path());
-    std::os::unix::fs::symlink("a.img", path("link.img")).unwrap();
-    std::fs::hard_link(path("a.img"), path("hard.img")).unwrap();
-    for (source, target, words) in [
-        (path("none.img"), path("b.img"), vec!["none.img", "no such file or directory"]),
-        (directory.path().display().to_string(), path("b.img"), vec!["directory"]),
-        (path("a.img"), path("a.img"), vec!["same file"]),
-        (path("a.img"), path("link.img"), vec!["same file"]),
-        (path("hard.img"), path("a.img"), vec!["same file"]),
-        (path("a.img"), path("no/b.img"), vec!["no such file or directory"]),
-        (path("a.img"), "ssync://127.0.0.1:1".to_owned(), vec!["127.0.0.1:1", "refused"]),
-    ] {
-        let mut sync = lacuna();
-        sync.args(["sync", &source, &target]);
-        if target.starts_with("ssync:") {
-            sync.args(["--connect-timeout", "1"]);
-        }
-        let (out, err) = expect(&sync.output().unwrap(), 1);
-        for word in words.into_iter().chain(["what to do"]) {
-            assert!(err.contains(word), "{source} {target}: {err}");
-        }
-        assert_eq!(out, "");
-    }
-    assert_eq!(std::fs::read(path("a.img")).unwrap(), aligned().bytes());
-    assert_eq!(names(directory.path()), ["a.img", "hard.img", "link.img"]);
-}
-
-#[test]
-fn an_error_is_an_object_with_json() {
-    let output = lacuna().args(["sync", "--json", "/nowhere/a", "/nowhere/b"]).output().unwrap();
-    let error = json(&expect(&output, 1).0);
-    assert!(error["error"].as_str().unwrap().contains("/nowhere/a"));
-    assert_eq!(error["remedy"], "check the path");
-}
-
-#[test]
-fn quiet_says_nothing_but_errors() {
-    let directory = tempfile::tempdir().unwrap();
-    let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
-    sample().write(&source);
-    let output = lacuna().args(["sync", "-q"]).args([&source, &target]).output().unwrap();
-    assert_eq!(expect(&output, 0), (String::new(), String::new()));
-}
-
-#[test]
-fn a_full_disk_keeps_what_came_and_the_second_run_completes() {
-    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
-    let Some(small) = Mount::with(Fs::Ext4, &options) else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let source = directory.path().join("a.img");
-    let pattern = Pattern::whole(vec![Block::Data(3); 8192]);
-    pattern.write(&source);
-    let filler = small.path().join("filler");
-    std::fs::write(&filler, vec![1; 40 << 20]).unwrap();
-    let target = small.path().join("b.img");
-    let sync = || lacuna().arg("sync").args([&source, &target]).output().unwrap();
-    let (_, err) = expect(&sync(), 1);
-    assert!(err.contains("no space left on device"), "{err}");
-    assert!(!target.exists());
-    std::fs::remove_file(&filler).unwrap();
-    expect(&sync(), 0);
-    assert_eq!(std::fs::read(&target).unwrap(), pattern.bytes());
-    assert_eq!(names(small.path()), ["b.img", "lost+found"]);
-}
-
-#[test]
-fn a_server_s_full_disk_is_told_to_the_sender() {
-    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
-    let Some(small) = Mount::with(Fs::Ext4, &options) else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let source = directory.path().join("a.img");
-    Pattern::whole(vec![Block::Data(3); 20_000]).write(&source);
-    let target = small.path().join("b.img");
-    let server = Server::serve(&target);
-    let output = lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap();
-    let (_, err) = expect(&output, 1);
-    assert!(err.contains("no space left on device"), "{err}");
-    assert!(err.contains("on the server"), "{err}");
-    let (status, _, err) = server.wait();
-    assert_eq!(status.code(), Some(1), "{err}");
-    assert!(!target.exists());
-}
-
-/// A source that takes a moment, and a sync of it that has begun to write and was sent `signal`.
-pub(crate) fn interrupted(directory: &Path, signal: Signal) -> (PathBuf, PathBuf, Output) {
-    let (source, target) = (directory.join("a.img"), directory.join("b.img"));
-    let file = std::fs::File::create(&source).unwrap();
-    let mut bytes = vec![0; 4 << 20];
-    for n in 0..100_u64 {
-        bytes.fill(n as u8 + 1);
-        file.write_all_at(&bytes, n * (4 << 20)).unwrap();
-    }
-    file.sync_all().unwrap();
-    let data = directory.join(".b.img.lacuna-data");
-    let begun = |data: &Path| data.metadata().is_ok_and(|data| data.blocks() * 512 > 8 << 20);
-    for _ in 0..10 {
-        let child = lacuna()
-            .args(["sync", "--jobs", "1"])
-            .args([&source, &target])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        while !begun(&data) && !target.exists() {
-            assert!(start.elapsed() < PATIENCE, "nothing is written");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
-        let output = child.wait_with_output().unwrap();
-        if !output.status.success() {
-            return (source, target, output);
-        }
-        std::fs::remove_file(&target).unwrap();
-    }
-    panic!("the sync was always faster than the signal");
-}
-
-#[test]
-fn a_killed_sync_leaves_no_target_and_is_completed_by_the_next() {
-    let directory = tempfile::tempdir().unwrap();
-    let (source, target, _) = interrupted(directory.path(), Signal::KILL);
-    assert!(!target.exists());
-    expect(&lacuna().arg("sync").args([&source, &target]).output().unwrap(), 0);
-    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
-    assert_eq!(names(directory.path()), ["a.img", "b.img"]);
-}
-
-#[test]
-fn a_sync_that_is_told_to_stop_keeps_what_it_has_done() {
-    let directory = tempfile::tempdir().unwrap();
-    let (source, target, output) = interrupted(directory.path(), Signal::TERM);
-    let (_, err) = expect(&output, 1);
-    assert!(err.contains("are kept in") && err.contains(".b.img.lacuna-data"), "{err}");
-    let words = format!("{} to {} was stopped by a signal", source.display(), target.display());
-    assert!(err.contains(&words) && err.contains("stopping; again to stop at once\n"), "{err}");
-    assert!(!target.exists());
-    let mut dry_run = lacuna();
-    dry_run.args(["sync", "--json", "--dry-run"]).args([&source, &target]);
-    let plan = json(&expect(&dry_run.output().unwrap(), 0).0);
-    let resumed_bytes = plan["resumed_bytes"].as_u64().unwrap();
-    assert!(resumed_bytes >= 8 << 20, "{plan}");
-    assert_eq!(plan["read_bytes"].as_u64(), Some((400 << 20) - resumed_bytes));
-    let again = lacuna().args(["sync", "--json"]).args([&source, &target]).output().unwrap();
-    let report = json(&expect(&again, 0).0);
-    assert_eq!(report["resumed_bytes"], resumed_bytes, "{report}");
-    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
-}
-
-#[test]
-fn no_resume_begins_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let (source, target, _) = interrupted(directory.path(), Signal::TERM);
-    let again =
-        lacuna().args(["sync", "--json", "--no-resume"]).args([&source, &target]).output().unwrap();
-    let report = json(&expect(&again, 0).0);
-    assert_eq!(report["resumed_bytes"], 0);
-    assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
-}
-
-#[test]
 fn equal_fresh_checksums_are_enough_unless_told_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let (source, target) = (directory.path().join("a.img"), directory.path().join("b.img"));
@@ -425,35 +225,6 @@ fn a_name_need_not_be_text() {
     sample().write(&source);
     expect(&lacuna().arg("sync").args([&source, &target]).output().unwrap(), 0);
     assert_eq!(std::fs::read(&target).unwrap(), sample().bytes());
-}
-
-#[test]
-fn an_interrupted_sync_stops_at_once_and_says_how_to_go_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = directory.path().join("a.img");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    sample().write(&source);
-    // A peer that takes the connection and never answers.
-    let url = format!("ssync://{}", listener.local_addr().unwrap());
-    let child = lacuna()
-        .arg("sync")
-        .arg(&source)
-        .arg(&url)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (_peer, _) = listener.accept().unwrap();
-    let begun = Instant::now();
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(begun.elapsed() < PATIENCE);
-    assert_eq!(output.status.code(), Some(1));
-    let err = text(&output.stderr);
-    let words = format!("sync of {} to {url} was stopped by a signal", source.display());
-    assert!(err.contains(&words), "{err}");
-    let remedy = "start the server again, then run the same command: it compares and goes on";
-    assert!(err.contains(remedy), "{err}");
 }
 
 #[test]

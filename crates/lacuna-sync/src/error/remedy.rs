@@ -16,7 +16,7 @@ impl Error {
             Self::Image(error)
             | Self::Uncommitted { source: error, .. }
             | Self::Unrecorded { source: error } => return error.remedy(),
-            Self::Failed { source, .. } => return source.remedy(),
+            Self::Failed { source, .. } | Self::Tried { source, .. } => return source.remedy(),
             Self::Unreached(unreached) => return unreached.remedy(),
             Self::Connect { .. } => "check host and port, and that the server is running",
             Self::Listen { source, .. } => of_listening(source.kind()),

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::session;
 use crate::error::{Error, Result};
+use crate::retry::Tries;
 use crate::runtime::POLL;
 use crate::traffic::Counted;
 
@@ -117,9 +118,25 @@ impl Connection {
     /// Sends `request` with `body` and returns the body of the 200 answer. A status of 4xx but 429
     /// is final; everything else is tried again as often as the peer's retries say.
     pub(super) async fn ask(&mut self, request: &Request, body: Bytes) -> Result<Bytes> {
-        let mut pause = FIRST_PAUSE;
-        let mut tries = self.peer.retries;
+        let mut tries = Tries::new(self.peer.retries, FIRST_PAUSE, LONGEST_PAUSE);
+        self.ask_often(request, body, &mut tries).await
+    }
+
+    /// The same; the error says how often it was tried.
+    pub(super) async fn demand(&mut self, request: &Request, body: Bytes) -> Result<Bytes> {
+        let mut tries = Tries::new(self.peer.retries, FIRST_PAUSE, LONGEST_PAUSE);
+        let answer = self.ask_often(request, body, &mut tries).await;
+        answer.map_err(|error| tries.last(error))
+    }
+
+    async fn ask_often(
+        &mut self,
+        request: &Request,
+        body: Bytes,
+        tries: &mut Tries,
+    ) -> Result<Bytes> {
         loop {
+            tries.begin();
             let error = match self.ask_once(request, body.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -127,13 +144,9 @@ impl Connection {
             let is_final = matches!(error, Error::Refused { status: 300..=428 | 430..=499, .. })
                 || error.is_cancelled()
                 || (self.stays && matches!(error, Error::Transport { .. }));
-            if is_final || tries == 0 {
-                return Err(error);
-            }
-            tries -= 1;
-            tracing::warn!(error = lacuna::describe(&error), ?pause, "trying again");
+            let pause = if is_final { None } else { tries.pause(&lacuna::describe(&error), None) };
+            let Some(pause) = pause else { return Err(error) };
             self.sleep(pause).await?;
-            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 

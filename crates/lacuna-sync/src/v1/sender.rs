@@ -54,7 +54,7 @@ impl Sender {
 
     async fn punch(&mut self, range: Range) -> Result<()> {
         let request = Request::SendHole(self.interval(range)?);
-        self.connection.ask(&request, Bytes::new()).await.map(drop)
+        self.connection.demand(&request, Bytes::new()).await.map(drop)
     }
 
     /// As the original names the last range of an image: its end rounded up to the block.
@@ -108,13 +108,13 @@ impl Sender {
 
     async fn digest_there(&mut self, range: Range) -> Result<Option<Digest>> {
         let request = Request::GetChecksum(self.interval(range)?);
-        let answer = self.connection.ask(&request, Bytes::new()).await?;
+        let answer = self.connection.demand(&request, Bytes::new()).await?;
         v1::decode_checksum(&answer)
             .map_err(|source| Error::Answer { peer: self.connection.address().to_owned(), source })
     }
 
     async fn write(&mut self, range: Range, bytes: Bytes) -> Result<()> {
-        self.connection.ask(&Request::WriteData(self.interval(range)?), bytes).await?;
+        self.connection.demand(&Request::WriteData(self.interval(range)?), bytes).await?;
         self.progress.sent_bytes.add(range.len());
         self.progress.done_bytes.add(range.len());
         Ok(())

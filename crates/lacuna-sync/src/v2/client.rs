@@ -4,16 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacuna::{Cancel, Counter, ImageOptions, IoMode, Progress, Source};
-use lacuna_wire::{ClientHello, Role, VERSION};
+use lacuna::copy::CopyPlan;
+use lacuna::{Cancel, Counter, ImageOptions, IoMode, Kept, Progress, Source};
+use lacuna_wire::{ClientHello, Dry, Role, VERSION};
 
 use super::handshake::{PATIENCE, PROGRAM, greet};
 use super::link::LinkOptions;
-use super::session::{Failure, Landing, receive, send};
-use super::source::{Sent, SourceOptions};
-use super::target::{Received, TargetOptions};
+use super::session::{Landing, Session, Synced};
+use super::source::SourceOptions;
+use super::stopped::{Stopped, left};
+use super::target::TargetOptions;
 use super::transport::{Reach, Running, Stream};
 use crate::error::{Error, Result};
+use crate::retry::Tries;
 use crate::runtime::{self, unless_cancelled};
 
 /// The pauses before another try.
@@ -42,11 +45,11 @@ pub struct SyncOptions {
     pub io: IoMode,
     /// Threads for each kind of work.
     pub threads: usize,
-    /// The level of zstd.
-    pub zstd: Option<i32>,
+    /// The level of zstd, 1 to 19, at either end.
+    pub zstd: Option<u8>,
     /// Read the target again from the medium before it is committed.
     pub verify: bool,
-    /// What an interrupted session left counts as unknown.
+    /// What an interrupted session left of a new target is thrown away.
     pub no_resume: bool,
     /// Permission bits of a new target, whatever the umask.
     pub mode: Option<u32>,
@@ -85,24 +88,33 @@ pub fn push(
     options: &SyncOptions,
     progress: &Arc<Progress>,
     cancel: &Cancel,
-) -> Result<(Sent, u64)> {
-    let image = ImageOptions { io: options.io, ..ImageOptions::default() };
-    let source = Arc::new(Source::open(source, &image)?);
-    let wire = Arc::new(Counter::default());
-    let hello = hello(remote, options, Role::Source);
-    let how = SourceOptions { threads: options.threads, zstd: options.zstd };
-    let sent = runtime::block_on(again(options, progress, cancel, || async {
-        let dialled = dial(remote, &hello, options, &wire, cancel);
-        let Line { stream, zstd, running } = unless_cancelled(cancel, dialled).await?;
-        let how = SourceOptions { zstd: how.zstd.filter(|_| zstd), ..how };
-        let (source, progress) = (source.clone(), progress.clone());
-        match send(stream, source, how, options.link.clone(), progress, cancel.clone()).await {
-            Ok(sent) => Ok(sent),
-            Err(error) => Err(explain(running, error, cancel).await),
-        }
-    }))?;
-    progress.finish();
-    Ok((sent, wire.get()))
+) -> Result<(Synced, u64), Stopped> {
+    let source = options.open(source)?;
+    let call = Call::new(remote, Role::Source, None, options, progress, cancel);
+    let synced = call.sessions(|session, stream, zstd| {
+        session.send(stream, source.clone(), options.as_source(zstd))
+    })?;
+    Ok((synced, call.wire.get()))
+}
+
+/// What [`push`] would do.
+///
+/// # Errors
+///
+/// What would be wrong at either end, as far as that shows without writing.
+pub fn plan_push(
+    source: &Path,
+    remote: &Remote,
+    dry: Dry,
+    options: &SyncOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<CopyPlan, Stopped> {
+    let source = options.open(source)?;
+    let call = Call::new(remote, Role::Source, Some(dry), options, progress, cancel);
+    call.sessions(|session, stream, zstd| {
+        session.plan_send(stream, source.clone(), dry, options.as_source(zstd))
+    })
 }
 
 /// Makes the image at `landing` what the one at `remote` is. Returns that and the bytes on the wire.
@@ -116,104 +128,181 @@ pub fn pull(
     options: &SyncOptions,
     progress: &Arc<Progress>,
     cancel: &Cancel,
-) -> Result<(Received, u64), Failure> {
-    let wire = Arc::new(Counter::default());
-    let hello = hello(remote, options, Role::Target);
-    let how = TargetOptions {
-        threads: options.threads,
-        verify: options.verify,
-        no_resume: options.no_resume,
-    };
-    let received = again(options, progress, cancel, || async {
-        let dialled = dial(remote, &hello, options, &wire, cancel);
-        let Line { stream, running, .. } = unless_cancelled(cancel, dialled).await?;
-        let (landing, progress) = (landing.clone(), progress.clone());
-        match receive(stream, landing, how, options.link.clone(), progress, cancel.clone()).await {
-            Ok(received) => Ok(received),
-            Err(Failure { cause, kept }) => {
-                Err(Failure { cause: Box::new(explain(running, *cause, cancel).await), kept })
+) -> Result<(Synced, u64), Stopped> {
+    let call = Call::new(remote, Role::Target, None, options, progress, cancel);
+    let synced = call.sessions(|session, stream, _| {
+        session.receive(stream, landing.clone(), options.as_target())
+    })?;
+    Ok((synced, call.wire.get()))
+}
+
+/// What [`pull`] would do.
+///
+/// # Errors
+///
+/// Those of [`plan_push`].
+pub fn plan_pull(
+    remote: &Remote,
+    landing: &Landing,
+    dry: Dry,
+    options: &SyncOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<CopyPlan, Stopped> {
+    let call = Call::new(remote, Role::Target, Some(dry), options, progress, cancel);
+    call.sessions(|session, stream, _| {
+        session.plan_receive(stream, landing.clone(), dry, options.as_target())
+    })
+}
+
+impl SyncOptions {
+    fn open(&self, source: &Path) -> Result<Arc<Source>> {
+        let image = ImageOptions { io: self.io, ..ImageOptions::default() };
+        Ok(Arc::new(Source::open(source, &image)?))
+    }
+
+    fn as_source(&self, may_compress: bool) -> SourceOptions {
+        SourceOptions { threads: self.threads, zstd: self.zstd.filter(|_| may_compress) }
+    }
+
+    fn as_target(&self) -> TargetOptions {
+        let &Self { threads, verify, no_resume, .. } = self;
+        TargetOptions { threads, verify, no_resume }
+    }
+}
+
+/// What a client has with a server.
+struct Call<'a> {
+    remote: &'a Remote,
+    hello: ClientHello,
+    options: &'a SyncOptions,
+    progress: &'a Arc<Progress>,
+    cancel: &'a Cancel,
+    wire: Arc<Counter>,
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        remote: &'a Remote,
+        role: Role,
+        dry: Option<Dry>,
+        options: &'a SyncOptions,
+        progress: &'a Arc<Progress>,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let hello = ClientHello {
+            versions: (VERSION, VERSION),
+            program: PROGRAM.to_owned(),
+            role,
+            path: remote.path.clone(),
+            token: remote.token.clone(),
+            zstd: options.zstd,
+            verify: options.verify,
+            dry,
+            no_resume: options.no_resume,
+            mode: options.mode.filter(|_| role == Role::Source),
+        };
+        Self { remote, hello, options, progress, cancel, wire: Arc::default() }
+    }
+
+    /// What `session`, which is told whether it may compress, comes to: one that lost its connection is
+    /// repeated, as often as the options say.
+    fn sessions<T, F>(&self, session: impl Fn(Session, Stream, bool) -> F) -> Result<T, Stopped>
+    where
+        F: Future<Output = Result<T, Stopped>>,
+    {
+        let ended = runtime::block_on(async {
+            let mut tries = Tries::new(self.options.retries, FIRST_PAUSE, LONGEST_PAUSE);
+            let mut kept = Kept::Nothing;
+            loop {
+                tries.begin();
+                let cause = match self.session(&session).await {
+                    Ok(ended) => return Ok(ended),
+                    // One that did not begin has changed nothing about what the one before left.
+                    Err(Stopped { cause, kept: Kept::Nothing }) => cause,
+                    Err(stopped) => {
+                        kept = stopped.kept;
+                        stopped.cause
+                    }
+                };
+                let pause = match may_pass(&cause, tries.is_again()) {
+                    true => tries.pause(&self.why(&cause), left(&kept).or_else(|| self.sent())),
+                    false => None,
+                };
+                let Some(pause) = pause else {
+                    return Err(Stopped { cause: Box::new(tries.last(*cause)), kept });
+                };
+                let paused = async {
+                    tokio::time::sleep(pause).await;
+                    Ok(())
+                };
+                unless_cancelled(self.cancel, paused).await?;
+                self.progress.restart();
+            }
+        })?;
+        self.progress.finish();
+        Ok(ended)
+    }
+
+    fn why(&self, cause: &Error) -> String {
+        format!("sync with {}: {}", self.remote.reach.peer(), lacuna::describe(cause))
+    }
+
+    /// What is to be said of what this end has sent.
+    fn sent(&self) -> Option<String> {
+        let has_sent = self.progress.sent_bytes.get() > 0;
+        has_sent.then(|| "what has arrived there is not sent again".to_owned())
+    }
+
+    /// One session.
+    async fn session<T, F>(
+        &self,
+        session: impl Fn(Session, Stream, bool) -> F,
+    ) -> Result<T, Stopped>
+    where
+        F: Future<Output = Result<T, Stopped>>,
+    {
+        let (stream, zstd, running) = unless_cancelled(self.cancel, self.dial()).await?;
+        let link = self.options.link.clone();
+        let ends = Session::new(link, self.progress.clone(), self.cancel.clone());
+        match session(ends, stream, zstd).await {
+            Ok(ended) => Ok(ended),
+            Err(Stopped { cause, kept }) => {
+                let cause = Box::new(self.explain(running, *cause).await);
+                Err(Stopped { cause, kept })
             }
         }
-    });
-    let received = runtime::block_on(async { Ok(received.await) })??;
-    progress.finish();
-    Ok((received, wire.get()))
-}
-
-pub(super) fn hello(remote: &Remote, options: &SyncOptions, role: Role) -> ClientHello {
-    ClientHello {
-        versions: (VERSION, VERSION),
-        program: PROGRAM.to_owned(),
-        role,
-        path: remote.path.clone(),
-        token: remote.token.clone(),
-        zstd: options.zstd.is_some(),
-        verify: options.verify,
-        dry: None,
-        no_resume: options.no_resume,
-        mode: options.mode.filter(|_| role == Role::Source),
     }
-}
 
-/// A stream to a server that has let us in.
-pub(super) struct Line {
-    pub(super) stream: Stream,
-    /// Whether both may compress.
-    pub(super) zstd: bool,
-    pub(super) running: Option<Running>,
-}
-
-/// Connects, and is let in.
-pub(super) async fn dial(
-    remote: &Remote,
-    hello: &ClientHello,
-    options: &SyncOptions,
-    wire: &Arc<Counter>,
-    cancel: &Cancel,
-) -> Result<Line> {
-    let reach = &remote.reach;
-    let (mut stream, running) = reach.connect(options.connect_timeout, wire).await?;
-    let patience = if running.is_some() { COMMAND_PATIENCE } else { PATIENCE };
-    match greet(&mut stream, hello, patience).await {
-        Ok(zstd) => Ok(Line { stream, zstd, running }),
-        Err(error) => {
-            drop(stream);
-            Err(explain(running, error, cancel).await)
+    /// A stream to a server that has let us in, and whether both may compress.
+    async fn dial(&self) -> Result<(Stream, bool, Option<Running>)> {
+        let (reach, patience) = (&self.remote.reach, self.options.connect_timeout);
+        let (mut stream, running) = reach.connect(patience, &self.wire).await?;
+        let patience = if running.is_some() { COMMAND_PATIENCE } else { PATIENCE };
+        match greet(&mut stream, &self.hello, patience).await {
+            Ok(zstd) => Ok((stream, zstd, running)),
+            Err(error) => {
+                drop(stream);
+                Err(self.explain(running, error).await)
+            }
         }
     }
-}
 
-/// What `error` of a session came from, given the command that carried it.
-pub(super) async fn explain(running: Option<Running>, error: Error, cancel: &Cancel) -> Error {
-    let Some(running) = running else { return error };
-    let error = running.explain(error).await;
-    // A signal from a terminal ends the command as well, and may do so first.
-    tokio::time::sleep(runtime::POLL).await;
-    match cancel.is_cancelled() && error.is_of_the_connection() {
-        true => lacuna::Error::Cancelled.into(),
-        false => error,
+    /// What `error` of a session came from, given the command that carried it.
+    async fn explain(&self, running: Option<Running>, error: Error) -> Error {
+        let Some(running) = running else { return error };
+        let error = running.explain(error).await;
+        // A signal from a terminal ends the command as well, and may do so first.
+        tokio::time::sleep(runtime::POLL).await;
+        match self.cancel.is_cancelled() && error.is_of_the_connection() {
+            true => lacuna::Error::Cancelled.into(),
+            false => error,
+        }
     }
 }
 
 /// The code of a peer that a signal stopped: a server may be started again.
 const STOPPED: u16 = 12;
-
-/// A failure that may pass.
-pub(super) trait Passing {
-    fn cause(&self) -> &Error;
-}
-
-impl Passing for Error {
-    fn cause(&self) -> &Error {
-        self
-    }
-}
-
-impl Passing for Failure {
-    fn cause(&self) -> &Error {
-        &self.cause
-    }
-}
 
 /// Whether another try may do better. A server takes a while to see that we are gone, and until then
 /// our own session before is in the way.
@@ -221,33 +310,4 @@ fn may_pass(cause: &Error, is_again: bool) -> bool {
     cause.is_of_the_connection()
         || matches!(cause, Error::Peer { code: STOPPED, .. })
         || is_again && matches!(cause, Error::Peer { code: 6 | 8, .. })
-}
-
-/// Tries `session` again, with growing pauses, while the connection is what fails.
-pub(super) async fn again<T, E, F>(
-    options: &SyncOptions,
-    progress: &Progress,
-    cancel: &Cancel,
-    session: impl Fn() -> F,
-) -> Result<T, E>
-where
-    E: Passing + From<Error>,
-    F: Future<Output = Result<T, E>>,
-{
-    let (mut tries, mut pause) = (options.retries, FIRST_PAUSE);
-    loop {
-        let error = match session().await {
-            Err(error) if tries > 0 && may_pass(error.cause(), tries < options.retries) => error,
-            ended => return ended,
-        };
-        tries -= 1;
-        tracing::warn!(error = lacuna::describe(error.cause()), ?pause, "trying again");
-        let paused = async {
-            tokio::time::sleep(pause).await;
-            Ok(())
-        };
-        unless_cancelled(cancel, paused).await?;
-        progress.restart();
-        pause = LONGEST_PAUSE.min(pause * 2);
-    }
 }

@@ -119,8 +119,11 @@ pub(super) struct Packer {
 
 impl Packer {
     /// At `level`; not at all without one, or without the memory for it.
-    pub(super) fn new(level: Option<i32>, pool: &BufPool) -> Self {
-        Self { zstd: level.and_then(|level| Compressor::new(level).ok()), pool: pool.clone() }
+    pub(super) fn new(level: Option<u8>, pool: &BufPool) -> Self {
+        Self {
+            zstd: level.and_then(|level| Compressor::new(level.into()).ok()),
+            pool: pool.clone(),
+        }
     }
 
     fn pack(&mut self, kind: u8, payload: &[u8]) -> Result<Option<Bytes>> {
@@ -147,7 +150,7 @@ impl Packer {
 }
 
 /// A frame as it came.
-pub(super) struct Incoming {
+pub(super) struct Arrived {
     header: Header,
     payload: Payload,
 }
@@ -159,7 +162,7 @@ pub(super) struct Payload {
     start: usize,
 }
 
-impl Incoming {
+impl Arrived {
     /// With a payload that must be filled.
     pub(super) fn new(header: Header, pool: &BufPool) -> Self {
         let start = PAYLOAD_MAX - header.length.min(PAYLOAD_MAX);

@@ -34,7 +34,9 @@ where
     let answer = answer.map_err(|_| Error::Silent { after: patience })??;
     match ServerHello::decode(&answer).map_err(Error::Wire)? {
         ServerHello::Refusal { code, words } => Err(Error::Peer { code, words }),
-        ServerHello::Welcome { version, zstd, .. } if version == VERSION => Ok(zstd && hello.zstd),
+        ServerHello::Welcome { version, zstd, .. } if version == VERSION => {
+            Ok(zstd && hello.zstd.is_some())
+        }
         ServerHello::Welcome { .. } => {
             Err(Error::malformed("the hello", "chooses a version that was not offered"))
         }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use lacuna::{Cancel, ImageOptions, IoMode, Kept, Progress, Source, Target};
+use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source, Target};
 use lacuna_wire::{ClientHello, Dry, Role, VERSION};
 use tokio::sync::Semaphore;
 
 use super::handshake::{refuse, welcome};
 use super::link::{Alias, LinkOptions};
 use super::names::{Images, Named, Names};
-use super::planning::{plan_receive, plan_send};
-use super::session::{Failure, Landing, receive, send};
+use super::session::{Landing, Session};
 use super::source::SourceOptions;
+use super::stopped::{Stopped, left};
 use super::target::TargetOptions;
 use super::transport::Stream;
 use crate::error::{Error, Refusal, Result};
@@ -34,8 +34,8 @@ pub struct ServeOptions {
     pub io: IoMode,
     /// Threads for each kind of work, of each session.
     pub threads: usize,
-    /// The level of zstd.
-    pub zstd: Option<i32>,
+    /// What is sent is compressed, as the client asks for it.
+    pub zstd: bool,
     /// When a connection counts as lost.
     pub link: LinkOptions,
 }
@@ -51,7 +51,7 @@ impl ServeOptions {
             max_sessions: 16,
             io: IoMode::Auto,
             threads: 4,
-            zstd: Some(1),
+            zstd: true,
             link: LinkOptions::default(),
         }
     }
@@ -126,7 +126,7 @@ impl Host {
         let ended = self.session(stream, hello, &mut alias, progress).await;
         let (ended, left) = match ended {
             Ok(bytes) => (Ok(bytes), None),
-            Err(Failure { cause, kept }) => {
+            Err(Stopped { cause, kept }) => {
                 let left = left(&kept).map(|words| alias.applied(&words));
                 (Err(alias.applied(&lacuna::describe(&*cause))), left)
             }
@@ -140,7 +140,7 @@ impl Host {
         hello: &ClientHello,
         alias: &mut Arc<Alias>,
         progress: &Arc<Progress>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, Stopped> {
         let admitted = match self.places.try_acquire() {
             Ok(place) => self.admit(hello, alias).await.map(|admitted| (place, admitted)),
             Err(_) => Err(Refusal::TooMany.into()),
@@ -164,36 +164,28 @@ impl Host {
         hello: &ClientHello,
         admitted: Admitted,
         progress: Arc<Progress>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, Stopped> {
         let Admitted { named, source } = admitted;
-        let zstd = self.options.zstd.filter(|_| hello.zstd);
+        let zstd = hello.zstd.filter(|_| self.options.zstd);
         welcome(&mut stream, zstd.is_some()).await?;
-        let link = LinkOptions { alias: Some(named.alias.clone()), ..self.options.link.clone() };
-        let (cancel, threads) = (self.cancel.clone(), self.options.threads);
+        let session = Session::new(self.options.link.clone(), progress, self.cancel.clone());
+        let session = session.named(named.alias.clone());
+        let threads = self.options.threads;
         if let Some(source) = source {
             let how = SourceOptions { threads, zstd };
-            if let Some(dry) = hello.dry {
-                plan_send(stream, source, dry, how, link, progress, cancel).await?;
-                return Ok(0);
-            }
-            send(stream, source, how, link, progress.clone(), cancel).await?;
-            return Ok(progress.sent_bytes.get());
+            return match hello.dry {
+                Some(dry) => session.plan_send(stream, source, dry, how).await.map(|_| 0),
+                None => session.send(stream, source, how).await.map(|synced| synced.sent_bytes),
+            };
         }
-        let landing = Landing {
-            path: named.path.clone(),
-            io: self.options.io,
-            links: named.links,
-            // Never setuid: the file is this user's.
-            mode: hello.mode.map(|mode| mode & 0o777),
-        };
+        let (path, io, links) = (named.path.clone(), self.options.io, named.links);
+        let landing = Landing { path, io, links, mode: hello.mode };
         let (verify, no_resume) = (hello.verify, hello.no_resume);
         let how = TargetOptions { threads, verify, no_resume };
-        if let Some(dry) = hello.dry {
-            plan_receive(stream, landing, dry, how, link, progress, cancel).await?;
-            return Ok(0);
+        match hello.dry {
+            Some(dry) => session.plan_receive(stream, landing, dry, how).await.map(|_| 0),
+            None => session.receive(stream, landing, how).await.map(|synced| synced.written_bytes),
         }
-        let received = receive(stream, landing, how, link, progress, cancel).await?;
-        Ok(received.written_bytes)
     }
 
     /// Finds what the client names, and opens it when it is the source.
@@ -237,17 +229,6 @@ impl Host {
             _ => Ok(()),
         }
     }
-}
-
-/// Where what a session left is.
-fn left(kept: &Kept) -> Option<String> {
-    Some(match kept {
-        Kept::Part { path, .. } => format!("what arrived is kept in {}", path.display()),
-        Kept::Named(path) => format!("{} has all of it", path.display()),
-        Kept::HalfWritten(path) => format!("{} is marked unfinished", path.display()),
-        Kept::HalfWrittenDevice(path) => format!("{} is half old and half new", path.display()),
-        _ => return None,
-    })
 }
 
 /// Takes as long wherever the first difference is.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::frames::{Incoming, Outgoing, pool};
+use super::frames::{Arrived, Outgoing, pool};
 use crate::error::{Error, Result};
 use crate::runtime::POLL;
 pub use pace::LEAST_RATE;
@@ -44,17 +44,15 @@ pub struct LinkOptions {
     pub last_words: Duration,
     /// Bytes a second, each way, at least [`LEAST_RATE`].
     pub rate: Option<NonZeroU64>,
-    /// What the peer reads in the words of an error, and instead of what.
-    pub alias: Option<Arc<Alias>>,
 }
 
-/// Another name for a directory.
+/// Another name for a directory, which the peer reads in the words of an error.
 #[derive(Clone, Debug, Default)]
-pub struct Alias {
+pub(super) struct Alias {
     /// As this end has it, with a slash at its end.
-    pub path: String,
+    pub(super) path: String,
     /// As the other end is told, likewise; nothing for where its names begin.
-    pub shown: String,
+    pub(super) shown: String,
 }
 
 impl Alias {
@@ -87,7 +85,6 @@ impl Default for LinkOptions {
             standstill: Duration::from_secs(600),
             last_words: Duration::from_secs(5),
             rate: None,
-            alias: None,
         }
     }
 }
@@ -96,7 +93,7 @@ impl Default for LinkOptions {
 pub(super) struct Link {
     pub(super) pool: BufPool,
     outgoing: mpsc::Sender<Outgoing>,
-    incoming: Mutex<mpsc::Receiver<Incoming>>,
+    incoming: Mutex<mpsc::Receiver<Arrived>>,
     fate: Arc<Fate>,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
@@ -169,11 +166,16 @@ impl Fate {
 
 impl Link {
     /// Takes over `stream`, on the runtime that this is called on.
-    pub(super) fn new<S>(stream: S, options: &LinkOptions, cancel: &Cancel) -> Self
+    pub(super) fn new<S>(
+        stream: S,
+        options: &LinkOptions,
+        alias: Arc<Alias>,
+        cancel: &Cancel,
+    ) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (pool, fate) = (pool(), Arc::new(Fate::new(options.alias.clone().unwrap_or_default())));
+        let (pool, fate) = (pool(), Arc::new(Fate::new(alias)));
         let (outgoing, to_write) = mpsc::channel(QUEUE);
         let (read, incoming) = mpsc::channel(QUEUE);
         let (from, to) = tokio::io::split(stream);
@@ -204,7 +206,7 @@ impl Link {
     }
 
     /// The next frame of the peer. Blocks.
-    pub(super) fn recv(&self) -> Result<Incoming> {
+    pub(super) fn recv(&self) -> Result<Arrived> {
         let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         incoming.blocking_recv().ok_or(Error::Ended)
     }

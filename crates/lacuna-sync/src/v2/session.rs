@@ -1,16 +1,18 @@
 //! A session from the first frame to the last, on either end of a stream.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacuna::{Cancel, IoMode, Kept, Links, Permissions, Progress, Source, Target};
-use lacuna_wire::{Message, Offer};
+use lacuna::copy::CopyPlan;
+use lacuna::{Cancel, IoMode, Kept, KindBytes, Links, Permissions, Progress, Source, Target};
+use lacuna_wire::{Done, Dry, Message, Offer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::link::{Link, LinkOptions};
-use super::source::{Sending, Sent, SourceOptions};
-use super::target::{Received, Receiving, TargetOptions, fit};
+use super::link::{Alias, Link, LinkOptions};
+use super::planning::look;
+use super::source::{Sending, SourceOptions};
+use super::stopped::Stopped;
+use super::target::{Receiving, TargetOptions, fit};
 use crate::error::{Error, Result};
 
 /// Where an image is to land.
@@ -27,98 +29,170 @@ pub struct Landing {
     pub mode: Option<u32>,
 }
 
-/// A session that did not come to its end.
-#[derive(Debug)]
-pub struct Failure {
-    /// Why.
-    pub cause: Box<Error>,
-    /// What it left at the target, where that is known.
-    pub kept: Kept,
+/// What a session did, the same as both ends tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Size of the image.
+    pub size_bytes: u64,
+    /// The kinds of the source.
+    pub kinds: KindBytes,
+    /// Read from the source.
+    pub read_bytes: u64,
+    /// Read from the target and compared.
+    pub compared_bytes: u64,
+    /// Of the image, sent.
+    pub sent_bytes: u64,
+    /// Written to the target.
+    pub written_bytes: u64,
+    /// What a target device has behind the source's size, left alone.
+    pub rest_bytes: u64,
+    /// Of both ends.
+    pub receipt: [u8; 32],
 }
 
-/// As its cause.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause.fmt(f)
+impl Synced {
+    /// What the source is told when all of it lasts.
+    fn done(&self) -> Done {
+        let Self { receipt, written_bytes, compared_bytes, rest_bytes, .. } = *self;
+        Done { receipt, written: written_bytes, compared: compared_bytes, rest: rest_bytes }
     }
 }
 
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause.source()
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(cause: Error) -> Self {
-        Self { cause: Box::new(cause), kept: Kept::Nothing }
-    }
-}
-
-/// Makes the image at the other end of `stream` what `source` is: durable there when this returns.
-///
-/// # Errors
-///
-/// Whatever went wrong first, at either end.
-pub async fn send<S>(
-    stream: S,
-    source: Arc<Source>,
-    options: SourceOptions,
+/// One end of a session that is to be.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
     link: LinkOptions,
+    alias: Arc<Alias>,
     progress: Arc<Progress>,
     cancel: Cancel,
-) -> Result<Sent>
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let link = Link::new(stream, &link, &cancel);
-    let (link, sent) = on_thread(move || {
-        let _guard = link.guard();
-        let (source, progress, cancel) = (&*source, &*progress, &cancel);
-        let sent = Sending { link: &link, source, dry: None, options, progress, cancel }.run();
-        let sent = sent.map_err(|error| link.fail(error));
-        source.image().drop_cache();
-        (link, sent)
-    })
-    .await?;
-    link.close(sent).await
 }
 
-/// Makes the image at `landing` what the one at the other end of `stream` is.
-///
-/// # Errors
-///
-/// Whatever went wrong first, at either end, and what is kept of what had come by then.
-pub async fn receive<S>(
-    stream: S,
-    landing: Landing,
-    options: TargetOptions,
-    link: LinkOptions,
-    progress: Arc<Progress>,
-    cancel: Cancel,
-) -> Result<Received, Failure>
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let link = Link::new(stream, &link, &cancel);
-    let (link, received, kept) = on_thread(move || {
-        let _guard = link.guard();
-        let received = land(&link, &landing, options, &progress, &cancel);
-        let (received, kept) = match received {
-            Ok(received) => (Ok(received), Kept::Nothing),
-            Err(Failure { cause, kept }) => (Err(link.fail(*cause)), kept),
-        };
-        (link, received, kept)
-    })
-    .await?;
-    link.close(received).await.map_err(|cause| Failure { cause: Box::new(cause), kept })
-}
+impl Session {
+    /// Over a link of this kind. It shows its `progress`, and ends when `cancel` asks for that.
+    pub fn new(link: LinkOptions, progress: Arc<Progress>, cancel: Cancel) -> Self {
+        Self { link, alias: Arc::default(), progress, cancel }
+    }
 
-pub(super) async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::Runtime { source: std::io::Error::other(error) })
+    /// The same, with other names in the words of errors that the peer reads.
+    pub(super) fn named(self, alias: Arc<Alias>) -> Self {
+        Self { alias, ..self }
+    }
+
+    /// Makes the image at the other end of `stream` what `source` is: durable there when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong first, at either end.
+    pub async fn send<S>(
+        self,
+        stream: S,
+        source: Arc<Source>,
+        options: SourceOptions,
+    ) -> Result<Synced, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.over(stream, move |link, progress, cancel| {
+            let source = &*source;
+            let sending = Sending { link, source, dry: None, options, progress, cancel };
+            let sent = sending.run();
+            source.image().drop_cache();
+            Ok(sent?)
+        })
+        .await
+    }
+
+    /// What [`send`](Self::send) would do.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong first, at either end.
+    pub async fn plan_send<S>(
+        self,
+        stream: S,
+        source: Arc<Source>,
+        dry: Dry,
+        options: SourceOptions,
+    ) -> Result<CopyPlan, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.over(stream, move |link, progress, cancel| {
+            let source = &*source;
+            let sending = Sending { link, source, dry: Some(dry), options, progress, cancel };
+            let plan = sending.plan(dry);
+            source.image().drop_cache();
+            Ok(plan?)
+        })
+        .await
+    }
+
+    /// Makes the image at `landing` what the one at the other end of `stream` is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong first, at either end, and what is kept of what had come by then.
+    pub async fn receive<S>(
+        self,
+        stream: S,
+        landing: Landing,
+        options: TargetOptions,
+    ) -> Result<Synced, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.over(stream, move |link, progress, cancel| {
+            land(link, &landing, options, progress, cancel)
+        })
+        .await
+    }
+
+    /// What [`receive`](Self::receive) would do.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong first, at either end.
+    pub async fn plan_receive<S>(
+        self,
+        stream: S,
+        landing: Landing,
+        dry: Dry,
+        options: TargetOptions,
+    ) -> Result<CopyPlan, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.over(stream, move |link, progress, cancel| {
+            Ok(look(link, &landing, dry, options, progress, cancel)?)
+        })
+        .await
+    }
+
+    /// Does `work` on a thread that may block, and closes the link when it is done.
+    async fn over<S, T>(
+        self,
+        stream: S,
+        work: impl FnOnce(&Link, &Progress, &Cancel) -> Result<T, Stopped> + Send + 'static,
+    ) -> Result<T, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+        T: Send + 'static,
+    {
+        let Self { link, alias, progress, cancel } = self;
+        let link = Link::new(stream, &link, alias, &cancel);
+        let worked = tokio::task::spawn_blocking(move || {
+            let _guard = link.guard();
+            let (ended, kept) = match work(&link, &progress, &cancel) {
+                Ok(ended) => (Ok(ended), Kept::Nothing),
+                Err(Stopped { cause, kept }) => (Err(link.fail(*cause)), kept),
+            };
+            (link, ended, kept)
+        });
+        let (link, ended, kept) = worked
+            .await
+            .map_err(|error| Error::Runtime { source: std::io::Error::other(error) })?;
+        link.close(ended).await.map_err(|cause| Stopped { cause: Box::new(cause), kept })
+    }
 }
 
 fn land(
@@ -127,13 +201,14 @@ fn land(
     options: TargetOptions,
     progress: &Progress,
     cancel: &Cancel,
-) -> Result<Received, Failure> {
+) -> Result<Synced, Stopped> {
     let offer = offer(link)?;
     let permissions = match landing.mode {
         Some(mode) => Permissions::Exact(mode),
         None => Permissions::Masked(offer.mode & 0o777),
     };
-    let open = lacuna::TargetOptions { io: landing.io, permissions, links: landing.links };
+    let (io, links, resume) = (landing.io, landing.links, !options.no_resume);
+    let open = lacuna::TargetOptions { io, permissions, links, resume };
     let mut target = Target::open(&landing.path, &open).map_err(Error::Image)?;
     let received = fit(&mut target, offer.size).and_then(|()| {
         let receiving = Receiving::new(link, &target, &offer, options, progress, cancel)?;
@@ -142,18 +217,18 @@ fn land(
         Ok(received)
     });
     match received {
-        Ok(received) => {
+        Ok(synced) => {
             // Whoever hears that it is done may come back at once.
             drop(target);
             // It is here to stay, whether the source hears of it or not.
-            let _ = link.say(&Message::Done(received.done()));
-            Ok(received)
+            let _ = link.say(&Message::Done(synced.done()));
+            Ok(synced)
         }
         Err(cause) => {
             let cause = Box::new(link.fail(cause));
             target.abandon();
             // There is no record of what is left: the next session compares.
-            Err(Failure { cause, kept: target.left() })
+            Err(Stopped { cause, kept: target.left() })
         }
     }
 }

@@ -18,12 +18,13 @@ use lacuna::receipt::Receipt;
 use lacuna::settle::held_as;
 use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin};
 use lacuna::{Progress, Source};
-use lacuna_wire::{Accept, Done, Dry, Kinds, Message, Offer, Planned};
+use lacuna_wire::{Accept, Done, Dry, End, Kinds, Message, Offer, Planned};
 
 use super::chunks::runs_of;
 use super::frames::Outgoing;
 use super::link::Link;
 use super::parts::{Cut, Most, Part, parts};
+use super::session::Synced;
 use crate::error::{Error, Result};
 use credit::Credit;
 use listening::{Listening, out_of_place};
@@ -35,30 +36,13 @@ pub struct SourceOptions {
     /// Threads that read and hash; as many again answer what the target lacks.
     pub threads: usize,
     /// The level of zstd.
-    pub zstd: Option<i32>,
+    pub zstd: Option<u8>,
 }
 
 impl Default for SourceOptions {
     fn default() -> Self {
         Self { threads: 2, zstd: Some(1) }
     }
-}
-
-/// What a source sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Size of the image.
-    pub size_bytes: u64,
-    /// Its kinds.
-    pub kinds: KindBytes,
-    /// Written to the target.
-    pub written_bytes: u64,
-    /// Read from the target and compared.
-    pub compared_bytes: u64,
-    /// What a target device has behind the source's size, left alone.
-    pub rest_bytes: u64,
-    /// Of both ends.
-    pub receipt: [u8; 32],
 }
 
 /// What ends a session, or makes its end wait.
@@ -93,22 +77,24 @@ struct Agreed {
 
 impl Sending<'_> {
     /// All of the session after the hellos.
-    pub(super) fn run(&self) -> Result<Sent> {
+    pub(super) fn run(&self) -> Result<Synced> {
         let size = self.source.image().size();
         let agreed = self.begin()?;
-        let (kinds, receipt, Last::Done(done)) = self.transfer(agreed)? else {
+        let (kinds, end, Last::Done(done)) = self.transfer(agreed)? else {
             return Err(out_of_place());
         };
-        if done.receipt != receipt {
+        if done.receipt != end.receipt {
             return Err(Error::ReceiptsDiffer);
         }
-        Ok(Sent {
+        Ok(Synced {
             size_bytes: size,
             kinds,
-            written_bytes: done.written,
+            read_bytes: end.read,
             compared_bytes: done.compared,
+            sent_bytes: end.sent,
+            written_bytes: done.written,
             rest_bytes: done.rest,
-            receipt,
+            receipt: end.receipt,
         })
     }
 
@@ -127,7 +113,7 @@ impl Sending<'_> {
         Ok(Agreed { kinds: accept.kinds, content_end: content_end(&accept, size)? })
     }
 
-    fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, [u8; 32], Last)> {
+    fn transfer(&self, agreed: Agreed) -> Result<(KindBytes, End, Last)> {
         let (credit, has_ended) = (Credit::default(), AtomicBool::new(false));
         let (wants, to_answer) = channel();
         let (endings, ending) = channel();
@@ -158,10 +144,16 @@ impl Sending<'_> {
             let answered = answers.join().unwrap_or(Err(Error::Ended));
             let ended = walked.and_then(|(kinds, receipt)| {
                 answered?;
-                let receipt = receipt.finish(self.source.image().size());
+                let end = End {
+                    receipt: receipt.finish(self.source.image().size()),
+                    data: kinds.data_bytes,
+                    zero: kinds.zero_bytes,
+                    read: self.progress.read_bytes.get(),
+                    sent: self.progress.sent_bytes.get(),
+                };
                 has_ended.store(true, Ordering::Release);
-                let last = self.end(agreed, receipt, &ending)?;
-                Ok((kinds, receipt, last))
+                let last = self.finish(agreed, end, &ending)?;
+                Ok((kinds, end, last))
             });
             // The thread that listens ends with the session.
             ended.map_err(|error| self.link.fail(error))
@@ -211,10 +203,10 @@ impl Sending<'_> {
     }
 
     /// What is left when all was sent.
-    fn end(&self, agreed: Agreed, receipt: [u8; 32], ending: &Receiver<Ending>) -> Result<Last> {
+    fn finish(&self, agreed: Agreed, end: End, ending: &Receiver<Ending>) -> Result<Last> {
         loop {
             self.source.check()?;
-            self.link.say(&Message::End(receipt))?;
+            self.link.say(&Message::End(end))?;
             match ending.recv().map_err(|RecvError| Error::Ended)? {
                 Ending::Last(last) => return Ok(last),
                 Ending::Settle => drop(self.send_layout(agreed, Most::READ)?),

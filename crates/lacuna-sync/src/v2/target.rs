@@ -18,11 +18,12 @@ use std::sync::{Mutex, PoisonError};
 use lacuna::ordered::in_order;
 use lacuna::receipt::{CHUNK, Receipt};
 use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, Progress, Target};
-use lacuna_wire::{Accept, Checked, Done, Kinds, Message, Offer, Wanted, types};
+use lacuna_wire::{Accept, Checked, End, Kinds, Message, Offer, Wanted, types};
 
-use super::frames::Incoming;
+use super::frames::Arrived;
 use super::kinds::kinds_of;
 use super::link::Link;
+use super::session::Synced;
 use crate::error::{Error, Result};
 pub(super) use dry::Looking;
 use pending::Waiting;
@@ -38,38 +39,13 @@ pub struct TargetOptions {
     pub threads: usize,
     /// Read the target again from the medium before it is committed.
     pub verify: bool,
-    /// What an interrupted session left counts as unknown.
+    /// What an interrupted session left of a new target is thrown away.
     pub no_resume: bool,
 }
 
 impl Default for TargetOptions {
     fn default() -> Self {
         Self { threads: 2, verify: false, no_resume: false }
-    }
-}
-
-/// What a target received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Received {
-    /// Size of the image.
-    pub size_bytes: u64,
-    /// Its kinds, as far as the source tells them.
-    pub kinds: KindBytes,
-    /// Written.
-    pub written_bytes: u64,
-    /// Read and compared.
-    pub compared_bytes: u64,
-    /// What a device has behind the source's size, left alone.
-    pub rest_bytes: u64,
-    /// Of both ends.
-    pub receipt: [u8; 32],
-}
-
-impl Received {
-    /// What the source is told when all of it lasts.
-    pub(super) fn done(&self) -> Done {
-        let Self { receipt, written_bytes, compared_bytes, rest_bytes, .. } = *self;
-        Done { receipt, written: written_bytes, compared: compared_bytes, rest: rest_bytes }
     }
 }
 
@@ -89,8 +65,8 @@ pub(super) struct Receiving<'a> {
     covered: AtomicU64,
     /// What comes in front of this is compared, what comes behind it is written.
     content_end: AtomicU64,
-    /// The receipt of the source.
-    announced: Mutex<[u8; 32]>,
+    /// What the source said at its end.
+    announced: Mutex<End>,
 }
 
 /// What became of one message.
@@ -106,7 +82,6 @@ struct Outcome {
     receipt: Receipt,
     /// The same over kinds alone.
     kinds: Receipt,
-    bytes: KindBytes,
 }
 
 /// What all messages came to.
@@ -115,7 +90,6 @@ struct Sums {
     checked: Checked,
     receipt: Receipt,
     kinds: Receipt,
-    bytes: KindBytes,
 }
 
 /// Makes `target` as large as the source.
@@ -163,21 +137,23 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
-    /// All of the session but for the commit, after which the source is told that it is
-    /// [done](Received::done).
-    pub(super) fn run(&self) -> Result<Received> {
+    /// All of the session but for the commit, after which the source is told that it is done.
+    pub(super) fn run(&self) -> Result<Synced> {
         let content_end = self.content_end()?;
         self.content_end.store(content_end, Ordering::Release);
         let accept = Accept { kinds: self.kinds, content_end, total: self.total };
         self.link.say(&Message::Accept(accept))?;
         self.progress.total_bytes.set(self.total);
         let sums = self.transfer()?;
-        let receipt = self.end(&sums)?;
-        Ok(Received {
+        let End { receipt, data, zero, read, sent } = self.end(&sums)?;
+        let hole_bytes = self.size.saturating_sub(data.saturating_add(zero));
+        Ok(Synced {
             size_bytes: self.size,
-            kinds: sums.bytes,
-            written_bytes: self.progress.written_bytes.get(),
+            kinds: KindBytes { data_bytes: data, zero_bytes: zero, hole_bytes },
+            read_bytes: read,
             compared_bytes: self.progress.compared_bytes.get(),
+            sent_bytes: sent,
+            written_bytes: self.progress.written_bytes.get(),
             rest_bytes: self.target.image().size() - self.size,
             receipt,
         })
@@ -223,14 +199,13 @@ impl<'a> Receiving<'a> {
                 self.next_frame(&[types::DIGESTS, types::DATA, types::BLOCKS]).transpose()
             }),
             || Working::new(self),
-            |working, frame: Incoming| {
+            |working, frame: Arrived| {
                 let done = frame.open(&self.link.pool).and_then(|payload| working.take(&payload));
                 done.map_err(|error| self.link.fail(error))
             },
             |outcome: Outcome| {
                 sums.receipt.merge(outcome.receipt);
                 sums.kinds.merge(outcome.kinds);
-                sums.bytes.merge(outcome.bytes);
                 let told =
                     self.cover(&outcome).and_then(|()| self.tell(outcome, &mut sums.checked));
                 told.map_err(|error| self.link.fail(error))
@@ -239,14 +214,14 @@ impl<'a> Receiving<'a> {
     }
 
     /// The next frame for the workers; `None` at the End.
-    fn next_frame(&self, expected: &[u8]) -> Result<Option<Incoming>> {
+    fn next_frame(&self, expected: &[u8]) -> Result<Option<Arrived>> {
         let frame = self.link.recv()?;
         match frame.kind() {
             kind if expected.contains(&kind) => Ok(Some(frame)),
             types::END => {
                 let payload = frame.open(&self.link.pool)?;
-                if let Message::End(receipt) = payload.message()? {
-                    *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = receipt;
+                if let Message::End(end) = payload.message()? {
+                    *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = end;
                 }
                 Ok(None)
             }

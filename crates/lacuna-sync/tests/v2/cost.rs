@@ -89,6 +89,22 @@ fn an_image_that_is_there_costs_a_thousandth_and_little_for_an_extent() {
     });
 }
 
+/// Each extent has two blocks, in two chunks that have nothing else.
+#[test]
+fn extents_that_straddle_chunks_cost_no_more_than_others() {
+    let Some(place) = Place::new(Fs::Ext4) else { return };
+    for hole in [30, 62, 1006] {
+        let extent =
+            |n: usize| [vec![Block::Data((n % 250) as u8 + 1); 2], vec![Block::Hole; hole]];
+        let extents = (0..4000).flat_map(|n| extent(n).concat());
+        let pattern = Pattern::whole([vec![Block::Hole; 15], extents.collect()].concat());
+        pattern.write(&place.source);
+        pattern.write(&place.target);
+        let (cost, most) = (place.cost(), identical(&pattern));
+        assert!(cost <= most, "{cost} bytes, {most} at most, holes of {hole}");
+    }
+}
+
 #[test]
 fn an_image_that_is_new_costs_its_data_whatever_cannot_be_compressed() {
     let Some(place) = Place::new(Fs::Ext4) else { return };

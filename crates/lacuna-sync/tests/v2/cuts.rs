@@ -101,3 +101,22 @@ fn what_had_arrived_is_not_sent_again() {
     assert!(rest.wire_bytes < half + (12 << 20), "{}", rest.wire_bytes);
     assert_same(&from, &to);
 }
+
+#[test]
+fn what_had_arrived_is_thrown_away_when_that_is_asked_for() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (from, to) = (mount.path().join("source.img"), mount.path().join("target.img"));
+    let blocks: Vec<_> = (0..2048).map(|n| Block::Data((n % 250) as u8 + 1)).collect();
+    Pattern::whole(blocks).write(&from);
+    let mut wiring = Wiring::default();
+    wiring.source.zstd = None;
+    let cut = session(&from, &to, &Wiring { cut_at: Some(1024 * BLOCK), ..wiring.clone() });
+    assert!(cut.received.is_err());
+    wiring.target.no_resume = true;
+    for (compared, written) in [(0, 2048 * BLOCK), (2048 * BLOCK, 0)] {
+        let ended = session(&from, &to, &wiring);
+        let synced = ended.assert_done();
+        assert_eq!((synced.compared_bytes, synced.written_bytes), (compared, written));
+        assert_same(&from, &to);
+    }
+}

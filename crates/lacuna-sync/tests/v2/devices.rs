@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lacuna::{IoMode, Kept};
 use lacuna_sync::Error;
-use lacuna_sync::v2::{Received, Sent, TargetOptions};
+use lacuna_sync::v2::{Synced, TargetOptions};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount};
 use lacuna_testing::pattern::{BLOCK, Block, Kind, Pattern, kinds_of, strategy};
 use proptest::prelude::*;
@@ -80,21 +80,16 @@ fn is_busy(error: &Error) -> bool {
 
 /// A session that comes to its end; what both ends say of it is the same.
 #[track_caller]
-fn synced(source: &Path, target: &Path, how: How) -> (Sent, Received) {
-    let ended = run(source, target, how);
-    let (received, sent) = (ended.received.expect("received"), ended.sent.expect("sent"));
-    assert_eq!(sent.receipt, received.receipt);
-    assert_eq!(sent.size_bytes, received.size_bytes);
-    assert_eq!(sent.written_bytes, received.written_bytes);
-    (sent, received)
+fn synced(source: &Path, target: &Path, how: How) -> Synced {
+    run(source, target, how).assert_done().clone()
 }
 
 /// After one that writes what differs, a second that writes nothing, as the kernel says too.
 #[track_caller]
-fn synced_twice(source: &Path, target: &Path, how: How) -> Received {
-    let (_, received) = synced(source, target, how);
+fn synced_twice(source: &Path, target: &Path, how: How) -> Synced {
+    let received = synced(source, target, how);
     let (bytes, before) = (bytes_of(target), written_sectors(target));
-    let (_, again) = synced(source, target, how);
+    let again = synced(source, target, how);
     assert_eq!(again.written_bytes, 0);
     assert_eq!(written_sectors(target), before);
     assert!(bytes_of(target) == bytes);
@@ -148,12 +143,12 @@ fn a_device_arrives_as_an_image_without_holes() {
                 if is_new {
                     std::fs::remove_file(&target).unwrap();
                 }
-                let (_, received) = synced(device.path(), &target, how);
+                let received = synced(device.path(), &target, how);
                 assert_eq!((received.size_bytes, received.rest_bytes), (size, 0));
                 assert!(bytes_of(&target) == bytes_of(device.path()));
                 assert!(kinds_of(&target).iter().all(|kind| *kind == Kind::Data));
-                let (sent, _) = synced(device.path(), &target, how);
-                assert_eq!(sent.written_bytes, 0);
+                let again = synced(device.path(), &target, how);
+                assert_eq!(again.written_bytes, 0);
             });
         }
     }
@@ -198,7 +193,7 @@ fn what_is_a_hole_is_punched_where_a_device_has_something() {
     let medium = std::fs::read_to_string(sys(device.path()).join("loop/backing_file")).unwrap();
     let allocated = || std::fs::metadata(medium.trim_end()).unwrap().blocks() * 512;
     let before = allocated();
-    let (_, received) = synced(&source, device.path(), PLAIN);
+    let received = synced(&source, device.path(), PLAIN);
     assert_eq!(received.written_bytes, 10 * BLOCK);
     assert!(bytes_of(device.path()).starts_with(&pattern.bytes()));
     // A loop device punches its file.

@@ -16,8 +16,8 @@ use lacuna_sync::v2::{
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
 use lacuna_wire::{
-    Accept, Checked, ClientHello, Done, HEADER, Header, Kind, Kinds, Message, Planned, Run, Runs,
-    Sent, ServerHello, hello_length, types,
+    Accept, Answered, Checked, ClientHello, DIGEST, Done, End, HEADER, Header, Kind, Kinds,
+    Message, Planned, Run, Runs, ServerHello, hello_length, types,
 };
 
 use crate::dry::seen;
@@ -36,7 +36,7 @@ fn runs(first: u64, kind: Kind, blocks: u64) -> Runs {
 }
 
 fn digests(first: u64, chunks: u64) -> Vec<u8> {
-    let digests = vec![7; 16 * chunks as usize];
+    let digests = vec![7; DIGEST * chunks as usize];
     let runs = runs(first * BLOCKS, Kind::Data, chunks * BLOCKS);
     frame(&Message::Digests { runs, digests: &digests })
 }
@@ -46,7 +46,7 @@ fn layout(blocks: u64) -> Vec<u8> {
 }
 
 fn blocks(chunk: u64, blocks: u16, bytes: &[u8]) -> Vec<u8> {
-    frame(&Message::Blocks { entries: vec![Sent { chunk, blocks }], bytes })
+    frame(&Message::Blocks { entries: vec![Answered { chunk, blocks }], bytes })
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn garbage_in_a_dry_session_ends_it_and_leaves_everything_as_it_was() {
     Pattern::whole(vec![Block::Data(1); 32]).write(&directory.path().join("a.img"));
     let before = seen(directory.path());
     let offered = offer(2 * CHUNK);
-    let end = frame(&Message::End([0; 32]));
+    let end = frame(&Message::End(End::default()));
     let data = frame(&Message::Data { runs: runs(0, Kind::Data, 1), bytes: &[1; 4096] });
     let cases = [
         (Dry::Plan, vec![data.clone()], "does not belong"),
@@ -162,7 +162,7 @@ fn options() -> SyncOptions {
 fn planned(source: &Path, remote: &Remote, dry: Dry) -> lacuna_sync::Result<u64> {
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
     let plan = plan_push(source, remote, dry, &options(), &progress, &cancel);
-    plan.map(|plan| plan.written_bytes_max)
+    plan.map(|plan| plan.written_bytes_max).map_err(|stopped| *stopped.cause)
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_target_that_answers_out_of_turn_fails_the_session() {
     // In a session that writes, it is no end.
     let remote = serve_once([accept(0), end]);
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
-    let error = push(&source, &remote, &options(), &progress, &cancel).unwrap_err();
+    let error = *push(&source, &remote, &options(), &progress, &cancel).unwrap_err().cause;
     assert!(
         matches!(&error, Error::Wire(error) if error.to_string().ends_with(misplaced)),
         "{error:?}"
@@ -217,7 +217,7 @@ fn a_target_that_changes_while_it_is_compared_fails_the_session_and_a_plan_does_
         stream.write_all(&offer(0)).unwrap();
         assert_eq!(next_frame(&mut stream), Some(types::ACCEPT));
         File::options().write(true).open(&target).unwrap().write_all_at(b"other", 0).unwrap();
-        stream.write_all(&frame(&Message::End([0; 32]))).unwrap();
+        stream.write_all(&frame(&Message::End(End::default()))).unwrap();
         rest(stream);
         let ended = server.served().ended;
         match dry {
@@ -251,7 +251,7 @@ fn a_server_that_lets_nobody_write_plans_all_the_same() {
     }
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
     let written = push(&source, &remote("b.img"), &options(), &progress, &cancel);
-    assert!(matches!(written.unwrap_err(), Error::Peer { code: 7, .. }));
+    assert!(matches!(*written.unwrap_err().cause, Error::Peer { code: 7, .. }));
     server.failure();
 
     std::fs::copy(&source, root.join("b.img")).unwrap();

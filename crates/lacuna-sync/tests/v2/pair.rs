@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, ImageOptions, IoMode, Links, Progress, Source};
-use lacuna_sync::Result;
 use lacuna_sync::v2::{
-    Dry, Failure, Landing, LinkOptions, Received, Sent, SourceOptions, TargetOptions, plan_receive,
-    plan_send, receive, send,
+    Dry, Landing, LinkOptions, Session, SourceOptions, Stopped, Synced, TargetOptions,
 };
+use lacuna_sync::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
@@ -44,10 +43,16 @@ impl Default for Wiring {
     }
 }
 
+impl Wiring {
+    fn session(&self, shown: Arc<Progress>) -> Session {
+        Session::new(self.link.clone(), shown, self.cancel.clone())
+    }
+}
+
 /// What both ends came to.
 pub(crate) struct Ended {
-    pub(crate) sent: Result<Sent>,
-    pub(crate) received: Result<Received, Failure>,
+    pub(crate) sent: Result<Synced>,
+    pub(crate) received: Result<Synced, Stopped>,
     /// Both ways.
     pub(crate) wire_bytes: u64,
     /// From the source.
@@ -62,11 +67,11 @@ pub(crate) struct Ended {
 impl Ended {
     /// That both ends have come to the same.
     #[track_caller]
-    pub(crate) fn assert_done(&self) -> (&Sent, &Received) {
+    pub(crate) fn assert_done(&self) -> &Synced {
         let (sent, received) = (self.sent.as_ref(), self.received.as_ref());
         let (sent, received) = (sent.expect("sent"), received.expect("received"));
-        assert_eq!(sent.receipt, received.receipt);
-        (sent, received)
+        assert_eq!(sent, received);
+        sent
     }
 }
 
@@ -93,6 +98,10 @@ impl Ends {
     }
 }
 
+fn cause(stopped: Stopped) -> Error {
+    *stopped.cause
+}
+
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
@@ -110,7 +119,6 @@ pub(crate) fn session_shown(
     shown: &[Arc<Progress>; 2],
 ) -> Ended {
     let Ends { source, landing } = Ends::new(source, target, wiring.io);
-    let [progress, at_target] = shown;
     runtime().block_on(async {
         let between = Between::new(Line { cut_at: wiring.cut_at, ..wiring.line.clone() });
         let mut steps = JoinSet::new();
@@ -118,26 +126,13 @@ pub(crate) fn session_shown(
             steps.spawn(between.clone().step());
         }
         let [here, there] = between.ends();
-        let sending = send(
-            here,
-            source,
-            wiring.source,
-            wiring.link.clone(),
-            progress.clone(),
-            wiring.cancel.clone(),
-        );
-        let receiving = receive(
-            there,
-            landing,
-            wiring.target,
-            wiring.link.clone(),
-            at_target.clone(),
-            wiring.cancel.clone(),
-        );
+        let [here_shown, there_shown] = shown.each_ref().map(Arc::clone);
+        let sending = wiring.session(here_shown).send(here, source, wiring.source);
+        let receiving = wiring.session(there_shown).receive(there, landing, wiring.target);
         let begun = Instant::now();
         let (sent, received) = tokio::join!(sending, receiving);
-        let took = begun.elapsed();
-        let (said, read_bytes) = (between.said(), progress.read_bytes.get());
+        let (sent, took) = (sent.map_err(cause), begun.elapsed());
+        let (said, read_bytes) = (between.said(), shown[0].read_bytes.get());
         let wire_bytes = said.iter().map(|said| said.bytes).sum();
         Ended { sent, received, wire_bytes, read_bytes, said, steps: between.steps(), took }
     })
@@ -149,25 +144,12 @@ pub(crate) fn plan(source: &Path, target: &Path, dry: Dry, wiring: &Wiring) -> P
     runtime().block_on(async {
         let between = Between::new(Line { cut_at: wiring.cut_at, ..wiring.line.clone() });
         let [here, there] = between.ends();
-        let sending = plan_send(
-            here,
-            source,
-            dry,
-            wiring.source,
-            wiring.link.clone(),
-            Arc::new(Progress::default()),
-            wiring.cancel.clone(),
-        );
-        let receiving = plan_receive(
-            there,
-            landing,
-            dry,
-            wiring.target,
-            wiring.link.clone(),
-            Arc::new(Progress::default()),
-            wiring.cancel.clone(),
-        );
+        let [source_end, target_end] =
+            [wiring.session(Arc::default()), wiring.session(Arc::default())];
+        let sending = source_end.plan_send(here, source, dry, wiring.source);
+        let receiving = target_end.plan_receive(there, landing, dry, wiring.target);
         let (by_source, by_target) = tokio::join!(sending, receiving);
+        let (by_source, by_target) = (by_source.map_err(cause), by_target.map_err(cause));
         let wire_bytes = between.said().iter().map(|said| said.bytes).sum();
         Planned { by_source, by_target, wire_bytes }
     })

@@ -197,7 +197,7 @@ pub(crate) fn hello(path: &str) -> ClientHello {
         role: Role::Source,
         path: path.as_bytes().to_vec(),
         token: None,
-        zstd: false,
+        zstd: None,
         verify: false,
         dry: None,
         no_resume: false,

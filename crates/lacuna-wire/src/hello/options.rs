@@ -1,6 +1,6 @@
 //! What a client asks of a session, in bits.
 
-use super::{ClientHello, malformed};
+use super::{ClientHello, malformed, whole};
 use crate::codec::Reader;
 use crate::error::Error;
 
@@ -42,7 +42,7 @@ impl Options {
 
     /// Of a hello that says nothing of them, none.
     pub(super) fn decode(options: Option<Reader<'_>>) -> Result<Self, Error> {
-        let bits = options.map_or(Ok(0), |mut options| options.u32())?;
+        let bits = options.map_or(Ok(0), |options| whole(options, Reader::u32))?;
         let dry = match (bits & DRY != 0, bits & COMPARE != 0) {
             (false, false) => None,
             (true, false) => Some(Dry::Plan),

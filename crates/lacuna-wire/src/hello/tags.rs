@@ -1,10 +1,12 @@
 //! The capabilities of a hello, and what stands around them.
 
-use super::{CHECK, MAGIC, PREFIX, PROGRAM_MAX, TAG_PROGRAM, WHAT, hello_length, malformed};
+use super::{
+    CHECK, LEVELS, MAGIC, PREFIX, PROGRAM_MAX, TAG_COMPRESSION, TAG_LEVEL, TAG_PROGRAM, WHAT, ZSTD,
+    hello_length, malformed, whole,
+};
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::frame::crc64;
-use crate::message::printable;
 
 /// No value is longer than a `u16` can tell: the longest that is [`limited`] has 4095 bytes.
 pub(super) fn put(body: &mut Vec<u8>, tag: u16, value: &[u8]) {
@@ -58,6 +60,20 @@ impl<'a> Tags<'a> {
 
     pub(super) fn program(&self) -> Result<String, Error> {
         let name = self.get(TAG_PROGRAM).map_or(&[][..], Reader::rest);
-        Ok(printable(name, PROGRAM_MAX))
+        let name = str::from_utf8(name).ok().filter(|name| name.len() <= PROGRAM_MAX);
+        match name.filter(|name| !name.contains(char::is_control)) {
+            Some(name) => Ok(name.to_owned()),
+            None => Err(malformed("has a name of its program that is too long or cannot be shown")),
+        }
+    }
+
+    /// Of zstd, if the client can compress with it: 1 if it asks for none.
+    pub(super) fn level(&self) -> Result<Option<u8>, Error> {
+        let known = self.get(TAG_COMPRESSION).map_or(&[][..], Reader::rest);
+        let level = self.get(TAG_LEVEL).map_or(Ok(1), |level| whole(level, Reader::u8))?;
+        match LEVELS.contains(&level) {
+            true => Ok(known.contains(&ZSTD).then_some(level)),
+            false => Err(malformed("asks for a level of zstd that there is not")),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of messages, to the byte.
 
-use super::{Accept, Checked, DIGEST, Done, Kinds, Offer, Sent, Wanted};
+use super::{Accept, Answered, Checked, DIGEST, Kinds, Offer, Wanted};
 use crate::codec::{Reader, put_varint};
 use crate::error::Error;
 
@@ -63,19 +63,6 @@ impl Checked {
     }
 }
 
-impl Done {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend(self.receipt);
-        out.extend([self.written, self.compared, self.rest].map(u64::to_le_bytes).concat());
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
-        let receipt = reader.array()?;
-        let (written, compared) = (reader.u64()?, reader.u64()?);
-        Ok(Self { receipt, written, compared, rest: reader.u64()? })
-    }
-}
-
 pub(super) fn encode_wanted(wanted: &[Wanted], out: &mut Vec<u8>) {
     let mut last = 0;
     for entry in wanted {
@@ -103,7 +90,7 @@ pub(super) fn decode_wanted(reader: &mut Reader<'_>) -> Result<Vec<Wanted>, Erro
     Ok(wanted)
 }
 
-pub(super) fn encode_sent(entries: &[Sent], out: &mut Vec<u8>) {
+pub(super) fn encode_answered(entries: &[Answered], out: &mut Vec<u8>) {
     put_varint(out, entries.len() as u64);
     let mut last = 0;
     for entry in entries {
@@ -113,12 +100,12 @@ pub(super) fn encode_sent(entries: &[Sent], out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn decode_sent(reader: &mut Reader<'_>) -> Result<Vec<Sent>, Error> {
+pub(super) fn decode_answered(reader: &mut Reader<'_>) -> Result<Vec<Answered>, Error> {
     let count = reader.varint()?;
     let (mut entries, mut last) = (vec![], 0);
     for _ in 0..count {
         let chunk = next_chunk(reader, last, entries.len())?;
-        entries.push(Sent { chunk, blocks: reader.u16()? });
+        entries.push(Answered { chunk, blocks: reader.u16()? });
         last = chunk;
     }
     Ok(entries)
@@ -141,9 +128,11 @@ pub(crate) fn cut(words: &str, most: usize) -> &str {
     words.get(..end).unwrap_or_default()
 }
 
-/// What a peer says, without what could do harm on a terminal.
+/// What a peer says, as much as has room, without what could do harm on a terminal.
 pub(crate) fn printable(words: &[u8], most: usize) -> String {
     let words = words.get(..most).unwrap_or(words);
     let printable = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
-    String::from_utf8_lossy(words).chars().map(printable).collect()
+    let words: String = String::from_utf8_lossy(words).chars().map(printable).collect();
+    // A letter that is replaced may have become longer.
+    cut(&words, most).to_owned()
 }

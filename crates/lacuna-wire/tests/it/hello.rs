@@ -10,18 +10,19 @@ fn client_hello() -> impl Strategy<Value = ClientHello> {
     let path = vec(1..=255_u8, 1..200);
     let token = proptest::option::of(vec(any::<u8>(), 0..=256));
     let dry = prop::sample::select(vec![None, Some(Dry::Plan), Some(Dry::Compare)]);
-    let (flags, mode) = ((any::<[bool; 3]>(), dry), proptest::option::of(0..=0o7777_u32));
+    let zstd = proptest::option::of(1..=19_u8);
+    let (flags, mode) = ((any::<[bool; 2]>(), dry, zstd), proptest::option::of(0..=0o777_u32));
     (any::<(u16, u16)>(), "[ -~]{0,64}", any::<bool>(), path, token, flags, mode).prop_map(
-        |(versions, program, push, path, token, (flags, dry), mode)| ClientHello {
+        |(versions, program, push, path, token, (flags, dry, zstd), mode)| ClientHello {
             versions,
             program,
             role: if push { Role::Source } else { Role::Target },
             path,
             token,
-            zstd: flags[0],
-            verify: flags[1],
+            zstd,
+            verify: flags[0],
             dry,
-            no_resume: flags[2],
+            no_resume: flags[1],
             mode,
         },
     )
@@ -52,13 +53,13 @@ fn a_hello_has_a_frozen_form() {
         role: Role::Source,
         path: b"disk.img".to_vec(),
         token: None,
-        zstd: true,
+        zstd: Some(3),
         verify: false,
         dry: None,
         no_resume: true,
         mode: Some(0o640),
     };
-    let golden = "8b6c6163756e610a3e00\
+    let golden = "8b6c6163756e610a4300\
         0100040002000200\
         02000c006c6163756e6120302e312e30\
         0300010000\
@@ -66,7 +67,8 @@ fn a_hello_has_a_frozen_form() {
         0600010001\
         0700040004000000\
         08000400a0010000\
-        1bdebcbed98769be";
+        0a00010003\
+        d53ecaf49c32c54e";
     assert_eq!(hex(&hello.encode().unwrap()), golden);
 }
 
@@ -87,7 +89,7 @@ fn the_options_of_a_hello_are_these_bits() {
         role: Role::Source,
         path: b"a".to_vec(),
         token: None,
-        zstd: false,
+        zstd: None,
         verify,
         dry,
         no_resume,
@@ -121,7 +123,7 @@ fn options_that_are_not_known_are_ignored() {
         role: Role::Source,
         path: b"a".to_vec(),
         token: None,
-        zstd: true,
+        zstd: None,
         verify: false,
         dry: Some(Dry::Plan),
         no_resume: false,
@@ -153,7 +155,7 @@ fn a_hello_has_a_path_and_a_role() {
         role: Role::Target,
         path: b"a".to_vec(),
         token: None,
-        zstd: false,
+        zstd: None,
         verify: true,
         dry: Some(Dry::Compare),
         no_resume: false,
@@ -164,15 +166,87 @@ fn a_hello_has_a_path_and_a_role() {
         let hello = ClientHello { path: path.to_vec(), ..good.clone() };
         assert!(ClientHello::decode(&hello.encode().unwrap()).is_err(), "{path:?}");
     }
-    let hello = ClientHello { mode: Some(0o7777), ..good.clone() };
+    let hello = ClientHello { mode: Some(0o777), ..good.clone() };
     assert_eq!(ClientHello::decode(&hello.encode().unwrap()), Ok(hello));
-    for mode in [0o10_000, 0o100_644, u32::MAX] {
-        let hello = ClientHello { mode: Some(mode), ..good.clone() };
+    let refused = |hello: ClientHello, words: &str| {
         let refused = ClientHello::decode(&hello.encode().unwrap()).unwrap_err().to_string();
-        assert!(refused.contains("permission bits"), "{refused}");
+        assert!(refused.contains(words), "{refused}");
+    };
+    for mode in [0o1000, 0o4755, 0o100_644, u32::MAX] {
+        refused(ClientHello { mode: Some(mode), ..good.clone() }, "permission bits");
     }
+    for level in [0, 20, 255] {
+        refused(ClientHello { zstd: Some(level), ..good.clone() }, "a level of zstd");
+    }
+    refused(ClientHello { program: "a\nb".to_owned(), ..good.clone() }, "a name of its program");
     let hello = ClientHello { path: vec![b'a'; 4096], ..good.clone() };
     assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
     let hello = ClientHello { token: Some(vec![1; 257]), ..good };
     assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
+}
+
+/// A hello of these capabilities.
+fn hello_of(capabilities: &[(u16, &[u8])]) -> Vec<u8> {
+    changed(&[&lacuna_wire::MAGIC[..], &[0; 10]].concat(), |body| {
+        for (tag, value) in capabilities {
+            body.extend(tag.to_le_bytes());
+            body.extend((value.len() as u16).to_le_bytes());
+            body.extend(*value);
+        }
+    })
+}
+
+#[test]
+fn nothing_stands_behind_the_value_of_a_capability() {
+    let version = [2, 0, 2, 0];
+    let good: [(u16, &[u8]); 6] = [
+        (1, &version),
+        (3, &[1]),
+        (4, b"a"),
+        (7, &[0, 0, 0, 0]),
+        (8, &[0xa0, 1, 0, 0]),
+        (10, &[3]),
+    ];
+    assert!(ClientHello::decode(&hello_of(&good)).is_ok());
+    let welcome: [(u16, &[u8]); 2] = [(1, &[2, 0]), (6, &[1])];
+    assert!(ServerHello::decode(&hello_of(&welcome)).is_ok());
+    for tag in [1, 3, 7, 8, 10] {
+        let longer = good.map(|(known, value)| {
+            let more = if known == tag { &[0][..] } else { &[] };
+            (known, [value, more].concat())
+        });
+        let longer = longer.each_ref().map(|(tag, value)| (*tag, &**value));
+        let refused = ClientHello::decode(&hello_of(&longer)).unwrap_err().to_string();
+        assert!(refused.contains("goes on after its end"), "{tag}: {refused}");
+    }
+    for (hello, words) in [
+        ([(1, &[2, 0, 0][..]), (6, &[1])], "goes on after its end"),
+        ([(1, &[2, 0]), (6, &[2])], "a compression that was not offered"),
+        ([(1, &[2, 0]), (6, &[1, 1])], "a compression that was not offered"),
+    ] {
+        let refused = ServerHello::decode(&hello_of(&hello)).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+#[test]
+fn a_name_or_a_reason_that_is_too_long_or_no_text_is_none() {
+    let named = |name: &[u8]| {
+        let hello: [(u16, &[u8]); 4] = [(1, &[2, 0, 2, 0]), (2, name), (3, &[0]), (4, b"a")];
+        ClientHello::decode(&hello_of(&hello))
+    };
+    let whole = "\u{e9}".repeat(32);
+    assert_eq!(named(whole.as_bytes()).unwrap().program, whole);
+    for name in [&[b'a'; 65][..], b"\xff", b"\x1b[2J", &whole.as_bytes()[1..]] {
+        let refused = named(name).unwrap_err().to_string();
+        assert!(refused.contains("a name of its program"), "{refused}");
+    }
+    for words in ["\u{1}".repeat(1024), "\u{e9}".repeat(1024), format!("a{}", "\u{e9}".repeat(512))]
+    {
+        let refusal: [(u16, &[u8]); 1] = [(9, &[&[5, 0], words.as_bytes()].concat())];
+        let read = ServerHello::decode(&hello_of(&refusal)).unwrap();
+        let ServerHello::Refusal { words, .. } = &read else { panic!("{read:?}") };
+        assert!((1022..=1024).contains(&words.len()), "{}", words.len());
+        assert_eq!(ServerHello::decode(&read.encode().unwrap()), Ok(read));
+    }
 }

@@ -1,8 +1,8 @@
 //! Version 2 of the wire: what is written is read as it was, and what a peer makes up is refused.
 
 use lacuna_wire::{
-    Accept, Checked, ClientHello, DIGEST, Done, Error, HEADER, Header, Kind, Kinds, Message, Offer,
-    Planned, Run, Runs, Sent, ServerHello, Wanted, hello_length,
+    Accept, Answered, Checked, ClientHello, DIGEST, Done, End, Error, HEADER, Header, Kind, Kinds,
+    Message, Offer, Planned, Run, Runs, ServerHello, Wanted, hello_length,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -44,7 +44,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         Message::Accept(Accept { kinds, content_end, total })
     });
     let blocks = (rising(), any::<u16>(), bytes()).prop_map(|(chunks, blocks, bytes)| {
-        let entries = chunks.into_iter().map(|chunk| Sent { chunk, blocks }).collect();
+        let entries = chunks.into_iter().map(|chunk| Answered { chunk, blocks }).collect();
         Message::Blocks { entries, bytes }
     });
     let done = any::<([u8; 32], u64, u64, u64)>().prop_map(|(receipt, written, compared, rest)| {
@@ -63,7 +63,9 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         planned,
         (runs(), bytes()).prop_map(|(runs, digests)| Message::Digests { runs, digests }),
         (runs(), bytes()).prop_map(|(runs, bytes)| Message::Data { runs, bytes }),
-        any::<[u8; 32]>().prop_map(Message::End),
+        any::<([u8; 32], [u64; 4])>().prop_map(|(receipt, [data, zero, read, sent])| {
+            Message::End(End { receipt, data, zero, read, sent })
+        }),
         runs().prop_map(Message::Layout),
         wanted().prop_map(Message::Want),
         any::<(u64, u64)>().prop_map(|(chunks, done)| Message::Checked(Checked { chunks, done })),
@@ -132,6 +134,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Numbers below 256 as `u64`.
+fn eight<const N: usize>(numbers: [&str; N]) -> String {
+    numbers.map(|byte| format!("{byte:0<16}")).concat()
+}
+
 #[test]
 fn messages_have_these_bytes() {
     let mut runs = Runs::new(16);
@@ -149,11 +156,9 @@ fn messages_have_these_bytes() {
         rest: 7,
         exists: true,
     };
-    let numbers = |free: &str| {
-        let numbers =
-            ["01", "02", "03", "04", "05"].map(|byte| format!("{byte}{}", "0".repeat(14)));
-        format!("{}{free}07{}", numbers.concat(), "0".repeat(14))
-    };
+    let numbers = |free: &str| eight(["01", "02", "03", "04", "05"]) + free + &eight(["07"]);
+    let end = End { receipt: [9; 32], data: 1, zero: 2, read: 3, sent: 4 };
+    let done = Done { receipt: [9; 32], written: 1, compared: 2, rest: 3 };
     let offer = Offer { size: 1, allocated: 2, mode: 3 };
     let accept = Accept { kinds: Kinds::Three, content_end: 1, total: 2 };
     let checked = Checked { chunks: 5, done: 6 };
@@ -167,6 +172,8 @@ fn messages_have_these_bytes() {
         (Message::Offer(offer), 0x01, "010000000000000002000000000000000300 0000".replace(' ', "")),
         (Message::Accept(accept), 0x11, "0301000000000000000200000000000000".to_owned()),
         (Message::Checked(checked), 0x13, "05000000000000000600000000000000".to_owned()),
+        (Message::End(end), 0x05, "09".repeat(32) + &eight(["01", "02", "03", "04"])),
+        (Message::Done(done), 0x15, "09".repeat(32) + &eight(["01", "02", "03"])),
         (Message::Settle, 0x14, String::new()),
         (Message::Failed { code: 2, words: "no".to_owned() }, 0x1f, "02006e6f".to_owned()),
     ] {

@@ -29,7 +29,7 @@ pub fn compare(
     let mut ends = Ends::open(source, target, options)?;
     ends.target.lock()?;
     ends.target.watch()?;
-    let mut plan = ends.begin(options)?;
+    let mut plan = ends.begin()?;
     progress.total_bytes.set(ends.source.image().allocated_bytes()?);
     let (resumed_bytes, mut spared) = (plan.resumed_bytes, Spared::default());
     let counted = ends.pairs()?.inspect(|pair| {

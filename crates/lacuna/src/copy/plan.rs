@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::extent::{Kind, KindBytes, Range};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
-use crate::open::{ImageOptions, Links};
+use crate::open::ImageOptions;
 use crate::partial::PartialRecord;
 use crate::reflink;
 use crate::settle::held_as;
 use crate::source::Source;
-use crate::target::PlannedTarget;
+use crate::target::{PlannedTarget, TargetOptions};
 
 /// What a copy would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -59,7 +59,7 @@ pub struct CopyPlan {
 /// What would be wrong with either image, as far as that shows without writing.
 pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
     let ends = Ends::open(source, target, options)?;
-    let mut plan = ends.begin(options)?;
+    let mut plan = ends.begin()?;
     for pair in ends.pairs()? {
         ends.count(&mut plan, &pair?);
     }
@@ -93,7 +93,9 @@ pub(super) struct Ends {
 
 impl Ends {
     pub(super) fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<Self> {
-        let planned = PlannedTarget::open(target, options.io, Links::Follow)?;
+        let (io, resume) = (options.io, options.resume);
+        let open = TargetOptions { io, resume, ..TargetOptions::default() };
+        let planned = PlannedTarget::open(target, &open)?;
         let image = ImageOptions { io: options.io, ..ImageOptions::default() };
         let source = Source::open(source, &image)?;
         source.refuse_same(target)?;
@@ -107,9 +109,9 @@ impl Ends {
     }
 
     /// A plan that nothing is counted in yet.
-    pub(super) fn begin(&self, options: &CopyOptions) -> Result<CopyPlan> {
+    pub(super) fn begin(&self) -> Result<CopyPlan> {
         let mut plan = CopyPlan::begin(&self.target, self.source.image().size())?;
-        let part = self.target.image().filter(|_| options.resume && !self.target.exists());
+        let part = self.target.image().filter(|_| !self.target.exists());
         if let Some(part) = part {
             plan.resumed_bytes = resumable(&self.source, part, self.target.path())?;
         }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::mark;
 use crate::open::{Access, ImageOptions, IoMode, Links};
+use crate::partial::PartialRecord;
 
 impl Target {
     /// Opens and locks the image at `path`, or the hidden file that will become it.
@@ -91,9 +92,14 @@ impl Target {
             }
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
                 refuse_foreign(&data)?;
-                let image = open_image(&data, options.io, Links::Refuse)?;
+                let mut image = open_image(&data, options.io, Links::Refuse)?;
                 image.forget_cache();
-                (image, true)
+                if !options.resume {
+                    // Nothing may vouch for what is gone.
+                    PartialRecord::remove(path)?;
+                    image.truncate(0)?;
+                }
+                (image, options.resume)
             }
             Err(error) => return Err(error),
         };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatvfs;
 
+use super::TargetOptions;
 use super::names::{check_name, data_of, refuse_foreign};
 use super::open::{check_new, resolved};
 use crate::beside::directory_of;
@@ -15,7 +16,7 @@ use crate::filesystem;
 use crate::image::{Image, allocation_unit};
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
 use crate::mark;
-use crate::open::{ImageOptions, IoMode, Links};
+use crate::open::{ImageOptions, Links};
 use crate::stamp::Stamp;
 
 /// What there is of a target, opened for reading: nothing is written or made.
@@ -32,15 +33,16 @@ pub struct PlannedTarget {
 }
 
 impl PlannedTarget {
-    /// Opens what [`Target::open`](super::Target::open) would write to, as far as that is there.
-    /// A mark does not matter, and nothing is locked.
+    /// Opens what [`Target::open`](super::Target::open) would write to, as far as that is there and would
+    /// not be thrown away. A mark does not matter, and nothing is locked.
     ///
     /// # Errors
     ///
     /// What would be wrong with the target, as far as that shows.
-    pub fn open(path: &Path, io: IoMode, links: Links) -> Result<Self> {
+    pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
         check_name(path)?;
-        let Some(real) = resolved(path, links)? else { return Self::open_new(path, io) };
+        let &TargetOptions { io, links, .. } = options;
+        let Some(real) = resolved(path, links)? else { return Self::open_new(path, options) };
         let image = Image::open(&real, &ImageOptions { io, links, ..ImageOptions::default() })?;
         if image.is_device() || mark::refuse(&real).is_err() {
             image.forget_cache();
@@ -48,7 +50,7 @@ impl PlannedTarget {
         Self::of(image, real, true)
     }
 
-    fn open_new(path: &Path, io: IoMode) -> Result<Self> {
+    fn open_new(path: &Path, options: &TargetOptions) -> Result<Self> {
         check_new(path)?;
         let data = data_of(path);
         match std::fs::symlink_metadata(&data) {
@@ -57,8 +59,11 @@ impl PlannedTarget {
             Err(error) => return Err(Error::io("stat", &data, error)),
         }
         refuse_foreign(&data)?;
-        let options = ImageOptions { io, links: Links::Refuse, ..ImageOptions::default() };
-        let image = Image::open(&data, &options)?;
+        if !options.resume {
+            return Self::nothing(path);
+        }
+        let part = ImageOptions { io: options.io, links: Links::Refuse, ..ImageOptions::default() };
+        let image = Image::open(&data, &part)?;
         image.forget_cache();
         Self::of(image, path.to_owned(), false)
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::pace::Pace;
 use super::{Fate, LinkOptions};
 use crate::error::{Error, Result};
-use crate::v2::frames::Incoming;
+use crate::v2::frames::Arrived;
 
 /// What a frame may take to arrive, beyond the silence that is allowed: bytes a second.
 const SLOWEST: u64 = 1 << 10;
@@ -26,7 +26,7 @@ pub(super) struct Reader<S> {
 }
 
 impl<S: AsyncRead + Send> Reader<S> {
-    pub(super) async fn run(mut self, frames: mpsc::Sender<Incoming>, fate: Arc<Fate>) {
+    pub(super) async fn run(mut self, frames: mpsc::Sender<Arrived>, fate: Arc<Fate>) {
         let ended = loop {
             let frame = tokio::select! {
                 () = fate.over() => break Error::Ended,
@@ -53,7 +53,7 @@ impl<S: AsyncRead + Send> Reader<S> {
         .await;
     }
 
-    async fn frame(&mut self) -> Result<Incoming> {
+    async fn frame(&mut self) -> Result<Arrived> {
         let mut header = [0; HEADER];
         let silent = |_| Error::Silent { after: self.options.silence };
         let lost = |source| Error::Lost { source };
@@ -64,7 +64,7 @@ impl<S: AsyncRead + Send> Reader<S> {
         let rest = timeout(self.options.silence, self.stream.read_exact(&mut header[1..])).await;
         rest.map_err(silent)?.map_err(lost)?;
         let header = Header::decode(&header).map_err(Error::Wire)?;
-        let mut frame = Incoming::new(header, &self.pool);
+        let mut frame = Arrived::new(header, &self.pool);
         let patience = Duration::from_secs(header.length as u64 / SLOWEST) + self.options.silence;
         self.pace.passed(HEADER);
         let read = timeout(patience, self.fill(frame.bytes_mut())).await;
@@ -86,8 +86,8 @@ impl<S: AsyncRead + Send> Reader<S> {
 
     async fn pass_on(
         &mut self,
-        frame: Incoming,
-        frames: &mpsc::Sender<Incoming>,
+        frame: Arrived,
+        frames: &mpsc::Sender<Arrived>,
         fate: &Fate,
     ) -> Result<()> {
         if matches!(frame.kind(), types::ALIVE | types::FAILED) {

@@ -6,7 +6,7 @@ use lacuna::chunk::chaining_value;
 use lacuna::ordered::in_order;
 use lacuna::receipt::CHUNK;
 use lacuna::{AlignedBuf, BLOCK, Range};
-use lacuna_wire::{DIGEST, Message, Sent, Wanted};
+use lacuna_wire::{Answered, DIGEST, Message, Wanted};
 
 use super::super::chunks::{BLOCKS, chunk_range};
 use super::super::frames::{BODY, Body, Outgoing, Packer};
@@ -73,7 +73,7 @@ impl Sending<'_> {
             for block in chunk.pieces(BLOCK).filter(|block| sent >> index_of(*block) & 1 == 1) {
                 body.grow(block.len() as usize).copy_from_slice(&bytes[block.within(chunk)]);
             }
-            entries.push(Sent { chunk: want.chunk, blocks });
+            entries.push(Answered { chunk: want.chunk, blocks });
         }
         self.source.watch()?;
         Outgoing::carrying(body, |bytes| Message::Blocks { entries, bytes }, packer)

@@ -2,7 +2,7 @@
 
 use lacuna::KindBytes;
 use lacuna::copy::CopyPlan;
-use lacuna_wire::{Dry, Message, Planned};
+use lacuna_wire::{Dry, End, Message, Planned};
 
 use super::super::parts::Most;
 use super::super::planning::plan_of;
@@ -28,7 +28,7 @@ impl Sending<'_> {
     /// Tells the kinds alone.
     fn tell(&self, agreed: Agreed) -> Result<(KindBytes, Planned)> {
         let kinds = self.send_layout(agreed, Most::KINDS)?;
-        self.link.say(&Message::End([0; 32]))?;
+        self.link.say(&Message::End(End::default()))?;
         match self.link.recv()?.open(&self.link.pool)?.message()? {
             Message::Planned(planned) => Ok((kinds, planned)),
             _ => Err(out_of_place()),

@@ -16,6 +16,13 @@ use crate::error::{Error, Result};
 /// Ranges with less between them than this are read at once.
 const GAP: u64 = 32 << 10;
 
+/// What came of a chunk.
+enum Compared {
+    /// It is the same, of this BLAKE3.
+    Equal([u8; 32]),
+    Lacking(Wanted),
+}
+
 /// Whole chunks, from that at `first` on, of an image of `size` bytes, with what is near it of `both`, and
 /// not more than `most` bytes.
 pub(super) fn window(first: Range, both: &[Range], size: u64, most: usize) -> Range {
@@ -37,15 +44,13 @@ impl Working<'_> {
         let receiving = self.receiving;
         let extents = extents_of(runs, receiving.size)?;
         let both = self.clear(&extents)?;
-        let mut outcome = covering(runs, &extents);
+        let mut outcome = covering(runs);
         outcome.settled = allocated(&extents);
         let mut digests = digests.chunks_exact(DIGEST);
-        let chunks = Chunks::new(&extents, receiving.size);
         let mut window = Range::to(0);
-        for chunk in chunks.iter() {
+        for chunk in Chunks::new(&extents, receiving.size).iter() {
             add_kinds(&mut outcome.kinds, &chunk);
-            let data = chunk.data();
-            if data == 0 {
+            if chunk.data() == 0 {
                 let content = self.hasher.hash(&chunk, &[]);
                 outcome.receipt.add(chunk.index, chunk.kinds(), &content);
                 continue;
@@ -54,22 +59,13 @@ impl Working<'_> {
             let expected =
                 expected.ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))?;
             outcome.checked += 1;
-            let have = mask_of(chunk.range, &both);
-            if have == 0 {
-                outcome.settled -= chunk.allocated();
-                outcome.wanted.push(self.want(&chunk, data, 0, &[])?);
-                continue;
-            }
-            if window.intersect(chunk.range) != chunk.range {
-                window = self.read(chunk.range, &both)?;
-            }
-            let found = &self.found[chunk.range.within(window)];
-            let content = if have == data { Some(digest(found)) } else { None };
-            match content.filter(|content| content[..DIGEST] == *expected) {
-                Some(content) => outcome.receipt.add(chunk.index, chunk.kinds(), &content),
-                None => {
+            match self.compare(&chunk, &both, &mut window, expected)? {
+                Compared::Equal(content) => {
+                    outcome.receipt.add(chunk.index, chunk.kinds(), &content);
+                }
+                Compared::Lacking(wanted) => {
                     outcome.settled -= chunk.allocated();
-                    outcome.wanted.push(self.want(&chunk, data & !have, have, found)?);
+                    outcome.wanted.push(wanted);
                 }
             }
         }
@@ -79,13 +75,37 @@ impl Working<'_> {
         }
     }
 
+    /// Holds a chunk against its digest, given where the target has data as well and the `window` that
+    /// was read last.
+    fn compare(
+        &mut self,
+        chunk: &Chunk<'_>,
+        both: &[Range],
+        window: &mut Range,
+        expected: &[u8],
+    ) -> Result<Compared> {
+        let (data, have) = (chunk.data(), mask_of(chunk.range, both));
+        if have == 0 {
+            return self.want(chunk, data, 0, &[]).map(Compared::Lacking);
+        }
+        if window.intersect(chunk.range) != chunk.range {
+            *window = self.read(chunk.range, both)?;
+            self.receiving.progress.compared_bytes.add(window.len());
+        }
+        let found = &self.found[chunk.range.within(*window)];
+        let content = if have == data { Some(digest(found)) } else { None };
+        match content.filter(|content| content[..DIGEST] == *expected) {
+            Some(content) => Ok(Compared::Equal(content)),
+            None => self.want(chunk, data & !have, have, found).map(Compared::Lacking),
+        }
+    }
+
     /// Reads from the chunk at `first` on what is near it of `both`, the ranges where the target has
     /// data, whole chunks: what is none there was cleared, and reads as zeros. Returns what was read.
     fn read(&mut self, first: Range, both: &[Range]) -> Result<Range> {
         let image = self.receiving.target.image();
         let window = window(first, both, self.receiving.size, image.read_size());
         image.read_at(&mut self.found[..window.len() as usize], first.start())?;
-        self.receiving.progress.compared_bytes.add(window.len());
         Ok(window)
     }
 
@@ -125,7 +145,6 @@ impl Working<'_> {
             receiving.cancel.check()?;
             let found = &mut self.found[..piece.len() as usize];
             receiving.target.image().read_at(found, piece.start())?;
-            receiving.progress.compared_bytes.add(piece.len());
             if found.iter().any(|byte| *byte != 0) {
                 return Err(Error::ReceiptsDiffer);
             }

@@ -9,10 +9,10 @@ use lacuna::copy::CopyPlan;
 use lacuna::ordered::in_order;
 use lacuna::receipt::CHUNK;
 use lacuna::{BLOCK, Cancel, Kind, LayoutOptions, PlannedTarget, Progress, Range};
-use lacuna_wire::{Accept, Checked, Dry, Message, Offer, Sent, Wanted, types};
+use lacuna_wire::{Accept, Answered, Checked, Dry, Message, Offer, Wanted, types};
 
 use super::super::chunks::chunk_range;
-use super::super::frames::Incoming;
+use super::super::frames::Arrived;
 use super::super::kinds::kinds_from;
 use super::super::link::Link;
 use super::WANTED;
@@ -46,7 +46,7 @@ struct Seen {
     /// Chunks that were compared.
     checked: u64,
     /// Blocks that differ, of chunks that were asked about.
-    answers: Vec<Sent>,
+    answers: Vec<Answered>,
 }
 
 /// Bytes that were counted, and need not be written or cleared.
@@ -113,7 +113,7 @@ impl<'a> Looking<'a> {
             self.threads,
             std::iter::from_fn(|| self.next_frame().transpose()),
             || Looker::new(self),
-            |looker, frame: Incoming| {
+            |looker, frame: Arrived| {
                 let seen = frame.open(&self.link.pool).and_then(|payload| looker.take(&payload));
                 seen.map_err(|error| self.link.fail(error))
             },
@@ -126,7 +126,7 @@ impl<'a> Looking<'a> {
     }
 
     /// The next frame for the workers; `None` at the End.
-    fn next_frame(&self) -> Result<Option<Incoming>> {
+    fn next_frame(&self) -> Result<Option<Arrived>> {
         let frame = self.link.recv()?;
         if frame.kind() != types::END {
             return Ok(Some(frame));
@@ -165,8 +165,8 @@ impl<'a> Looking<'a> {
     }
 
     /// Bytes of the blocks of a chunk that were `asked` about and do not differ.
-    fn equal_of(&self, answer: Sent, asked: Option<(u64, u16)>) -> Result<u64> {
-        let Sent { chunk, blocks } = answer;
+    fn equal_of(&self, answer: Answered, asked: Option<(u64, u16)>) -> Result<u64> {
+        let Answered { chunk, blocks } = answer;
         let asked = asked.filter(|(number, mask)| *number == chunk && blocks & !mask == 0);
         let (_, mask) =
             asked.ok_or_else(|| Error::malformed("Blocks", "are not those that were wanted"))?;

@@ -7,10 +7,10 @@ use lacuna::ordered::in_order;
 use lacuna::receipt::Receipt;
 use lacuna::settle::mend_once;
 use lacuna::{BLOCK, Extent, Layout, LayoutOptions};
-use lacuna_wire::{Checked, Kinds, Message, types};
+use lacuna_wire::{Checked, End, Kinds, Message, types};
 
 use super::super::chunks::{Chunks, add_kinds, extents_of};
-use super::super::frames::Incoming;
+use super::super::frames::Arrived;
 use super::super::parts::{Cut, Most, parts, span};
 use super::writing::{Working, allocated, covering};
 use super::{Outcome, Receiving, Sums};
@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 
 impl Receiving<'_> {
     /// Makes everything durable, the kinds those of the source, and the receipt one with that of the
-    /// source.
-    pub(super) fn end(&self, sums: &Sums) -> Result<[u8; 32]> {
+    /// source. Returns what it said at its end.
+    pub(super) fn end(&self, sums: &Sums) -> Result<End> {
         self.target.image().sync()?;
         let mut receipt = sums.receipt;
         if self.options.verify || !self.has_kinds(sums)? {
@@ -31,9 +31,9 @@ impl Receiving<'_> {
             }
             receipt = if self.options.verify { read } else { receipt };
         }
-        let receipt = receipt.finish(self.size);
-        match receipt == *self.announced.lock().unwrap_or_else(PoisonError::into_inner) {
-            true => Ok(receipt),
+        let announced = *self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        match receipt.finish(self.size) == announced.receipt {
+            true => Ok(announced),
             false => Err(Error::ReceiptsDiffer),
         }
     }
@@ -80,14 +80,14 @@ impl Receiving<'_> {
             self.options.threads,
             std::iter::from_fn(|| self.next_frame(&[types::LAYOUT]).transpose()),
             || Working::new(self),
-            |working, frame: Incoming| {
+            |working, frame: Arrived| {
                 let settled = frame.open(&self.link.pool).and_then(|payload| {
                     let Message::Layout(runs) = payload.message()? else {
                         return Err(Error::Ended);
                     };
                     let extents = extents_of(&runs, self.size)?;
                     self.mend(&extents)?;
-                    let mut outcome = covering(&runs, &extents);
+                    let mut outcome = covering(&runs);
                     if self.options.verify {
                         outcome.receipt = working.read_again(&extents)?;
                         outcome.settled = allocated(&extents);

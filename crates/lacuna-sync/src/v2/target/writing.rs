@@ -4,10 +4,8 @@ use std::sync::atomic::Ordering;
 
 use lacuna::chunk::{chaining_value, digest, root};
 use lacuna::layout::{pairs, rounded};
-use lacuna::{
-    AlignedBuf, BLOCK, Extent, Kind, KindBytes, LONGEST_CLEAR, Layout, LayoutOptions, Range,
-};
-use lacuna_wire::{Kinds, Message, Runs, Sent};
+use lacuna::{AlignedBuf, BLOCK, Extent, Kind, LONGEST_CLEAR, Layout, LayoutOptions, Range};
+use lacuna_wire::{Answered, Kinds, Message, Runs};
 
 use super::super::chunks::{BLOCKS, ChunkHasher, Chunks, add_kinds, chunk_range, extents_of};
 use super::super::frames::{BODY, Payload};
@@ -52,7 +50,7 @@ impl<'a> Working<'a> {
     fn data(&mut self, runs: &Runs, bytes: &[u8]) -> Result<Outcome> {
         let receiving = self.receiving;
         let extents = extents_of(runs, receiving.size)?;
-        let mut outcome = covering(runs, &extents);
+        let mut outcome = covering(runs);
         outcome.settled = allocated(&extents);
         let (mut rest, target) = (bytes, receiving.target);
         for Extent { range, kind } in &extents {
@@ -135,7 +133,7 @@ impl<'a> Working<'a> {
     }
 
     /// The blocks that were wanted.
-    fn blocks(&mut self, entries: &[Sent], bytes: &[u8]) -> Result<Outcome> {
+    fn blocks(&mut self, entries: &[Answered], bytes: &[u8]) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let mut rest = bytes;
         for entry in entries {
@@ -155,7 +153,7 @@ impl<'a> Working<'a> {
     }
 
     /// Writes the blocks of one chunk, and returns the BLAKE3 of all of it.
-    fn fill(&self, entry: &Sent, mut pending: Pending, rest: &mut &[u8]) -> Result<[u8; 32]> {
+    fn fill(&self, entry: &Answered, mut pending: Pending, rest: &mut &[u8]) -> Result<[u8; 32]> {
         let receiving = self.receiving;
         let chunk = chunk_range(entry.chunk, Range::to(receiving.size));
         let is_sent = |block: Range| entry.blocks >> (block.start() / BLOCK % BLOCKS) & 1 == 1;
@@ -183,10 +181,8 @@ impl<'a> Working<'a> {
 }
 
 /// What covers the same as `runs`.
-pub(super) fn covering(runs: &Runs, extents: &[Extent]) -> Outcome {
-    let mut bytes = KindBytes::default();
-    extents.iter().for_each(|extent| bytes.add(extent.kind, extent.range.len()));
-    Outcome { covers: Some((runs.first(), runs.end())), bytes, ..Outcome::default() }
+pub(super) fn covering(runs: &Runs) -> Outcome {
+    Outcome { covers: Some((runs.first(), runs.end())), ..Outcome::default() }
 }
 
 /// Bytes of `extents` that are data or zero.

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use lacuna::receipt::Receipt;
-use lacuna_wire::{ClientHello, Message, ServerHello, types};
+use lacuna_wire::{ClientHello, End, Message, ServerHello, types};
 
 use crate::peer::{Server, hello, offer};
 
@@ -56,13 +56,14 @@ fn a_hello_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn a_new_image_gets_the_permission_bits_of_the_client_but_is_never_setuid() {
+fn a_new_image_gets_the_permission_bits_of_the_client() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path());
-    let mut peer = server.client(&ClientHello { mode: Some(0o7751), ..hello("a.img") });
+    let mut peer = server.client(&ClientHello { mode: Some(0o751), ..hello("a.img") });
     peer.send(&offer(0));
     peer.wait_for(types::ACCEPT);
-    peer.say(&Message::End(Receipt::default().finish(0)));
+    let receipt = Receipt::default().finish(0);
+    peer.say(&Message::End(End { receipt, ..End::default() }));
     peer.wait_for(types::DONE);
     peer.rest();
     assert_eq!(server.ended(), Ok(0));

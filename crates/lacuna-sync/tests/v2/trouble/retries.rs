@@ -40,7 +40,12 @@ fn code(source: &Path, codes: &[Option<u16>]) -> u16 {
         push(source, &remote, &options, &Arc::new(Progress::default()), &Cancel::default());
     // It has had all the clients that it waits for.
     server.join().unwrap();
-    let Err(Error::Peer { code, .. }) = failed else { panic!("{failed:?}") };
+    let last = match *failed.unwrap_err().cause {
+        Error::Tried { times, source } if times as usize == codes.len() && times > 1 => *source,
+        error if codes.len() == 1 => error,
+        error => panic!("{error:?}"),
+    };
+    let Error::Peer { code, .. } = last else { panic!("{last:?}") };
     code
 }
 

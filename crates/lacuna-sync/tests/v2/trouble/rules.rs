@@ -4,9 +4,14 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
-use lacuna_wire::{Done, Kind, Message, Runs, types};
+use lacuna_wire::{Done, End, Kind, Message, Runs, types};
 
 use crate::peer::{Server, frame, offer, runs};
+
+/// That of an image with a receipt of such bytes.
+fn end(byte: u8) -> Message<'static> {
+    Message::End(End { receipt: [byte; 32], ..End::default() })
+}
 
 #[test]
 fn garbage_in_a_session_ends_it_and_leaves_nothing_with_a_name() {
@@ -20,18 +25,18 @@ fn garbage_in_a_session_ends_it_and_leaves_nothing_with_a_name() {
         frame(&Message::Data { runs: runs(first, &[(Kind::Hole, blocks)]), bytes: &[] })
     };
     let done = frame(&Message::Done(Done { receipt: [0; 32], written: 0, compared: 0, rest: 0 }));
-    let end = |byte| frame(&Message::End([byte; 32]));
+    let ended = |byte| frame(&end(byte));
     let cases = [
         (vec![0xff; 4096], "flags"),
         (header_of_too_much, "too long"),
         (broken, "checksum"),
         (frame(&Message::Settle), "no Offer"),
-        ([offer(1 << 20), end(0)].concat(), "before all of the image"),
+        ([offer(1 << 20), ended(0)].concat(), "before all of the image"),
         ([offer(1 << 20), hole(16, 16)].concat(), "not the next one"),
         ([offer(1 << 20), hole(0, 3)].concat(), "whole chunks"),
         ([offer(1 << 20), hole(0, 1 << 40)].concat(), "whole chunks"),
         ([offer(1 << 20), done].concat(), "does not belong"),
-        ([offer(0), end(9)].concat(), "receipts"),
+        ([offer(0), ended(9)].concat(), "receipts"),
     ];
     for (bytes, words) in cases {
         let mut peer = server.admitted("a.img");
@@ -68,7 +73,7 @@ fn data_comes_behind_what_the_target_has_and_digests_come_in_front() {
     let wrong = "a message that does not belong there";
     assert!(told(&server, size, &[digests(&first)]).contains(wrong));
     assert!(told(&server, size, &[data(&first), digests(&second)]).contains(wrong));
-    let both = [data(&first), data(&second), Message::End([9; 32])];
+    let both = [data(&first), data(&second), end(9)];
     assert!(told(&server, size, &both).contains("receipts"));
 
     let blocks = [vec![Block::Data(1); 16], vec![Block::Hole; 16]].concat();
@@ -78,7 +83,7 @@ fn data_comes_behind_what_the_target_has_and_digests_come_in_front() {
     };
     assert!(told(&[data(&first)]).contains(wrong));
     assert!(told(&[digests(&first), digests(&second)]).contains(wrong));
-    assert!(told(&[digests(&first), data(&second), Message::End([9; 32])]).contains("receipts"));
+    assert!(told(&[digests(&first), data(&second), end(9)]).contains("receipts"));
 }
 
 #[test]
@@ -89,7 +94,7 @@ fn a_message_is_of_so_many_chunks_at_most() {
     let zeros = |chunks: u64| runs(0, &[(Kind::Zero, 16 * chunks)]);
     let data = |chunks| Message::Data { runs: zeros(chunks), bytes: &[] };
     assert!(told(&server, size, &[data(8193)]).contains("of too many chunks"));
-    let fewer = [data(8192), Message::End([0; 32])];
+    let fewer = [data(8192), end(0)];
     assert!(told(&server, size, &fewer).contains("before all of the image"));
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use lacuna::copy::{CopyOptions, compare, plan};
 use lacuna::{
-    BLOCK, Cancel, Error, Extent, IoMode, Kind, LayoutOptions, Links, PlannedTarget, Progress,
-    Range, Target, TargetOptions,
+    BLOCK, Cancel, Error, Extent, IoMode, Kind, LayoutOptions, PlannedTarget, Progress, Range,
+    Target, TargetOptions,
 };
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
@@ -80,7 +80,7 @@ fn a_target_that_is_being_written_is_planned_and_not_compared() {
 fn a_planned_target_that_changes_while_it_is_watched_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let (_, path) = two(directory.path());
-    let mut target = PlannedTarget::open(&path, IoMode::Auto, Links::Follow).unwrap();
+    let mut target = PlannedTarget::open(&path, &TargetOptions::default()).unwrap();
     target.watch().unwrap();
     target.check().unwrap();
     File::options().write(true).open(&path).unwrap().write_all_at(b"other", 0).unwrap();
@@ -92,7 +92,8 @@ fn a_planned_target_reads_as_zeros_and_holes_where_it_ends() {
     let Some(mount) = Mount::new(Fs::Ext4) else { return };
     let path = mount.path().join("b.img");
     Pattern { blocks: vec![Block::Data(1); 2], size: BLOCK + 10 }.write(&path);
-    let target = PlannedTarget::open(&path, IoMode::Direct, Links::Follow).unwrap();
+    let direct = TargetOptions { io: IoMode::Direct, ..TargetOptions::default() };
+    let target = PlannedTarget::open(&path, &direct).unwrap();
     let mut bytes = vec![9; 2 * BLOCK as usize];
     target.read_at(&mut bytes, BLOCK).unwrap();
     assert!(bytes[..10].iter().any(|byte| *byte != 0));
@@ -101,8 +102,7 @@ fn a_planned_target_reads_as_zeros_and_holes_where_it_ends() {
     let extents: Vec<_> = target.layout(options).unwrap().map(Result::unwrap).collect();
     let extent = |start, end, kind| Extent { range: range(start * BLOCK, end * BLOCK), kind };
     assert_eq!(extents, [extent(0, 2, Kind::Data), extent(2, 4, Kind::Hole)]);
-    let none =
-        PlannedTarget::open(&mount.path().join("none"), IoMode::Auto, Links::Follow).unwrap();
+    let none = PlannedTarget::open(&mount.path().join("none"), &TargetOptions::default()).unwrap();
     none.read_at(&mut bytes, 0).unwrap();
     assert!(bytes.iter().all(|byte| *byte == 0) && none.image().is_none());
 }
