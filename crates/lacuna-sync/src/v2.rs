@@ -1,6 +1,7 @@
 //! Version 2, lacuna's own protocol: one session over one stream makes one image equal to another.
 //! `docs/protocol.md` has it to the byte.
 
+mod call;
 mod chunks;
 mod client;
 mod frames;

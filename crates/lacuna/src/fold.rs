@@ -9,17 +9,17 @@ mod lines;
 mod plan;
 mod record;
 mod round;
+mod sides;
 
 use std::path::Path;
 
 use crate::beside;
 use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
-use crate::extent::{Extent, Kind, KindBytes, Range};
+use crate::extent::{Kind, KindBytes, Range};
 use crate::extent_size;
-use crate::image::Image;
 use crate::layer::{self, LayerOptions};
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, joined, pairs, rounded};
+use crate::layout::{Pair, joined};
 use crate::open::{Access, IoMode};
 use crate::progress::{Cancel, Progress};
 use crate::reflink::Reflink;
@@ -31,6 +31,7 @@ use crate::transfer::{Transfer, TransferOptions};
 pub use plan::FoldPlan;
 use record::Record;
 use round::Round;
+use sides::{allocated, folded, kept};
 
 /// How to fold.
 #[derive(Clone, Copy, Debug)]
@@ -274,39 +275,4 @@ impl Fold<'_> {
         };
         Stopped { cause, kept }
     }
-}
-
-/// Where the child has something.
-fn allocated(pairs: impl Iterator<Item = Result<Pair>>) -> impl Iterator<Item = Result<Pair>> {
-    pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left == Kind::Hole))
-}
-
-/// What the child has in `range`, beside what the parent has.
-fn folded<'a>(
-    child: &'a Source,
-    parent: &'a Target,
-    range: Range,
-) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
-    let (origin, pairs) = compared(child.image(), parent.image(), range)?;
-    Ok((origin, joined(allocated(pairs).map(|pair| pair.map(unseen)))))
-}
-
-/// All of the child's data is written, without a look at what the parent has.
-fn unseen(pair: Pair) -> Pair {
-    match pair.left {
-        Kind::Data => Pair { right: Kind::Hole, ..pair },
-        Kind::Zero | Kind::Hole => pair,
-    }
-}
-
-/// Where the parent is to have no data, beside what it has: `extents` has `Data` where that is not
-/// the question.
-fn kept<'a>(
-    extents: impl Iterator<Item = Result<Extent>> + 'a,
-    parent: &'a Image,
-    range: Range,
-) -> Result<impl Iterator<Item = Result<Pair>> + 'a> {
-    let layout = Layout::new(parent, &LayoutOptions { range: Some(range), flush: true })?;
-    let pairs = pairs(extents, rounded(layout, parent.allocation_unit()));
-    Ok(pairs.filter(|pair| !pair.as_ref().is_ok_and(|pair| pair.left == Kind::Data)))
 }

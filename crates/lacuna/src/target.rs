@@ -276,18 +276,6 @@ impl Target {
         Ok(())
     }
 
-    /// Leaves nothing of a new target that holds nothing, from this session or before.
-    pub fn abandon(&self) {
-        let is_empty = || self.image.allocated_bytes().is_ok_and(|bytes| bytes == 0);
-        // What stays all the same is taken over by the next session.
-        if !self.has_content()
-            && (!self.is_written() || is_empty())
-            && std::fs::remove_file(self.image.path()).is_ok()
-        {
-            self.written.store(false, Ordering::Release);
-        }
-    }
-
     /// A new image that never got its name, because somebody else made one of that name.
     fn tell_of_leftover(&self) {
         let data = data_of(&self.path);

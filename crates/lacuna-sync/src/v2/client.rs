@@ -5,27 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lacuna::copy::CopyPlan;
-use lacuna::{Cancel, Counter, ImageOptions, IoMode, Kept, Progress, Source};
-use lacuna_wire::{ClientHello, Dry, Role, VERSION};
+use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source};
+use lacuna_wire::{Dry, Role};
 
-use super::handshake::{PATIENCE, PROGRAM, greet};
+use super::call::Call;
 use super::link::LinkOptions;
-use super::session::{Landing, Session, Synced};
+use super::session::{Landing, Synced};
 use super::source::SourceOptions;
-use super::stopped::{Stopped, left};
+use super::stopped::Stopped;
 use super::target::TargetOptions;
-use super::transport::{Reach, Running, Stream};
-use crate::error::{Error, Result};
-use crate::retry::Tries;
-use crate::runtime::{self, unless_cancelled};
-
-/// The pauses before another try.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// For the hello of a server behind a command, which may first ask a person for a password: sshd itself
-/// gives that 120 s.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(130);
+use super::transport::Reach;
+use crate::error::Result;
 
 /// An image behind a server.
 #[derive(Clone, Debug)]
@@ -94,7 +84,7 @@ pub fn push(
     let synced = call.sessions(|session, stream, zstd| {
         session.send(stream, source.clone(), options.as_source(zstd))
     })?;
-    Ok((synced, call.wire.get()))
+    Ok((synced, call.wire_bytes()))
 }
 
 /// What [`push`] would do.
@@ -133,7 +123,7 @@ pub fn pull(
     let synced = call.sessions(|session, stream, _| {
         session.receive(stream, landing.clone(), options.as_target())
     })?;
-    Ok((synced, call.wire.get()))
+    Ok((synced, call.wire_bytes()))
 }
 
 /// What [`pull`] would do.
@@ -169,145 +159,4 @@ impl SyncOptions {
         let &Self { threads, verify, no_resume, .. } = self;
         TargetOptions { threads, verify, no_resume }
     }
-}
-
-/// What a client has with a server.
-struct Call<'a> {
-    remote: &'a Remote,
-    hello: ClientHello,
-    options: &'a SyncOptions,
-    progress: &'a Arc<Progress>,
-    cancel: &'a Cancel,
-    wire: Arc<Counter>,
-}
-
-impl<'a> Call<'a> {
-    fn new(
-        remote: &'a Remote,
-        role: Role,
-        dry: Option<Dry>,
-        options: &'a SyncOptions,
-        progress: &'a Arc<Progress>,
-        cancel: &'a Cancel,
-    ) -> Self {
-        let hello = ClientHello {
-            versions: (VERSION, VERSION),
-            program: PROGRAM.to_owned(),
-            role,
-            path: remote.path.clone(),
-            token: remote.token.clone(),
-            zstd: options.zstd,
-            verify: options.verify,
-            dry,
-            no_resume: options.no_resume,
-            mode: options.mode.filter(|_| role == Role::Source),
-        };
-        Self { remote, hello, options, progress, cancel, wire: Arc::default() }
-    }
-
-    /// What `session`, which is told whether it may compress, comes to: one that lost its connection is
-    /// repeated, as often as the options say.
-    fn sessions<T, F>(&self, session: impl Fn(Session, Stream, bool) -> F) -> Result<T, Stopped>
-    where
-        F: Future<Output = Result<T, Stopped>>,
-    {
-        let ended = runtime::block_on(async {
-            let mut tries = Tries::new(self.options.retries, FIRST_PAUSE, LONGEST_PAUSE);
-            let mut kept = Kept::Nothing;
-            loop {
-                tries.begin();
-                let cause = match self.session(&session).await {
-                    Ok(ended) => return Ok(ended),
-                    // One that did not begin has changed nothing about what the one before left.
-                    Err(Stopped { cause, kept: Kept::Nothing }) => cause,
-                    Err(stopped) => {
-                        kept = stopped.kept;
-                        stopped.cause
-                    }
-                };
-                let pause = match may_pass(&cause, tries.is_again()) {
-                    true => tries.pause(&self.why(&cause), left(&kept).or_else(|| self.sent())),
-                    false => None,
-                };
-                let Some(pause) = pause else {
-                    return Err(Stopped { cause: Box::new(tries.last(*cause)), kept });
-                };
-                let paused = async {
-                    tokio::time::sleep(pause).await;
-                    Ok(())
-                };
-                unless_cancelled(self.cancel, paused).await?;
-                self.progress.restart();
-            }
-        })?;
-        self.progress.finish();
-        Ok(ended)
-    }
-
-    fn why(&self, cause: &Error) -> String {
-        format!("sync with {}: {}", self.remote.reach.peer(), lacuna::describe(cause))
-    }
-
-    /// What is to be said of what this end has sent.
-    fn sent(&self) -> Option<String> {
-        let has_sent = self.progress.sent_bytes.get() > 0;
-        has_sent.then(|| "what has arrived there is not sent again".to_owned())
-    }
-
-    /// One session.
-    async fn session<T, F>(
-        &self,
-        session: impl Fn(Session, Stream, bool) -> F,
-    ) -> Result<T, Stopped>
-    where
-        F: Future<Output = Result<T, Stopped>>,
-    {
-        let (stream, zstd, running) = unless_cancelled(self.cancel, self.dial()).await?;
-        let link = self.options.link.clone();
-        let ends = Session::new(link, self.progress.clone(), self.cancel.clone());
-        match session(ends, stream, zstd).await {
-            Ok(ended) => Ok(ended),
-            Err(Stopped { cause, kept }) => {
-                let cause = Box::new(self.explain(running, *cause).await);
-                Err(Stopped { cause, kept })
-            }
-        }
-    }
-
-    /// A stream to a server that has let us in, and whether both may compress.
-    async fn dial(&self) -> Result<(Stream, bool, Option<Running>)> {
-        let (reach, patience) = (&self.remote.reach, self.options.connect_timeout);
-        let (mut stream, running) = reach.connect(patience, &self.wire).await?;
-        let patience = if running.is_some() { COMMAND_PATIENCE } else { PATIENCE };
-        match greet(&mut stream, &self.hello, patience).await {
-            Ok(zstd) => Ok((stream, zstd, running)),
-            Err(error) => {
-                drop(stream);
-                Err(self.explain(running, error).await)
-            }
-        }
-    }
-
-    /// What `error` of a session came from, given the command that carried it.
-    async fn explain(&self, running: Option<Running>, error: Error) -> Error {
-        let Some(running) = running else { return error };
-        let error = running.explain(error).await;
-        // A signal from a terminal ends the command as well, and may do so first.
-        tokio::time::sleep(runtime::POLL).await;
-        match self.cancel.is_cancelled() && error.is_of_the_connection() {
-            true => lacuna::Error::Cancelled.into(),
-            false => error,
-        }
-    }
-}
-
-/// The code of a peer that a signal stopped: a server may be started again.
-const STOPPED: u16 = 12;
-
-/// Whether another try may do better. A server takes a while to see that we are gone, and until then
-/// our own session before is in the way.
-fn may_pass(cause: &Error, is_again: bool) -> bool {
-    cause.is_of_the_connection()
-        || matches!(cause, Error::Peer { code: STOPPED, .. })
-        || is_again && matches!(cause, Error::Peer { code: 6 | 8, .. })
 }

@@ -144,13 +144,7 @@ impl Sending<'_> {
             let answered = answers.join().unwrap_or(Err(Error::Ended));
             let ended = walked.and_then(|(kinds, receipt)| {
                 answered?;
-                let end = End {
-                    receipt: receipt.finish(self.source.image().size()),
-                    data: kinds.data_bytes,
-                    zero: kinds.zero_bytes,
-                    read: self.progress.read_bytes.get(),
-                    sent: self.progress.sent_bytes.get(),
-                };
+                let end = self.sum(kinds, receipt);
                 has_ended.store(true, Ordering::Release);
                 let last = self.finish(agreed, end, &ending)?;
                 Ok((kinds, end, last))
@@ -158,6 +152,17 @@ impl Sending<'_> {
             // The thread that listens ends with the session.
             ended.map_err(|error| self.link.fail(error))
         })
+    }
+
+    /// What there is to be said when all was sent.
+    fn sum(&self, kinds: KindBytes, receipt: Receipt) -> End {
+        End {
+            receipt: receipt.finish(self.source.image().size()),
+            data: kinds.data_bytes,
+            zero: kinds.zero_bytes,
+            read: self.progress.read_bytes.get(),
+            sent: self.progress.sent_bytes.get(),
+        }
     }
 
     /// Sends all parts in order.

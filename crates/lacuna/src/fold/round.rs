@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{kept, plan, unseen};
+use super::plan;
+use super::sides::{kept, unseen};
 use crate::error::Result;
 use crate::extent::{Extent, Kind, MAX_OFFSET, Range};
 use crate::extent_size::in_units;

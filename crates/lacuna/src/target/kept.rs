@@ -1,6 +1,7 @@
 //! What a session that stops leaves of its target, saved for the next one.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use super::Target;
 use crate::error::{Error, describe};
@@ -21,6 +22,18 @@ impl Target {
             (true, _, false) => Kept::Nothing,
             (true, true, true) => Kept::HalfWrittenDevice(path),
             (true, false, true) => Kept::HalfWritten(path),
+        }
+    }
+
+    /// Leaves nothing of a new target that holds nothing, from this session or before.
+    pub fn abandon(&self) {
+        let is_empty = || self.image.allocated_bytes().is_ok_and(|bytes| bytes == 0);
+        // What stays all the same is taken over by the next session.
+        if !self.has_content()
+            && (!self.is_written() || is_empty())
+            && std::fs::remove_file(self.image.path()).is_ok()
+        {
+            self.written.store(false, Ordering::Release);
         }
     }
 

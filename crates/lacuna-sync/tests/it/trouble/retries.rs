@@ -87,6 +87,16 @@ fn without_retries_the_first_failure_is_the_last() {
     }
 }
 
+#[test]
+fn the_last_failure_says_how_many_tries_there_were() {
+    let (_directory, source) = put_source();
+    let original = failing("writeData", Reaction::Refuse(503, "later"), usize::MAX);
+    let error = sync(&source, &original.address, &with_retries(1)).unwrap_err();
+    let words = words(&error);
+    assert!(words.starts_with("given up after 2 tries: "), "{words}");
+    assert!(words.contains("refused writeData with status 503: later"), "{words}");
+}
+
 /// `close` ends a server: once it may have come, nobody is left to be asked again.
 #[test]
 fn close_is_tried_once() {
