@@ -13,6 +13,7 @@ mod failure;
 mod fold;
 mod go_flags;
 mod hash;
+mod lines;
 mod list;
 mod map;
 mod meter;
@@ -58,7 +59,9 @@ pub fn lacuna_main() -> ExitCode {
         Command::Hash(hash) => (hash::run(&hash, &output), if hash.check { 2 } else { 1 }),
         Command::Partials(partials) => (partials::run(&partials, &output).map(done), 1),
     };
-    failure::exit_code(&remedy::LACUNA, &output, result, trouble)
+    let code = failure::exit_code(&remedy::LACUNA, &output, result, trouble);
+    lines::flush();
+    code
 }
 
 /// Runs `ssync` with the arguments of the process.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::args::{OutputArgs, ProgressStyle};
+use crate::lines::{self, Stream};
 
 /// How this run of a command speaks.
 pub(crate) struct Output {
@@ -99,7 +100,7 @@ pub(crate) fn print_failure(in_list: bool, error: &str, remedy: Option<&str>) {
 }
 
 /// Writes `text` to standard output, at once.
-fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
@@ -107,8 +108,14 @@ fn print(text: &str) -> io::Result<()> {
 
 /// Writes lines for people to standard error, at once: others may be writing there too.
 pub(crate) fn say<'a>(lines: impl IntoIterator<Item = &'a str>) {
-    // There is nowhere left to complain.
-    let _ = io::stderr().write_all(joined(lines).as_bytes());
+    let text = joined(lines);
+    match lines::started() {
+        Some(lines) => lines.tell(Stream::Err, text),
+        None => {
+            // There is nowhere left to complain.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
 }
 
 fn joined<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {

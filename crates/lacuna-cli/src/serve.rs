@@ -1,5 +1,7 @@
 //! `lacuna serve`: images under a directory, or one to receive.
 
+mod session;
+
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use serde::Serialize;
 use crate::args::ServeArgs;
 use crate::clock::local_zone;
 use crate::failure::{Outcome, Usage, unless_stopped};
+use crate::lines::{self, Lines};
 use crate::meter::Meter;
 use crate::output::{self, Output};
 use crate::remedy::BOTH_AGAIN;
@@ -35,9 +38,10 @@ struct Report {
 }
 
 pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let lines = lines::start();
     match (&args.root, &args.once) {
         (_, Some(image)) => once(args, image, output)?,
-        (Some(root), None) if !args.stdio => many(args, root, output)?,
+        (Some(root), None) if !args.stdio => many(args, root, output, lines)?,
         _ => return by_stdio(args),
     }
     Ok(Outcome::Good)
@@ -63,7 +67,12 @@ fn identity(args: &ServeArgs) -> anyhow::Result<Option<Identity>> {
 }
 
 /// Serves what is under `root` until a signal comes.
-fn many(args: &ServeArgs, root: &Path, output: &Output) -> anyhow::Result<()> {
+fn many(
+    args: &ServeArgs,
+    root: &Path,
+    output: &Output,
+    lines: &'static Lines,
+) -> anyhow::Result<()> {
     let addresses = addresses(args, root)?;
     let options = images(args, Images::Under(root.to_owned()))?;
     let identity = identity(args)?;
@@ -72,11 +81,11 @@ fn many(args: &ServeArgs, root: &Path, output: &Output) -> anyhow::Result<()> {
     let listener = listen(&addresses)?;
     let cancel = signals::cancel(output)?;
     output.note(&format!("listening on {}", local_address(&listener)?));
-    let quiet = output.quiet;
-    let report = move |served: Served| {
-        if !quiet {
-            output::say([line(&served).as_str()]);
-        }
+    let (json, quiet) = (output.json, output.quiet);
+    let report = move |served: Served| match (json, quiet) {
+        (true, _) => session::print(lines, &served),
+        (false, true) => {}
+        (false, false) => output::say([session::line(&served).as_str()]),
     };
     Ok(v2::serve(listener, &options, identity, report, &cancel)?)
 }
@@ -86,21 +95,6 @@ fn by_stdio(args: &ServeArgs) -> anyhow::Result<Outcome> {
     let under = args.root.as_ref().map_or(Images::Any, |root| Images::Under(root.clone()));
     let served = v2::serve_stdio(&images(args, under)?, &signals::quiet_cancel()?)?;
     Ok(if served.ended.is_ok() { Outcome::Good } else { Outcome::Bad })
-}
-
-fn line(served: &Served) -> String {
-    let Served { peer, path, is_target, dry, ended, left } = served;
-    match ended {
-        Ok(_) if dry.is_some() => format!("{path}: looked at for {peer}, nothing written"),
-        Ok(bytes) if *is_target => {
-            format!("{path}: {} written, from {peer}", units::bytes(*bytes))
-        }
-        Ok(bytes) => format!("{path}: {} sent, to {peer}", units::bytes(*bytes)),
-        Err(error) => {
-            let left = left.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
-            format!("{path}: session with {peer} failed: {error}{left}")
-        }
-    }
 }
 
 /// Receives one image.
@@ -161,7 +155,7 @@ fn receive_one(
     let meter = Meter::start(&progress, output.progress, None);
     let report = |served: &Served| {
         if !output.quiet {
-            output::say([line(served).as_str()]);
+            output::say([session::line(served).as_str()]);
         }
     };
     let received = once::receive(image, listener, options, report, &progress, &cancel);

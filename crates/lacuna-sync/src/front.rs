@@ -7,7 +7,7 @@ use lacuna::Counter;
 use lacuna_wire::{ClientHello, MAGIC};
 use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, Refusal, Result, Unreached};
@@ -31,8 +31,9 @@ pub(crate) enum Caller {
     Other(TcpStream),
 }
 
-/// Waits for the first words of a client for `patience`, and counts what version 2 sends in `wire`. With
-/// an `identity`, version 2 is spoken by TLS alone.
+/// Waits for the first words of a client, which must begin within `patience` and end within that and
+/// [`PATIENCE`] of their beginning, and counts what version 2 sends in `wire`. With an `identity`, version 2
+/// is spoken by TLS alone.
 pub(crate) async fn greet(
     stream: TcpStream,
     identity: Option<&Identity>,
@@ -41,8 +42,8 @@ pub(crate) async fn greet(
 ) -> Result<Caller> {
     let lost = |source| Error::Lost { source };
     stream.set_nodelay(true).map_err(lost)?;
-    let mut first = [0];
-    let peeked = timeout(patience, stream.peek(&mut first)).await;
+    let (mut first, deadline) = ([0], Instant::now() + patience);
+    let peeked = timeout_at(deadline, stream.peek(&mut first)).await;
     if peeked.map_err(|_| Error::Silent { after: patience })?.map_err(lost)? == 0 {
         return Err(lost(std::io::ErrorKind::UnexpectedEof.into()));
     }
@@ -51,23 +52,27 @@ pub(crate) async fn greet(
         [first] if first == MAGIC[0] => true,
         _ => return Ok(Caller::Other(stream)),
     };
+    let deadline = deadline.min(Instant::now() + PATIENCE);
     let mut stream: Stream = match identity {
         _ if is_plain => Box::new(Counted::new(stream, wire.clone())),
-        Some(identity) => Box::new(shake(identity, Counted::new(stream, wire.clone())).await?),
+        Some(identity) => {
+            Box::new(shake(identity, Counted::new(stream, wire.clone()), deadline).await?)
+        }
         None => {
             send_away(stream, &ALERT).await;
             return Err(Unreached::NoTlsHere.into());
         }
     };
-    let heard = match hear(&mut stream).await {
+    let heard = match hear(&mut stream, deadline).await {
         Ok(_) if is_plain && identity.is_some() => Err(Refusal::TlsOnly.into()),
         heard => heard,
     };
     match heard {
         Ok(hello) => Ok(Caller::Lacuna(stream, hello)),
         Err(error) => {
+            let refused = refuse(&mut stream, error.code(), error.words());
             // Who does not listen to that finds out otherwise.
-            let _ = refuse(&mut stream, error.code(), error.words()).await;
+            let _ = timeout(LAST_WORDS, refused).await;
             Err(error)
         }
     }
@@ -76,8 +81,9 @@ pub(crate) async fn greet(
 async fn shake(
     identity: &Identity,
     stream: Counted<TcpStream>,
+    deadline: Instant,
 ) -> Result<TlsStream<Counted<TcpStream>>> {
-    match timeout(PATIENCE, identity.accept(stream)).await {
+    match timeout_at(deadline, identity.accept(stream)).await {
         Ok(shaken) => shaken.map_err(|source| Error::Lost { source }),
         Err(_) => Err(Error::Silent { after: PATIENCE }),
     }
@@ -103,4 +109,32 @@ async fn send_away(mut stream: TcpStream, words: &[u8]) {
     };
     // Who does not listen to that finds out otherwise.
     let _ = timeout(LAST_WORDS, said).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::block_on;
+
+    #[test]
+    fn all_of_the_first_words_have_one_deadline() {
+        let begun = Instant::now();
+        let greeted = block_on(async {
+            let lost = |source| Error::Lost { source };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(lost)?;
+            let address = listener.local_addr().map_err(lost)?;
+            let mut client = TcpStream::connect(address).await.map_err(lost)?;
+            let (server, _) = listener.accept().await.map_err(lost)?;
+            let (wire, patience) = (Arc::default(), Duration::from_secs(1));
+            let speaking = async {
+                tokio::time::sleep(patience / 2).await;
+                client.write_all(&MAGIC).await
+            };
+            let (greeted, said) = tokio::join!(greet(server, None, &wire, patience), speaking);
+            said.map_err(lost)?;
+            greeted
+        });
+        assert!(matches!(greeted, Err(Error::Silent { .. })));
+        assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    }
 }

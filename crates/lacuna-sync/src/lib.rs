@@ -9,6 +9,7 @@ mod listener;
 pub mod once;
 mod retry;
 mod runtime;
+mod strangers;
 mod traffic;
 mod turn;
 pub mod v1;

@@ -1,7 +1,8 @@
 //! A server that receives one image, over either protocol on one port, and ends.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Refusal, Result};
 use crate::front::{self, Caller};
+use crate::strangers::{STRANGERS, Strangers};
 use crate::turn::Turn;
 use crate::v1::{self, Activity, Ended, Place, ServeStats, accept};
 use crate::v2::{self, Host, Identity, Images, Served, Stream};
@@ -59,20 +61,14 @@ pub fn receive(
     cancel: &Cancel,
 ) -> Result<Received> {
     let is_guarded = options.token.is_some() || options.identity.is_some();
-    let host = v2::ServeOptions {
-        token: options.token.clone(),
-        link: options.link.clone(),
-        devices: true,
-        max_sessions: 1,
-        ..v2::ServeOptions::new(Images::One(path.to_owned()))
-    };
-    let (wire, turn) = (Arc::default(), Arc::default());
-    let session = v1::Session::new(path, &options.v1, &wire, progress, cancel, &turn);
+    let (wire, turn, real) = (Arc::default(), Arc::default(), real(path)?);
+    let session = v1::Session::new(&real, &options.v1, &wire, progress, cancel, &turn);
     let door = Arc::new(Door {
-        host: Host::new(&host, cancel)?,
+        host: host(real, path, options, cancel)?,
         identity: options.identity.clone(),
         is_guarded,
         patience: if is_guarded { v2::PATIENCE } else { options.v1.keep_alive },
+        strangers: Strangers::new((options.v1.connections / 2).clamp(1, STRANGERS)),
         turn,
         wire,
         activity: session.activity(),
@@ -93,12 +89,38 @@ pub fn receive(
     })
 }
 
+/// Where the image at `path` is or will be, links followed: whatever becomes of these, it is this one.
+fn real(path: &Path) -> Result<PathBuf> {
+    let failed = |error| lacuna::Error::io("resolve", path, error);
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == ErrorKind::NotFound => {
+            let parent = if parent == Path::new("") { Path::new(".") } else { parent };
+            Ok(parent.canonicalize().map_err(failed)?.join(name))
+        }
+        (real, _, _) => Ok(real.map_err(failed)?),
+    }
+}
+
+/// What clients of version 2 are let in by, to whom the image at `real` goes by the name of `path`.
+fn host(real: PathBuf, path: &Path, options: &ReceiveOptions, cancel: &Cancel) -> Result<Host> {
+    let name = path.file_name().unwrap_or_default().to_owned();
+    let host = v2::ServeOptions {
+        token: options.token.clone(),
+        link: options.link.clone(),
+        devices: true,
+        max_sessions: 1,
+        ..v2::ServeOptions::new(Images::One { name, path: real })
+    };
+    Host::new(&host, cancel)
+}
+
 /// What all connections go through.
 struct Door {
     host: Host,
     identity: Option<Identity>,
     is_guarded: bool,
     patience: Duration,
+    strangers: Arc<Strangers>,
     turn: Arc<Turn>,
     wire: Arc<Counter>,
     activity: Arc<Activity>,
@@ -119,25 +141,33 @@ impl Door {
     }
 
     /// A session of version 2, which is none of version 1's business.
-    async fn attend(&self, mut stream: Stream, hello: &ClientHello, peer: SocketAddr) -> Served {
-        let _busy = self.host.is_welcome(hello).then(|| self.activity.begin());
+    async fn attend(&self, mut stream: Stream, hello: &ClientHello, peer: String) -> Served {
+        let _busy = self.host.has(hello).then(|| self.activity.begin());
         if !self.turn.take(2) {
             let error = Error::from(Refusal::InUse);
             // Who does not listen to that finds out otherwise.
             let _ = v2::refuse(&mut stream, error.code(), error.words()).await;
-            return Served::refused(hello, peer.to_string(), &error);
+            return Served::refused(hello, peer, &error);
         }
         self.progress.restart();
-        let served = self.host.attend(stream, hello, peer.to_string(), &self.progress).await;
+        let served = self.host.attend(stream, hello, peer, &self.progress).await;
         self.turn.give_back();
         served
     }
 
     async fn enter(&self, place: Place, stream: TcpStream, peer: SocketAddr) -> Option<Entered> {
+        let mut stranger = self.strangers.enter();
         let greeted = front::greet(stream, self.identity.as_ref(), &self.wire, self.patience);
+        let greeted = stranger.unless_shown_out(greeted);
         match runtime::unless_cancelled(&self.cancel, greeted).await {
-            Ok(Caller::Lacuna(stream, hello)) => {
-                Some(Entered::Served(self.attend(stream, &hello, peer).await))
+            Ok(Caller::Lacuna(mut stream, hello)) => {
+                let peer = peer.to_string();
+                let refused = self.host.refuse_stranger(&mut stream, &hello, &peer).await;
+                drop(stranger);
+                Some(Entered::Served(match refused {
+                    Some(refused) => refused,
+                    None => self.attend(stream, &hello, peer).await,
+                }))
             }
             Ok(Caller::Other(stream)) if self.is_guarded => {
                 front::refuse_http(stream, GUARDED).await;

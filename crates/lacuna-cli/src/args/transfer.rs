@@ -143,7 +143,9 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 ///
 /// With --root, clients are `lacuna sync` to or from lacuna://HOST:PORT/PATH, where PATH is under DIR;
 /// no name leads out of it. With --tls-cert and --tls-key they say lacunas://, and with --token-file
-/// they must have the token. Beyond this machine, both are asked for.
+/// they must have the token. Beyond this machine, both are asked for. With --json, each session that has
+/// ended is an object on standard output, one a line: `what`, `path`, `peer`, `direction`, `bytes`, `ok`,
+/// `error` and `left`.
 ///
 /// With --once, FILE is received from `lacuna sync SRC lacuna://HOST:PORT/NAME`, where NAME is that of
 /// FILE, from `lacuna sync SRC ssync://HOST:PORT`, or from Longhorn's own `ssync -host HOST SRC`. The last

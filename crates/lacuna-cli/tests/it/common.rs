@@ -101,7 +101,7 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 
 /// A server that is listening; killed when dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: String,
 }
 

@@ -15,6 +15,7 @@ mod remedies;
 mod remote;
 mod remote_stopped;
 mod serve;
+mod served;
 mod sfold;
 mod ssh;
 mod ssync;

@@ -1,8 +1,10 @@
+use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::Instant;
 
 use lacuna_testing::pattern::{Block, Pattern};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
 use crate::common::{PATIENCE, Server, aligned, expect, lacuna, names};
@@ -132,4 +134,32 @@ fn a_server_reports_what_it_received_as_json() {
     assert_eq!(report["address"], address);
     assert!(report["written_bytes"].as_u64() > Some(0));
     assert!(report["wire_bytes"].as_u64() > report["written_bytes"].as_u64());
+}
+
+#[test]
+fn the_one_image_is_where_its_name_led_when_the_server_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    aligned().write(&path("a.img"));
+    std::fs::create_dir(path("kept")).unwrap();
+    for name in ["kept/one.img", "kept/other.img"] {
+        std::fs::write(path(name), "old").unwrap();
+    }
+    symlink(path("kept/one.img"), path("link.img")).unwrap();
+    let server = Server::serve(&path("link.img"));
+    std::fs::remove_file(path("link.img")).unwrap();
+    symlink(path("kept/other.img"), path("link.img")).unwrap();
+    let there = format!("lacuna://{}/link.img", server.address);
+    let push = || lacuna().arg("sync").arg(path("a.img")).arg(&there).output().unwrap();
+
+    let taken = File::open(path("kept/one.img")).unwrap();
+    flock(&taken, FlockOperation::LockExclusive).unwrap();
+    let (_, err) = expect(&push(), 1);
+    assert!(err.contains("one.img") && !err.contains("kept"), "{err}");
+    drop(taken);
+
+    expect(&push(), 0);
+    assert!(server.wait().0.success());
+    assert_eq!(std::fs::read(path("kept/one.img")).unwrap(), aligned().bytes());
+    assert_eq!(std::fs::read(path("kept/other.img")).unwrap(), b"old");
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use lacuna_wire::{ClientHello, MAGIC, ServerHello, VERSION, hello_length};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{Error, Result};
 
-/// For a hello, from its first byte to its last.
+/// For a hello, and the handshake of TLS before it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The name and version of this program, for people.
@@ -44,8 +44,11 @@ where
 }
 
 /// Waits for the hello of a client.
-pub(crate) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> Result<ClientHello> {
-    let hello = timeout(PATIENCE, read_hello(stream)).await;
+pub(crate) async fn hear<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    deadline: Instant,
+) -> Result<ClientHello> {
+    let hello = timeout_at(deadline, read_hello(stream)).await;
     let hello = hello.map_err(|_| Error::Silent { after: PATIENCE })??;
     ClientHello::decode(&hello).map_err(Error::Wire)
 }

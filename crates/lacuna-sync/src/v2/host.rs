@@ -62,8 +62,8 @@ impl ServeOptions {
 pub struct Served {
     /// Who dialled.
     pub peer: String,
-    /// What the client named.
-    pub path: String,
+    /// What the client named; `None` for one that may not name anything.
+    pub path: Option<String>,
     /// Whether the image came from the client.
     pub is_target: bool,
     /// Whether nothing was to be written, and how it was found out what would be.
@@ -77,9 +77,10 @@ pub struct Served {
 impl Served {
     /// A session that did not begin because of `error`.
     pub(crate) fn refused(hello: &ClientHello, peer: String, error: &Error) -> Self {
+        let is_known = !matches!(error, Error::Refusal(Refusal::Token | Refusal::Versions { .. }));
         Self {
             peer,
-            path: String::from_utf8_lossy(&hello.path).into_owned(),
+            path: is_known.then(|| named(hello)),
             is_target: hello.role == Role::Source,
             dry: hello.dry,
             ended: Err(lacuna::describe(error)),
@@ -112,7 +113,20 @@ impl Host {
         })
     }
 
-    /// Has a session with the client that said `hello`, or sends it away.
+    /// Sends a client away that may not name images.
+    pub(crate) async fn refuse_stranger(
+        &self,
+        stream: &mut Stream,
+        hello: &ClientHello,
+        peer: &str,
+    ) -> Option<Served> {
+        let error = Error::from(self.refusal(hello)?);
+        // Who does not listen to that finds out otherwise.
+        let _ = refuse(stream, error.code(), error.words()).await;
+        Some(Served::refused(hello, peer.to_owned(), &error))
+    }
+
+    /// Has a session with a client that is no stranger, or sends it away.
     pub(crate) async fn attend(
         &self,
         stream: Stream,
@@ -120,8 +134,7 @@ impl Host {
         peer: String,
         progress: &Arc<Progress>,
     ) -> Served {
-        let path = String::from_utf8_lossy(&hello.path).into_owned();
-        let (is_target, dry) = (hello.role == Role::Source, hello.dry);
+        let (path, is_target, dry) = (Some(named(hello)), hello.role == Role::Source, hello.dry);
         let mut alias = Arc::default();
         let ended = self.session(stream, hello, &mut alias, progress).await;
         let (ended, left) = match ended {
@@ -190,7 +203,6 @@ impl Host {
 
     /// Finds what the client names, and opens it when it is the source.
     async fn admit(&self, hello: &ClientHello, alias: &mut Arc<Alias>) -> Result<Admitted> {
-        self.refuse_strangers(hello)?;
         let named = self.names.find(&hello.path)?;
         *alias = named.alias.clone();
         if !self.options.devices && Target::is_device(&named.path) {
@@ -206,29 +218,34 @@ impl Host {
         Ok(Admitted { named, source: Some(Arc::new(source)) })
     }
 
-    /// Whether a client is one who may name images, and names one.
-    pub(crate) fn is_welcome(&self, hello: &ClientHello) -> bool {
-        self.refuse_strangers(hello).is_ok() && self.names.find(&hello.path).is_ok()
+    /// Whether a client names an image.
+    pub(crate) fn has(&self, hello: &ClientHello) -> bool {
+        self.names.find(&hello.path).is_ok()
     }
 
-    fn refuse_strangers(&self, hello: &ClientHello) -> Result<(), Refusal> {
+    /// Why a client may name nothing.
+    fn refusal(&self, hello: &ClientHello) -> Option<Refusal> {
         let (low, high) = hello.versions;
         if !(low..=high).contains(&VERSION) {
-            return Err(Refusal::Versions { low, high, ours: VERSION });
+            return Some(Refusal::Versions { low, high, ours: VERSION });
         }
         if let Some(token) = &self.options.token
             && !is_same(token, hello.token.as_deref().unwrap_or_default())
         {
-            return Err(Refusal::Token);
+            return Some(Refusal::Token);
         }
         match (hello.role, &self.options.images) {
             (Role::Source, _) if self.options.read_only && hello.dry.is_none() => {
-                Err(Refusal::ReadOnly)
+                Some(Refusal::ReadOnly)
             }
-            (Role::Target, Images::One(_)) => Err(Refusal::ReceivesOnly),
-            _ => Ok(()),
+            (Role::Target, Images::One { .. }) => Some(Refusal::ReceivesOnly),
+            _ => None,
         }
     }
+}
+
+fn named(hello: &ClientHello) -> String {
+    String::from_utf8_lossy(&hello.path).into_owned()
 }
 
 /// Takes as long wherever the first difference is.

@@ -1,6 +1,6 @@
 //! The names that clients give, and where they may lead.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,13 @@ use crate::error::{Refusal, Result};
 pub enum Images {
     /// Those under a directory, which no name leaves.
     Under(PathBuf),
-    /// One, by the name of its file, to be written.
-    One(PathBuf),
+    /// One, to be written.
+    One {
+        /// What clients call it.
+        name: OsString,
+        /// Where it is.
+        path: PathBuf,
+    },
     /// Any: the client is who runs this, like over ssh.
     Any,
 }
@@ -26,7 +31,7 @@ pub enum Images {
 /// The same, opened.
 pub(super) enum Names {
     Under(OwnedFd),
-    One(PathBuf),
+    One { name: OsString, path: PathBuf },
     Any,
 }
 
@@ -45,7 +50,9 @@ impl Names {
     pub(super) fn open(images: &Images) -> Result<Self> {
         let path = match images {
             Images::Under(path) => path,
-            Images::One(path) => return Ok(Self::One(path.clone())),
+            Images::One { name, path } => {
+                return Ok(Self::One { name: name.clone(), path: path.clone() });
+            }
             Images::Any => return Ok(Self::Any),
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -62,7 +69,7 @@ impl Names {
         }
         match self {
             Self::Under(root) => under(root, name),
-            Self::One(path) => one(path, name),
+            Self::One { name: ours, path } => one(ours, path, name),
             Self::Any => Ok(Named::at(name.to_owned(), Arc::default())),
         }
     }
@@ -74,16 +81,15 @@ impl Named {
     }
 }
 
-fn one(path: &Path, name: &Path) -> Result<Named> {
-    let file = Path::new(path.file_name().unwrap_or_default());
-    if name.strip_prefix("/").unwrap_or(name) != file {
-        return Err(Refusal::OtherImage { name: file.to_owned() }.into());
+fn one(ours: &OsStr, path: &Path, name: &Path) -> Result<Named> {
+    if name.strip_prefix("/").unwrap_or(name) != Path::new(ours) {
+        return Err(Refusal::OtherImage { name: ours.into() }.into());
     }
-    let directory = path.to_string_lossy();
-    let directory = directory.strip_suffix(&*file.to_string_lossy()).unwrap_or_default();
+    let directory = path.parent().unwrap_or(path).to_string_lossy();
     // A single slash is in every path.
-    let directory = if directory.len() > 1 { directory } else { "" };
-    let alias = Alias { path: directory.to_owned(), shown: String::new() };
+    let path_of_directory =
+        if directory.len() > 1 { format!("{directory}/") } else { String::new() };
+    let alias = Alias { path: path_of_directory, shown: String::new() };
     Ok(Named::at(path.to_owned(), Arc::new(alias)))
 }
 

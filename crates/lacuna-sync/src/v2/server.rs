@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use lacuna::{Cancel, Progress};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::handshake::{PATIENCE, hear, refuse};
 use super::host::{Host, ServeOptions, Served};
 use super::transport::{Identity, stdio};
 use crate::error::Result;
 use crate::front::{self, Caller};
+use crate::strangers::{STRANGERS, Stranger, Strangers};
 use crate::{listener, runtime};
-
-/// Connections whose hello has not come yet, at the same time.
-const STRANGERS: usize = 64;
 
 /// What clients of HTTP are told.
 const NOT_HTTP: &str = "this is no server of Longhorn's ssync: use lacuna://HOST:PORT/PATH";
@@ -38,13 +36,14 @@ pub fn serve(
     let server = Arc::new(Server {
         host: Host::new(options, cancel)?,
         identity,
-        strangers: Arc::new(Semaphore::new(STRANGERS)),
+        strangers: Strangers::new(STRANGERS),
         cancel: cancel.clone(),
     });
     runtime::block_on(async move {
         let listener = listener::adopt(listener)?;
         let (mut sessions, report) = (JoinSet::new(), Arc::new(report));
-        while let Some((stream, peer, stranger)) = server.accept(&listener).await {
+        while let Some((stream, peer)) = server.accept(&listener).await {
+            let stranger = server.strangers.enter();
             let (server, report) = (server.clone(), report.clone());
             sessions.spawn(async move {
                 if let Some(served) = server.serve(stream, peer, stranger).await {
@@ -69,7 +68,8 @@ pub fn serve_stdio(options: &ServeOptions, cancel: &Cancel) -> Result<Served> {
     let host = Host::new(options, cancel)?;
     runtime::block_on(async move {
         let mut stream = stdio()?;
-        let hello = match runtime::unless_cancelled(cancel, hear(&mut stream)).await {
+        let heard = hear(&mut stream, Instant::now() + PATIENCE);
+        let hello = match runtime::unless_cancelled(cancel, heard).await {
             Ok(hello) => hello,
             Err(error) => {
                 // Who does not listen to that finds out otherwise.
@@ -77,28 +77,28 @@ pub fn serve_stdio(options: &ServeOptions, cancel: &Cancel) -> Result<Served> {
                 return Err(error);
             }
         };
-        Ok(host.attend(stream, &hello, "standard input".to_owned(), &Arc::default()).await)
+        let peer = "standard input".to_owned();
+        match host.refuse_stranger(&mut stream, &hello, &peer).await {
+            Some(refused) => Ok(refused),
+            None => Ok(host.attend(stream, &hello, peer, &Arc::default()).await),
+        }
     })
 }
 
 struct Server {
     host: Host,
     identity: Option<Identity>,
-    strangers: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
     cancel: Cancel,
 }
 
 impl Server {
     /// The next connection; `None` when it is time to stop.
-    async fn accept(
-        &self,
-        listener: &tokio::net::TcpListener,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn accept(&self, listener: &tokio::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
         let accepted = async {
-            let stranger = self.strangers.clone().acquire_owned().await.ok()?;
             loop {
                 match listener.accept().await {
-                    Ok((stream, peer)) => return Some((stream, peer, stranger)),
+                    Ok(accepted) => return Some(accepted),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -112,21 +112,26 @@ impl Server {
         }
     }
 
-    /// One connection, which takes the place of a `stranger` until its hello has come. `None` when it
-    /// was none of a client of ours.
+    /// One connection, of a `stranger` until its hello has come. `None` when it was none of a client of
+    /// ours.
     async fn serve(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        stranger: OwnedSemaphorePermit,
+        mut stranger: Stranger,
     ) -> Option<Served> {
         let wire = Arc::default();
         let greeted = front::greet(stream, self.identity.as_ref(), &wire, PATIENCE);
+        let greeted = stranger.unless_shown_out(greeted);
         match runtime::unless_cancelled(&self.cancel, greeted).await {
-            Ok(Caller::Lacuna(stream, hello)) => {
+            Ok(Caller::Lacuna(mut stream, hello)) => {
+                let peer = peer.to_string();
+                if let Some(refused) = self.host.refuse_stranger(&mut stream, &hello, &peer).await {
+                    return Some(refused);
+                }
                 drop(stranger);
                 let progress = Arc::new(Progress::default());
-                Some(self.host.attend(stream, &hello, peer.to_string(), &progress).await)
+                Some(self.host.attend(stream, &hello, peer, &progress).await)
             }
             Ok(Caller::Other(stream)) => {
                 front::refuse_http(stream, NOT_HTTP).await;

@@ -70,3 +70,21 @@ fn a_new_image_gets_the_permission_bits_of_the_client() {
     let metadata = std::fs::metadata(directory.path().join("a.img")).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o751);
 }
+
+#[test]
+fn whoever_says_nothing_makes_way_for_somebody_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let mut silent: Vec<_> = (0..64).map(|_| server.connect()).collect();
+    // It has begun, and is the oldest all the same.
+    silent[0].send(&lacuna_wire::MAGIC);
+    let begun = Instant::now();
+    let client = server.admitted("a.img");
+    silent.remove(0).rest();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // The others were not in the way.
+    let mut second = silent.remove(0);
+    second.send(&hello("b.img").encode().unwrap());
+    let ServerHello::Refusal { code: 8, .. } = second.answer() else { panic!() };
+    drop(client);
+}
