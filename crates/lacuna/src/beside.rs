@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::directory_lock::DirectoryLock;
 use crate::error::{Error, Result};
 use crate::failpoint;
 
@@ -55,6 +56,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let draft = hidden(path, DRAFT);
     let failed = |error| Error::io("write", path, error);
+    let guard = DirectoryLock::shared(path);
     let written = write_new(&draft, fill, failed).and_then(|()| {
         failpoint::pass("beside.rename")
             .and_then(|()| std::fs::rename(&draft, path))
@@ -65,6 +67,7 @@ pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<(
         let _ = std::fs::remove_file(&draft);
         return Err(error);
     }
+    drop(guard);
     sync_directory(path)
 }
 

@@ -18,6 +18,7 @@ pub mod diff;
 pub mod dig;
 pub mod digest;
 mod direct;
+mod directory_lock;
 mod error;
 mod extent;
 mod extent_size;

@@ -92,9 +92,8 @@ fn look(group: &mut [Leftover]) {
 fn remove(group: &mut Vec<Leftover>) -> Result<()> {
     let Some(first) = group.first() else { return Ok(()) };
     let guard = Guard::take(&first.guard, first.is_of_part())?;
-    if matches!(guard, Guard::Absent) {
-        // A part that is gone got its name, or was removed. There is nothing to lock then: a session that
-        // begins right now can lose its first checkpoint to this, and no data.
+    if matches!(guard, Guard::Absent { .. }) {
+        // A part that is gone got its name, or was removed.
         group.retain(|leftover| leftover.kind != LeftoverKind::Part);
     }
     let in_use = matches!(guard, Guard::InUse);

@@ -12,35 +12,42 @@ use crate::open::Access;
 use crate::stamp::FileId;
 
 /// How long a lock on a device is tried for: udev takes it for a moment after every close.
-const DEVICE_LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same on a file: `partials` takes it for a moment to see whether anybody has it.
+const FILE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 
 impl Image {
-    /// Locks the image, shared when it was opened for reading and exclusively for writing, at once
-    /// or not at all. Afterwards the name still leads to this file, and its size is what it was.
+    /// Locks the image, shared when it was opened for reading and exclusively for writing, soon or not at
+    /// all. Afterwards the name still leads to this file, and its size is what it was.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] when another holds it, [`Error::Replaced`] or [`Error::Changed`] when the file is
     /// no longer the one that was opened.
     pub fn lock(&self) -> Result<()> {
-        self.lock_by(match self.access {
+        let operation = match self.access {
             Access::Read => FlockOperation::NonBlockingLockShared,
             Access::Write | Access::Alone => FlockOperation::NonBlockingLockExclusive,
-        })
+        };
+        self.lock_by(operation, if self.is_device { DEVICE_PATIENCE } else { FILE_PATIENCE })
     }
 
-    /// The same, exclusively, whatever the image was opened for.
-    pub(crate) fn lock_exclusively(&self) -> Result<()> {
-        self.lock_by(FlockOperation::NonBlockingLockExclusive)
+    /// The same, by `operation`, at once or not at all.
+    pub(crate) fn lock_at_once(&self, operation: FlockOperation) -> Result<()> {
+        self.lock_by(operation, Duration::ZERO)
     }
 
-    fn lock_by(&self, operation: FlockOperation) -> Result<()> {
+    fn lock_by(&self, operation: FlockOperation, patience: Duration) -> Result<()> {
         let begun = Instant::now();
         while let Err(errno) = flock(&self.file, operation) {
             match errno {
                 Errno::INTR => {}
-                Errno::WOULDBLOCK if self.is_device && begun.elapsed() < DEVICE_LOCK_PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(20));
+                Errno::WOULDBLOCK if begun.elapsed() < patience => {
+                    std::thread::sleep(PAUSE);
                 }
                 Errno::WOULDBLOCK => {
                     return Err(Error::Busy { path: self.path.clone() });

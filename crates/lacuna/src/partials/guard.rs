@@ -3,6 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use rustix::fs::FlockOperation;
+
+use crate::directory_lock::DirectoryLock;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::image::Image;
@@ -12,8 +15,9 @@ use crate::open::{Access, ImageOptions, IoMode, Links};
 pub(super) enum Guard {
     /// Nobody else has it, for as long as this lives.
     Held { _locked: Image },
-    /// There is nothing to be locked: no session is at work.
-    Absent,
+    /// There is nothing to be locked: no session is at work. When it was taken, none leaves anything in
+    /// the directory for as long as this lives.
+    Absent { _directory: Option<DirectoryLock> },
     /// A session has it.
     InUse,
 }
@@ -21,7 +25,7 @@ pub(super) enum Guard {
 impl Guard {
     /// Asks whether a session has what stands at `path`, in the way of no reader.
     pub(super) fn ask(path: &Path) -> Result<Self> {
-        Self::of(path, Access::Read, Links::Follow, Image::lock)
+        Self::of(path, Access::Read, Links::Follow, FlockOperation::NonBlockingLockShared)
     }
 
     /// Keeps everybody away from what stands at `path`: a part, or the image itself, which is not opened
@@ -32,26 +36,36 @@ impl Guard {
             true => (Access::Write, Links::Refuse),
             false => (Access::Read, Links::Follow),
         };
-        Self::of(path, access, links, Image::lock_exclusively)
+        let take = || Self::of(path, access, links, FlockOperation::NonBlockingLockExclusive);
+        let guard = take()?;
+        if !matches!(guard, Self::Absent { .. }) {
+            return Ok(guard);
+        }
+        // A session may begin at any time.
+        let directory = match DirectoryLock::exclusive(path) {
+            Err(Error::Busy { .. }) => return Ok(Self::InUse),
+            locked => locked?,
+        };
+        Ok(match take()? {
+            Self::Absent { .. } => Self::Absent { _directory: Some(directory) },
+            other => other,
+        })
     }
 
-    fn of(
-        path: &Path,
-        access: Access,
-        links: Links,
-        lock: impl Fn(&Image) -> Result<()>,
-    ) -> Result<Self> {
+    fn of(path: &Path, access: Access, links: Links, operation: FlockOperation) -> Result<Self> {
         let options = ImageOptions { access, io: IoMode::Buffered, create: None, links };
         let locked = Image::open(path, &options).and_then(|image| {
             failpoint::pass("partials.lock").map_err(|error| Error::io("lock", path, error))?;
-            lock(&image).map(|()| image)
+            image.lock_at_once(operation).map(|()| image)
         });
         match locked {
             Ok(image) => Ok(Self::Held { _locked: image }),
             Err(Error::Busy { .. } | Error::Replaced { .. } | Error::Changed { .. }) => {
                 Ok(Self::InUse)
             }
-            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => Ok(Self::Absent),
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
+                Ok(Self::Absent { _directory: None })
+            }
             Err(error) => Err(error),
         }
     }

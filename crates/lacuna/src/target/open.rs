@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -17,6 +18,11 @@ use crate::mark;
 use crate::open::{Access, ImageOptions, IoMode, Links};
 use crate::partial::PartialRecord;
 
+/// How often it is tried again to open what somebody removes or replaces at this very moment,
+const TRIES: u32 = 8;
+/// and what lies between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
+
 impl Target {
     /// Opens and locks the image at `path`, or the hidden file that will become it.
     ///
@@ -24,6 +30,16 @@ impl Target {
     ///
     /// Those of [`Image::open`] and [`Image::lock`]; [`Error::DanglingLink`].
     pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
+        for _ in 0..TRIES {
+            match Self::open_once(path, options) {
+                Err(error) if has_gone(&error) => std::thread::sleep(PAUSE),
+                opened => return opened,
+            }
+        }
+        Self::open_once(path, options)
+    }
+
+    fn open_once(path: &Path, options: &TargetOptions) -> Result<Self> {
         let Some(real) = resolved(path, options.links)? else {
             return Self::open_new(path, options);
         };
@@ -106,6 +122,12 @@ impl Target {
         let state = State::New { permissions: options.permissions, resumed };
         Ok(Self { image, path: path.to_owned(), state, written: AtomicBool::new(false) })
     }
+}
+
+/// Whether what was found a moment ago was not there any more when it was opened or locked.
+fn has_gone(error: &Error) -> bool {
+    matches!(error, Error::Replaced { .. } | Error::Changed { .. })
+        || error.io_kind() == Some(io::ErrorKind::NotFound)
 }
 
 /// Where the image is that `path` names, if there is one.

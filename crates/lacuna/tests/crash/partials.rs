@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lacuna::partials::{Leftover, LeftoverKind, Partials, apply, plan};
 use lacuna::{Cancel, Error, Result, Stamp, Target, TargetOptions};
@@ -210,6 +211,56 @@ fn a_session_that_begins_at_any_step_of_a_removal_loses_nothing() {
         }
         let count = let_in.iter().filter(|let_in| **let_in).count();
         assert!((8..=let_in.len() - 8).contains(&count), "{comes:?}: {let_in:?}");
+    }
+}
+
+/// What a session comes to that begins at one step of a removal and goes on beside it.
+fn session_beside(left: &Left, points: &Points, number: usize) -> Result<Target> {
+    let stamp = open(&left.path("old")).stamp().unwrap();
+    let (target, beside) = (left.path("new"), Arc::new(Mutex::new(None)));
+    let begun = beside.clone();
+    points.at(number, move || {
+        let target = target.clone();
+        let session = std::thread::spawn(move || Comes::Session.run(&target, &stamp));
+        *begun.lock().unwrap() = Some(session);
+        // It meets whatever is locked now, or is through.
+        std::thread::sleep(Duration::from_millis(10));
+    });
+    let done = left.remove();
+    assert!(done.errors.is_empty(), "{number}: {done:?}");
+    let session = beside.lock().unwrap().take().expect("a session");
+    let session = session.join().unwrap();
+    points.clear();
+    session
+}
+
+/// Also where there is no part any more that could be locked.
+#[test]
+fn a_session_beside_a_removal_waits_for_the_moment_that_it_takes() {
+    let points = Points::take();
+    let Some(left) = Left::new(Fs::Tmpfs) else { return };
+    for has_part in [true, false] {
+        let prepare = || {
+            left.prepare();
+            if !has_part {
+                std::fs::remove_file(left.path(".new.lacuna-data")).unwrap();
+            }
+        };
+        prepare();
+        let passed = points.passed_by(|| drop(left.remove()));
+        for (number, point) in passed.iter().enumerate() {
+            let what = format!("at {number}, {point}, of {passed:?}, with a part: {has_part}");
+            // A removal that is itself kept waiting is no moment.
+            let session = (0..5).find_map(|_| {
+                prepare();
+                let session = session_beside(&left, &points, number);
+                Some(session).filter(|session| !matches!(session, Err(Error::Busy { .. })))
+            });
+            let session = session.unwrap_or_else(|| panic!("sent away {what}"));
+            let session = session.unwrap_or_else(|error| panic!("{error:?} {what}"));
+            assert!(left.path(".new.lacuna-partial").exists(), "the record is gone {what}");
+            session.commit().unwrap_or_else(|error| panic!("{error:?} {what}"));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What interrupted sessions left is found, and removed where nobody is at work on it.
 
+mod crossing;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
