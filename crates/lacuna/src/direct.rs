@@ -1,6 +1,7 @@
 //! Direct I/O: the same file opened with `O_DIRECT`, and what it asks of offsets and buffers.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -25,11 +26,15 @@ pub(crate) struct DirectFile {
 impl DirectFile {
     /// Opens `path` again, which must still be the file `id`.
     pub(crate) fn open(path: &Path, access: Access, id: FileId) -> Result<Self> {
-        let file = open(path, access, OFlags::DIRECT).map_err(|error| not_direct(path, &error))?;
-        if FileId::of(&file).map_err(|error| Error::io("stat", path, error))? != id {
-            return Err(Error::Replaced { path: path.to_owned() });
+        let replaced = || Error::Replaced { path: path.to_owned() };
+        let file = open(path, access, OFlags::DIRECT).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => replaced(),
+            _ => not_direct(path, &error),
+        })?;
+        match FileId::of(&file).map_err(|error| Error::io("stat", path, error))? == id {
+            true => Self::of(path, file),
+            false => Err(replaced()),
         }
-        Self::of(path, file)
     }
 
     /// Turns the open `file` itself to direct I/O.

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Mode, OFlags, SeekFrom, fstatvfs, seek};
+use rustix::fs::{FlockOperation, Mode, OFlags, SeekFrom, flock, fstatvfs, seek};
 use rustix::io::Errno;
 
 use crate::direct::DirectFile;
@@ -48,7 +48,18 @@ impl Image {
     ///
     /// [`Error::NotAnImage`], [`Error::NotDirect`] when direct I/O was asked for, or the system's.
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
-        let (file, metadata, is_device) = open_file(path, options)?;
+        let opened = Self::of(path, open_file(path, options)?, options);
+        if opened.is_err() && options.create.is_some() {
+            discard(path);
+        }
+        opened
+    }
+
+    fn of(
+        path: &Path,
+        (file, metadata, is_device): (File, Metadata, bool),
+        options: &ImageOptions,
+    ) -> Result<Self> {
         let size = match is_device {
             true => seek(&file, SeekFrom::End(0)).map_err(Into::into),
             false => Ok(metadata.len()),
@@ -221,6 +232,16 @@ fn open_file(path: &Path, options: &ImageOptions) -> Result<(File, Metadata, boo
         false => file,
     };
     Ok((file, metadata, is_device))
+}
+
+/// Removes a file that was created for nothing, unless somebody else has it by now.
+fn discard(path: &Path) {
+    if let Ok(file) = open::open(path, Access::Write, OFlags::NOFOLLOW)
+        && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+    {
+        // What stays all the same is taken over by the next session.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Whether a file is in the page cache, all but a little.

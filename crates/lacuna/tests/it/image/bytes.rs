@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use lacuna::{Access, Error, Image, IoMode};
+use lacuna::{Access, Error, Image, IoMode, Target, TargetOptions};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -151,6 +151,10 @@ fn direct_io_where_there_is_none_is_an_error_and_auto_goes_without() {
         assert!(matches!(refused, Error::NotDirect { .. }), "{refused:?}");
         assert_eq!(refused.remedy().as_deref(), Some("use buffered I/O"));
     }
+    let options = TargetOptions { io: IoMode::Direct, ..TargetOptions::default() };
+    let refused = Target::open(&mount.path().join("new"), &options).err().unwrap();
+    assert!(matches!(refused, Error::NotDirect { .. }), "{refused:?}");
+    assert!(!mount.path().join(".new.lacuna-data").exists(), "an empty file is left");
     compare_on(Some(mount), &[IoMode::Buffered, IoMode::Auto]);
 }
 
