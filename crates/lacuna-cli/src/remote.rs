@@ -1,7 +1,6 @@
 //! Syncs with a server of lacuna's own.
 
 use std::ffi::OsString;
-use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +55,8 @@ fn admissible(args: &SyncArgs, remote: &Remote) -> anyhow::Result<Remote> {
     if let (Reach::Tcp(address), Some(_), false) = (&remote.reach, &args.token_file, args.insecure)
     {
         // A name that cannot be resolved is an error of the connection.
-        let addresses = address.to_socket_addrs().into_iter().flatten();
+        let addresses = lacuna_sync::resolve(address, options(args).connect_timeout);
+        let addresses = addresses.into_iter().flatten();
         if addresses.into_iter().any(|address| !address.ip().is_loopback()) {
             return Err(Usage(format!(
                 "the token could be read on the way to {address}: use lacunas://, or add --insecure if that \

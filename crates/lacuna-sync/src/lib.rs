@@ -7,6 +7,7 @@ mod error;
 mod front;
 mod listener;
 pub mod once;
+mod resolve;
 mod retry;
 mod runtime;
 mod strangers;
@@ -17,3 +18,4 @@ pub mod v2;
 
 pub use error::{Error, Refusal, Result, Unreached};
 pub use listener::{listen, local_address};
+pub use resolve::resolve;

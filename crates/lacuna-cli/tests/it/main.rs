@@ -14,6 +14,7 @@ mod readme;
 mod remedies;
 mod remote;
 mod remote_stopped;
+mod resolving;
 mod serve;
 mod served;
 mod sfold;

@@ -15,8 +15,9 @@ use tokio::net::TcpStream;
 
 use super::session;
 use crate::error::{Error, Result};
+use crate::resolve::addresses;
 use crate::retry::Tries;
-use crate::runtime::POLL;
+use crate::runtime::{POLL, cancelled};
 use crate::traffic::Counted;
 
 /// No answer of this protocol is longer, in bytes.
@@ -83,17 +84,20 @@ impl Connection {
         while self.is_broken() {
             self.peer.cancel.check()?;
             let left = patience.saturating_sub(begun.elapsed());
-            let source = match tokio::time::timeout(left, self.dial()).await {
-                Ok(Ok(sender)) => {
+            let cancel = self.peer.cancel.clone();
+            let dialled = tokio::select! {
+                dialled = self.dial(left) => dialled,
+                () = cancelled(&cancel) => return Err(lacuna::Error::Cancelled.into()),
+            };
+            let error = match dialled {
+                Ok(sender) => {
                     self.sender = Some(sender);
                     break;
                 }
-                Ok(Err(error)) => io::Error::other(error),
-                Err(_) => io::ErrorKind::TimedOut.into(),
+                Err(error) => error,
             };
             if begun.elapsed() + pause >= patience {
-                let peer = self.peer.address.clone();
-                return Err(Error::Connect { peer, patience, source });
+                return Err(self.unreached(error, patience));
             }
             self.sleep(pause).await?;
             pause = Duration::from_secs(1);
@@ -101,8 +105,23 @@ impl Connection {
         Ok(())
     }
 
-    async fn dial(&mut self) -> Result<SendRequest<Full<Bytes>>, Cause> {
-        let stream = TcpStream::connect(&self.peer.address).await?;
+    /// Why nobody could be reached.
+    fn unreached(&self, cause: Cause, patience: Duration) -> Error {
+        match cause.downcast() {
+            Ok(unresolved) => *unresolved,
+            Err(cause) => {
+                let (peer, source) = (self.peer.address.clone(), io::Error::other(cause));
+                Error::Connect { peer, patience, source }
+            }
+        }
+    }
+
+    async fn dial(&mut self, patience: Duration) -> Result<SendRequest<Full<Bytes>>, Cause> {
+        let begun = Instant::now();
+        let addresses = addresses(&self.peer.address, patience).await?;
+        let left = patience.saturating_sub(begun.elapsed());
+        let connected = tokio::time::timeout(left, TcpStream::connect(&*addresses)).await;
+        let stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
         self.reached = true;
         stream.set_nodelay(true)?;
         let stream = TokioIo::new(Counted::new(stream, self.peer.wire.clone()));
@@ -226,7 +245,7 @@ impl Connection {
             if self.stays {
                 return Err("the connection to the server that has the image open broke".into());
             }
-            self.sender = Some(self.dial().await?);
+            self.sender = Some(self.dial(self.peer.timeout).await?);
         }
         let Some(sender) = &mut self.sender else { return Err("no connection".into()) };
         sender.ready().await?;
@@ -242,12 +261,6 @@ impl Connection {
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), ANSWER).collect().await?.to_bytes();
         Ok((status, body))
-    }
-}
-
-async fn cancelled(cancel: &Cancel) {
-    while !cancel.is_cancelled() {
-        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -7,13 +7,14 @@ mod tls;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lacuna::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::error::{Error, Result};
+use crate::resolve::addresses;
 use crate::traffic::Counted;
 pub(super) use command::Running;
 pub(super) use stdio::stdio;
@@ -84,7 +85,10 @@ impl Reach {
 
 async fn dial(address: &str, patience: Duration) -> Result<TcpStream> {
     let failed = |source| Error::Connect { peer: address.to_owned(), patience, source };
-    let connected = tokio::time::timeout(patience, TcpStream::connect(address)).await;
+    let begun = Instant::now();
+    let addresses = addresses(address, patience).await?;
+    let left = patience.saturating_sub(begun.elapsed());
+    let connected = tokio::time::timeout(left, TcpStream::connect(&*addresses)).await;
     let stream = connected.unwrap_or(Err(std::io::ErrorKind::TimedOut.into())).map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)

@@ -40,7 +40,7 @@ fn a_name_that_does_not_exist_is_an_error() {
     for address in ["nowhere.invalid:5000", "127.0.0.1", "127.0.0.1:port", ""] {
         let begun = Instant::now();
         let error = sync(&source, address, &options).unwrap_err();
-        assert!(matches!(error, Error::Connect { .. }), "{address}: {error:?}");
+        assert!(matches!(error, Error::Unresolved { .. }), "{address}: {error:?}");
         assert_soon(begun);
     }
 }
