@@ -55,6 +55,9 @@ fn images(args: &ServeArgs, images: Images) -> anyhow::Result<ServeOptions> {
         devices: args.devices || args.root.is_none(),
         token: token(args.token_file.as_deref())?,
         max_sessions: args.max_sessions.map_or(defaults.max_sessions, usize::from),
+        io: args.io.mode(),
+        threads: args.jobs.map_or(defaults.threads, usize::from),
+        zstd: args.compress.as_deref() != Some("none"),
         ..defaults
     })
 }

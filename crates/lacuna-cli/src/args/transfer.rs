@@ -162,7 +162,7 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["once", "root", "stdio"])))]
 pub(crate) struct ServeArgs {
     /// The image to receive; created when it does not exist
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["root", "stdio"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["root", "stdio", "direct", "buffered"])]
     pub(crate) once: Option<PathBuf>,
     /// The directory under which clients name images
     #[arg(long, value_name = "DIR")]
@@ -194,6 +194,15 @@ pub(crate) struct ServeArgs {
     /// Sessions at the same time; more are sent away [default: 16]
     #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_sessions: Option<u16>,
+    #[command(flatten)]
+    pub(crate) io: IoArgs,
+    /// Threads for each kind of work, of each session [default: 4]
+    #[arg(long, value_name = "N", value_parser = jobs(), conflicts_with = "once")]
+    pub(crate) jobs: Option<u16>,
+    /// Whether clients may have compressed what is sent either way: zstd, or none [default: zstd]
+    #[arg(long, value_name = "HOW", value_parser = ["zstd", "none"], hide_possible_values = true,
+          conflicts_with = "once")]
+    pub(crate) compress: Option<String>,
     /// A file whose first line is the token that clients must have
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, Server, expect, json, keys, lacuna, sample};
+use crate::common::{PATIENCE, Server, expect, json, keys, lacuna, names, sample};
 
 fn serve(root: &Path, more: &[&str]) -> Server {
     let words = ["serve", "--listen", "127.0.0.1:0", "--root"];
@@ -146,4 +147,44 @@ fn what_a_client_without_the_token_asks_for_is_not_said() {
         assert!(all.contains(refusal) && all.contains("token is missing or wrong"), "{all}");
         assert!(!all.contains("of-a-stranger"), "{all}");
     }
+}
+
+#[test]
+fn a_server_reads_and_writes_and_compresses_as_it_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("a.img");
+    let size = 2 << 20;
+    std::fs::write(&source, "lacunas".repeat(size).split_at(size).0).unwrap();
+    let sync = |server: &Server, json: &[&str], push: bool, code: i32| {
+        let (here, there) =
+            (source.display().to_string(), format!("lacuna://{}/b.img", server.address));
+        let back = directory.path().join("back.img").display().to_string();
+        let ends = if push { [&here, &there] } else { [&there, &back] };
+        expect(&lacuna().arg("sync").args(json).args(ends).output().unwrap(), code)
+    };
+    let options = MountOptions { mount: vec!["data=journal".into()], ..MountOptions::default() };
+    let Some(mount) = Mount::with(Fs::Ext4, &options) else { return };
+    // There is no direct I/O with all data in the journal.
+    let (_, err) = sync(&serve(mount.path(), &["--direct"]), &[], true, 1);
+    assert!(err.contains("direct I/O"), "{err}");
+    assert!(!names(mount.path()).iter().any(|name| name.contains("b.img")));
+
+    for (how, is_packed) in
+        [(&["--buffered", "--jobs", "1"][..], true), (&["--compress", "none"], false)]
+    {
+        let server = serve(mount.path(), how);
+        for push in [true, false] {
+            for name in [mount.path().join("b.img"), directory.path().join("back.img")] {
+                let is_target = name.ends_with("b.img") == push;
+                if is_target && name.exists() {
+                    std::fs::remove_file(name).unwrap();
+                }
+            }
+            let (out, _) = sync(&server, &["--json"], push, 0);
+            let wire_bytes = json(&out)["wire_bytes"].as_u64().unwrap() as usize;
+            assert_eq!(wire_bytes < size / 2, is_packed, "{how:?}: {wire_bytes} of {size}");
+        }
+    }
+    let once = ["serve", "--once", "x", "--jobs", "2"];
+    assert!(expect(&lacuna().args(once).output().unwrap(), 2).1.contains("cannot be used with"));
 }

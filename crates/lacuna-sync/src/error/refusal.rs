@@ -30,6 +30,21 @@ pub enum Refusal {
         /// As the client names it.
         path: PathBuf,
     },
+    /// A name that a symbolic link is, or leads through.
+    #[error(
+        "{} is a symbolic link, and this server follows none under its root: name the file itself",
+        path.display()
+    )]
+    Link {
+        /// The link, from the root on.
+        path: PathBuf,
+    },
+    /// A name with a slash at its end.
+    #[error("{} is the name of a directory", path.display())]
+    Directory {
+        /// As the client names it.
+        path: PathBuf,
+    },
     /// A name that stands for something else than an image.
     #[error("{} is a name that lacuna keeps for itself", path.display())]
     Reserved {
@@ -69,6 +84,8 @@ impl Refusal {
             Self::Versions { .. } => 3,
             Self::Token => 4,
             Self::Outside { .. }
+            | Self::Link { .. }
+            | Self::Directory { .. }
             | Self::Reserved { .. }
             | Self::Device { .. }
             | Self::OtherImage { .. }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacuna::Links;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
+use rustix::io::Errno;
 
 use super::link::Alias;
 use crate::error::{Refusal, Result};
@@ -100,19 +101,21 @@ fn under(root: &OwnedFd, name: &Path) -> Result<Named> {
     let relative = name.strip_prefix("/").unwrap_or(name);
     let file = relative.file_name().ok_or_else(outside)?;
     if name.as_os_str().as_bytes().ends_with(b"/") {
-        return Err(outside().into());
+        return Err(Refusal::Directory { path: name.to_owned() }.into());
     }
     let parent = match relative.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let directory = openat2(root, parent, flags, Mode::empty(), resolve);
-    let directory = directory.map_err(|errno| match errno {
-        rustix::io::Errno::XDEV | rustix::io::Errno::LOOP => outside().into(),
+    let directory = beneath(root, parent).map_err(|errno| match errno {
+        Errno::LOOP => Refusal::Link { path: first_link(root, parent) }.into(),
+        Errno::XDEV => outside().into(),
         errno => crate::Error::from(lacuna::Error::io("open the directory of", name, errno)),
     })?;
+    let found = statat(&directory, file, AtFlags::SYMLINK_NOFOLLOW);
+    if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink) {
+        return Err(Refusal::Link { path: relative.to_owned() }.into());
+    }
     let path = format!("/proc/self/fd/{}/", directory.as_raw_fd());
     let shown = match parent == Path::new(".") {
         true => String::new(),
@@ -121,6 +124,19 @@ fn under(root: &OwnedFd, name: &Path) -> Result<Named> {
     let file = Path::new(&path).join(file);
     let alias = Arc::new(Alias { path, shown });
     Ok(Named { path: file, links: Links::Refuse, alias, _directory: Some(directory) })
+}
+
+/// Opens a directory without leaving `root`, and without following links.
+fn beneath(root: &OwnedFd, directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, directory, flags, Mode::empty(), resolve)
+}
+
+/// The first link on the way to `directory`.
+fn first_link(root: &OwnedFd, directory: &Path) -> PathBuf {
+    let is_link = |path: &&Path| matches!(beneath(root, path), Err(Errno::LOOP));
+    directory.ancestors().take_while(is_link).last().unwrap_or(directory).to_owned()
 }
 
 /// Names that stand for something else than an image.
