@@ -191,7 +191,8 @@ pub(crate) struct ServeArgs {
     /// Serve block devices under DIR too
     #[arg(long, requires = "root")]
     pub(crate) devices: bool,
-    /// Sessions at the same time; more are sent away [default: 16]
+    /// Sessions at the same time, of about 25 MiB of memory each (with 4 --jobs); more are sent away
+    /// [default: 16]
     #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_sessions: Option<u16>,
     #[command(flatten)]
