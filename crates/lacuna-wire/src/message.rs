@@ -63,6 +63,8 @@ pub enum Message<'a> {
     Done(Done),
     /// What a session that writes would do.
     Planned(Planned),
+    /// Nothing, but somebody is at work.
+    Working,
     /// Nothing, but somebody is there.
     Alive,
     /// The session is over.
@@ -153,12 +155,13 @@ pub mod types {
     pub const SETTLE: u8 = 0x14;
     pub const DONE: u8 = 0x15;
     pub const PLANNED: u8 = 0x16;
+    pub const WORKING: u8 = 0x1d;
     pub const ALIVE: u8 = 0x1e;
     pub const FAILED: u8 = 0x1f;
 }
 use types::{
     ACCEPT, ALIVE, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER, PLANNED,
-    SETTLE, WANT,
+    SETTLE, WANT, WORKING,
 };
 
 impl<'a> Message<'a> {
@@ -177,6 +180,7 @@ impl<'a> Message<'a> {
             Self::Settle => SETTLE,
             Self::Done(_) => DONE,
             Self::Planned(_) => PLANNED,
+            Self::Working => WORKING,
             Self::Alive => ALIVE,
             Self::Failed { .. } => FAILED,
         }
@@ -203,7 +207,7 @@ impl<'a> Message<'a> {
             Self::Accept(accept) => accept.encode(head),
             Self::Want(wanted) => encode_wanted(wanted, head),
             Self::Checked(checked) => checked.encode(head),
-            Self::Settle | Self::Alive => {}
+            Self::Settle | Self::Working | Self::Alive => {}
             Self::Done(done) => done.encode(head),
             Self::Planned(planned) => planned.encode(head),
             Self::Failed { code, words } => {
@@ -247,6 +251,7 @@ impl<'a> Message<'a> {
             SETTLE => Self::Settle,
             DONE => Self::Done(Done::decode(&mut reader)?),
             PLANNED => Self::Planned(Planned::decode(&mut reader)?),
+            WORKING => Self::Working,
             _ => Self::Alive,
         };
         reader.finish().map(|()| message)
@@ -267,13 +272,12 @@ fn name(kind: u8) -> Result<&'static str, Error> {
         SETTLE => "Settle",
         DONE => "Done",
         PLANNED => "Planned",
+        WORKING => "Working",
         ALIVE => "Alive",
         FAILED => "Failed",
         _ => {
-            return Err(Error::Malformed {
-                what: "a frame",
-                reason: "has a type that there is not",
-            });
+            let reason = "has a type that there is not";
+            return Err(Error::Malformed { what: "a frame", reason });
         }
     })
 }

@@ -8,6 +8,7 @@ mod reader;
 mod writer;
 
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,13 @@ use writer::Writer;
 /// Frames that wait, each way.
 const QUEUE: usize = 4;
 
+/// For how long a single call of the system counts as work.
+const LONGEST_CALL: Duration = Duration::from_secs(3600);
+
 /// When a link is given up, and how fast it may be.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
-    /// Something is sent at least so often.
+    /// Something is sent at least so often, and be it whether this end is at work.
     pub alive: Duration,
     /// Nothing was received for so long: nobody is there.
     pub silence: Duration,
@@ -99,7 +103,6 @@ pub(super) struct Link {
     reader: JoinHandle<()>,
     /// Ends with the link.
     watch: JoinSet<()>,
-    alive: Duration,
     last_words: Duration,
 }
 
@@ -122,12 +125,17 @@ struct Fate {
     over: watch::Sender<bool>,
     /// When anything but Alive last came or went.
     moved: Mutex<Instant>,
+    /// Whether this end has done anything since it last said that.
+    worked: AtomicBool,
+    /// Until when it counts as at work, whatever it does.
+    in_call: Mutex<Option<Instant>>,
 }
 
 impl Fate {
     fn new(alias: Arc<Alias>) -> Self {
         let (over, moved) = (watch::Sender::new(false), Mutex::new(Instant::now()));
-        Self { failure: Mutex::new(None), alias, over, moved }
+        let (worked, in_call) = (AtomicBool::new(false), Mutex::default());
+        Self { failure: Mutex::default(), alias, over, moved, worked, in_call }
     }
 
     /// The first failure counts.
@@ -152,6 +160,20 @@ impl Fate {
     /// For how long nothing but Alive has come or gone.
     fn stands_still(&self) -> Duration {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// What is said by whoever has nothing else to say.
+    fn sign(&self) -> Message<'static> {
+        let in_call = self.in_call.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_at_it = in_call.is_some_and(|until| Instant::now() < until);
+        match self.worked.swap(false, Ordering::Relaxed) || is_at_it {
+            true => Message::Working,
+            false => Message::Alive,
+        }
+    }
+
+    fn set_in_call(&self, until: Option<Instant>) {
+        *self.in_call.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     /// What the peer is told.
@@ -191,8 +213,8 @@ impl Link {
         let writer = tokio::spawn(writer.run(to_write, fate.clone()));
         let reader = tokio::spawn(reader.run(read, fate.clone()));
         let incoming = Mutex::new(incoming);
-        let LinkOptions { alive, last_words, .. } = *options;
-        Self { pool, outgoing, incoming, fate, writer, reader, watch, alive, last_words }
+        let last_words = options.last_words;
+        Self { pool, outgoing, incoming, fate, writer, reader, watch, last_words }
     }
 
     /// Waits until there is room for `frame`. Blocks.
@@ -211,9 +233,17 @@ impl Link {
         incoming.blocking_recv().ok_or(Error::Ended)
     }
 
-    /// Whether nothing has come or gone for so long that whoever is at work should say so.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.fate.stands_still() >= self.alive
+    /// To be called whenever something was read, written or cleared: the session does not stand still.
+    pub(super) fn works(&self) {
+        self.fate.worked.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes a `call` of the system that does all of its work at once, like a sync: nobody sees how far it is.
+    pub(super) fn in_call<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.fate.set_in_call(Some(Instant::now() + LONGEST_CALL));
+        let done = call();
+        self.fate.set_in_call(None);
+        done
     }
 
     /// [`Error::Ended`] once the session has failed anywhere.

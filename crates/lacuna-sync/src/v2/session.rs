@@ -210,7 +210,7 @@ fn land(
     let (io, links, resume) = (landing.io, landing.links, !options.no_resume);
     let open = lacuna::TargetOptions { io, permissions, links, resume };
     let mut target = Target::open(&landing.path, &open).map_err(Error::Image)?;
-    let received = fit(&mut target, offer.size).and_then(|()| {
+    let received = link.in_call(|| fit(&mut target, offer.size)).and_then(|()| {
         let receiving = Receiving::new(link, &target, &offer, options, progress, cancel)?;
         let received = receiving.run()?;
         receiving.commit()?;

@@ -132,7 +132,7 @@ impl<'a> Receiving<'a> {
 
     /// Makes the image whole.
     pub(super) fn commit(&self) -> Result<()> {
-        self.target.commit()?;
+        self.link.in_call(|| self.target.commit())?;
         self.progress.finish();
         Ok(())
     }

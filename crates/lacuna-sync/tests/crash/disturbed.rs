@@ -136,6 +136,6 @@ fn a_target_that_reads_all_of_it_again_shows_that_it_works() {
     ended.assert_done();
     let frames = ended.said[1].frames.iter().map(|(kind, _)| *kind);
     let last: Vec<u8> = frames.skip_while(|kind| *kind != types::SETTLE).collect();
-    assert!(last.contains(&types::CHECKED), "{last:02x?}");
+    assert!(last.contains(&types::WORKING), "{last:02x?}");
     assert_eq!(last.last(), Some(&types::DONE));
 }

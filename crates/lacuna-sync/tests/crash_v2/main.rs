@@ -22,4 +22,5 @@ mod checkpoints;
 mod errors;
 mod power;
 mod scenario;
+mod slow;
 mod verify;

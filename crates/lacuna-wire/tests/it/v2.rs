@@ -70,6 +70,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         wanted().prop_map(Message::Want),
         any::<(u64, u64)>().prop_map(|(chunks, done)| Message::Checked(Checked { chunks, done })),
         Just(Message::Settle),
+        Just(Message::Working),
         Just(Message::Alive),
         (any::<u16>(), "[ -~]{0,100}").prop_map(|(code, words)| Message::Failed { code, words }),
     ]
@@ -175,6 +176,8 @@ fn messages_have_these_bytes() {
         (Message::End(end), 0x05, "09".repeat(32) + &eight(["01", "02", "03", "04"])),
         (Message::Done(done), 0x15, "09".repeat(32) + &eight(["01", "02", "03"])),
         (Message::Settle, 0x14, String::new()),
+        (Message::Working, 0x1d, String::new()),
+        (Message::Alive, 0x1e, String::new()),
         (Message::Failed { code: 2, words: "no".to_owned() }, 0x1f, "02006e6f".to_owned()),
     ] {
         assert_eq!(message.kind(), kind);

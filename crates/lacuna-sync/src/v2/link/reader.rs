@@ -90,10 +90,14 @@ impl<S: AsyncRead + Send> Reader<S> {
         frames: &mpsc::Sender<Arrived>,
         fate: &Fate,
     ) -> Result<()> {
-        if matches!(frame.kind(), types::ALIVE | types::FAILED) {
+        if matches!(frame.kind(), types::WORKING | types::ALIVE | types::FAILED) {
             let after = self.options.standstill;
             return match frame.open(&self.pool)?.message()? {
                 Message::Failed { code, words } => Err(Error::Peer { code, words }),
+                Message::Working => {
+                    fate.moves();
+                    Ok(())
+                }
                 _ if fate.stands_still() >= after => Err(Error::Standstill { after }),
                 _ => Ok(()),
             };

@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use lacuna_wire::Message;
 use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -29,7 +28,7 @@ impl<S: AsyncWrite + Send> Writer<S> {
                     Some(frame) => Ok(frame),
                     None => break,
                 },
-                () = sleep(self.options.alive) => Outgoing::new(&Message::Alive),
+                () = sleep(self.options.alive) => Outgoing::new(&fate.sign()),
             };
             let written = match frame {
                 Ok(frame) => self.write(&frame, &fate).await,

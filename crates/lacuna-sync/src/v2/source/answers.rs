@@ -66,6 +66,7 @@ impl Sending<'_> {
             }
             let bytes = &mut buf[..chunk.len() as usize];
             self.source.image().read_at(bytes, chunk.start())?;
+            self.link.works();
             self.progress.read_bytes.add(chunk.len());
             let blocks = differing(want, chunk, bytes);
             // In a dry session it is enough to tell which.

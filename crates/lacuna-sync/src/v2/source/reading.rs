@@ -108,6 +108,7 @@ impl<'a> Reading<'a> {
                     }
                 }
             }
+            self.sending.link.works();
             self.sending.progress.read_bytes.add(near.iter().map(|range| range.len()).sum());
         }
         Ok(())

@@ -106,6 +106,7 @@ impl Working<'_> {
         let image = self.receiving.target.image();
         let window = window(first, both, self.receiving.size, image.read_size());
         image.read_at(&mut self.found[..window.len() as usize], first.start())?;
+        self.receiving.link.works();
         Ok(window)
     }
 
@@ -145,6 +146,7 @@ impl Working<'_> {
             receiving.cancel.check()?;
             let found = &mut self.found[..piece.len() as usize];
             receiving.target.image().read_at(found, piece.start())?;
+            receiving.link.works();
             if found.iter().any(|byte| *byte != 0) {
                 return Err(Error::ReceiptsDiffer);
             }

@@ -7,7 +7,7 @@ use lacuna::ordered::in_order;
 use lacuna::receipt::Receipt;
 use lacuna::settle::mend_once;
 use lacuna::{BLOCK, Extent, Layout, LayoutOptions};
-use lacuna_wire::{Checked, End, Kinds, Message, types};
+use lacuna_wire::{End, Kinds, Message, types};
 
 use super::super::chunks::{Chunks, add_kinds, extents_of};
 use super::super::frames::Arrived;
@@ -20,12 +20,12 @@ impl Receiving<'_> {
     /// Makes everything durable, the kinds those of the source, and the receipt one with that of the
     /// source. Returns what it said at its end.
     pub(super) fn end(&self, sums: &Sums) -> Result<End> {
-        self.target.image().sync()?;
+        self.link.in_call(|| self.target.image().sync())?;
         let mut receipt = sums.receipt;
         if self.options.verify || !self.has_kinds(sums)? {
             self.link.say(&Message::Settle)?;
             let read = self.settle(sums)?;
-            self.target.image().sync()?;
+            self.link.in_call(|| self.target.image().sync())?;
             if !self.has_kinds(sums)? {
                 return Err(Error::KindsDiffer { path: self.target.path().to_owned() });
             }
@@ -36,11 +36,6 @@ impl Receiving<'_> {
             true => Ok(announced),
             false => Err(Error::ReceiptsDiffer),
         }
-    }
-
-    /// Tells the source that this end is at work, when nothing else has for a while.
-    fn show_work(&self, checked: Checked) -> Result<()> {
-        if self.link.is_quiet() { self.link.say(&Message::Checked(checked)) } else { Ok(()) }
     }
 
     /// Whether the kinds of the target add up to those of the source.
@@ -60,7 +55,7 @@ impl Receiving<'_> {
         let layout = rounded(Layout::new(self.target.image(), &LayoutOptions::default())?, BLOCK);
         for part in parts(layout, Cut { content_end: 0, count_holes: false, most: Most::READ }) {
             self.cancel.check()?;
-            self.show_work(sums.checked)?;
+            self.link.works();
             for chunk in Chunks::new(&part?.extents, self.size).iter() {
                 add_kinds(&mut found, &chunk);
             }
@@ -98,9 +93,10 @@ impl Receiving<'_> {
             },
             |outcome: Outcome| {
                 receipt.merge(outcome.receipt);
+                self.link.works();
                 let told = self.cover(&outcome).and_then(|()| match self.options.verify {
                     true => self.tell(outcome, &mut checked),
-                    false => self.show_work(checked),
+                    false => Ok(()),
                 });
                 told.map_err(|error| self.link.fail(error))
             },

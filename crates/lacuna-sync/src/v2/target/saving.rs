@@ -40,7 +40,7 @@ impl Receiving<'_> {
         if last.at.elapsed().as_secs() >= CHECKPOINT_SECONDS && written > last.written
             || written - last.written >= CHECKPOINT_BYTES
         {
-            self.target.image().sync()?;
+            self.link.in_call(|| self.target.image().sync())?;
             *last = Checkpoint { at: Instant::now(), written };
         }
         Ok(())

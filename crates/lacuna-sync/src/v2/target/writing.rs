@@ -60,6 +60,7 @@ impl<'a> Working<'a> {
                         .split_at_checked(range.len() as usize)
                         .ok_or_else(|| Error::malformed("a Data", "ends early"))?;
                     target.write_at(wanted, range.start())?;
+                    receiving.link.works();
                     receiving.progress.written_bytes.add(range.len());
                     rest = after;
                 }
@@ -110,6 +111,7 @@ impl<'a> Working<'a> {
                 Kind::Zero => target.zero_range(piece)?,
                 Kind::Hole | Kind::Data => target.punch(piece)?,
             }
+            link.works();
         }
         Ok(())
     }
@@ -121,6 +123,7 @@ impl<'a> Working<'a> {
             receiving.cancel.check()?;
             let found = &mut self.found[..piece.len() as usize];
             receiving.target.image().read_at(found, piece.start())?;
+            receiving.link.works();
             receiving.progress.compared_bytes.add(piece.len());
             let has_bytes = |block: Range| found[block.within(piece)].iter().any(|byte| *byte != 0);
             for (run, has_bytes) in piece.runs(BLOCK, has_bytes) {
@@ -165,6 +168,7 @@ impl<'a> Working<'a> {
                 .split_at_checked(run.len() as usize)
                 .ok_or_else(|| Error::malformed("Blocks", "end early"))?;
             receiving.target.write_at(wanted, run.start())?;
+            receiving.link.works();
             receiving.progress.written_bytes.add(run.len());
             *rest = after;
             if run == chunk {

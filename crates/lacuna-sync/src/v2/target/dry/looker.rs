@@ -123,6 +123,7 @@ impl<'a> Looker<'a> {
 
     fn read(&mut self, range: Range) -> Result<()> {
         self.looking.target.read_at(&mut self.found[..range.len() as usize], range.start())?;
+        self.looking.link.works();
         self.looking.progress.compared_bytes.add(range.len());
         self.compared += range.len();
         Ok(())
