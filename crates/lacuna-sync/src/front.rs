@@ -53,7 +53,7 @@ pub(crate) async fn greet(
         _ => return Ok(Caller::Other(stream)),
     };
     let deadline = deadline.min(Instant::now() + PATIENCE);
-    let mut stream: Stream = match identity {
+    let stream: Stream = match identity {
         _ if is_plain => Box::new(Counted::new(stream, wire.clone())),
         Some(identity) => {
             Box::new(shake(identity, Counted::new(stream, wire.clone()), deadline).await?)
@@ -63,8 +63,13 @@ pub(crate) async fn greet(
             return Err(Unreached::NoTlsHere.into());
         }
     };
+    hear_out(stream, deadline, is_plain && identity.is_some()).await
+}
+
+/// Waits for the hello of a client, who is sent away when TLS was to be around it and is not.
+async fn hear_out(mut stream: Stream, deadline: Instant, lacks_tls: bool) -> Result<Caller> {
     let heard = match hear(&mut stream, deadline).await {
-        Ok(_) if is_plain && identity.is_some() => Err(Refusal::TlsOnly.into()),
+        Ok(_) if lacks_tls => Err(Refusal::TlsOnly.into()),
         heard => heard,
     };
     match heard {

@@ -2,9 +2,10 @@
 //!
 //! A session has locked what it writes: the part of a new image, or the image itself. What belongs to
 //! either is removed under the same lock, taken exclusively, so that no session loses what it is at work on;
-//! who comes meanwhile is sent away, and who had it open before finds that the name leads elsewhere. A
-//! record is gone for good before its part goes: nothing may vouch for another part of that name.
-//! Marks stay: the image beside one is half written.
+//! who comes meanwhile waits for a moment, and finds that the name leads elsewhere. Where there is nothing to
+//! lock, the directory is: no session puts anything there as long as that is so. A record is gone for good
+//! before its part goes: nothing may vouch for another part of that name. Marks stay: the image beside one is
+//! half written.
 
 mod guard;
 mod leftover;
