@@ -36,14 +36,6 @@ pub enum Error {
         /// What the last try ended in.
         source: io::Error,
     },
-    /// The name of a host leads nowhere.
-    #[error("cannot find the address of {peer}")]
-    Unresolved {
-        /// Host and port.
-        peer: String,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -286,11 +278,7 @@ impl Error {
     pub(crate) fn is_of_the_connection(&self) -> bool {
         matches!(
             self,
-            Self::Connect { .. }
-                | Self::Unresolved { .. }
-                | Self::Lost { .. }
-                | Self::Silent { .. }
-                | Self::Stalled { .. }
+            Self::Connect { .. } | Self::Lost { .. } | Self::Silent { .. } | Self::Stalled { .. }
         ) || matches!(self, Self::Unreached(unreached) if unreached.may_pass())
     }
 

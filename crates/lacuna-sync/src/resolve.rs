@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, Unreached};
 use crate::runtime;
 
 /// The addresses of `peer`, which is `HOST:PORT`, as the system finds them within `patience`.
 ///
 /// # Errors
 ///
-/// [`Error::Unresolved`].
+/// [`Unreached::Unresolved`].
 pub fn resolve(peer: &str, patience: Duration) -> Result<Vec<SocketAddr>> {
     runtime::block_on(addresses(peer, patience))
 }
@@ -25,7 +25,7 @@ pub(crate) async fn addresses(peer: &str, patience: Duration) -> Result<Vec<Sock
     if let Ok(address) = peer.parse() {
         return Ok(vec![address]);
     }
-    let failed = |source| Error::Unresolved { peer: peer.to_owned(), source };
+    let failed = |source| Unreached::Unresolved { peer: peer.to_owned(), source };
     let (tell, told) = oneshot::channel();
     let name = peer.to_owned();
     let asking = move || {
@@ -35,11 +35,11 @@ pub(crate) async fn addresses(peer: &str, patience: Duration) -> Result<Vec<Sock
     };
     std::thread::Builder::new().spawn(asking).map_err(failed)?;
     match timeout(patience, told).await {
-        Ok(Ok(found)) => found.map_err(failed),
-        Ok(Err(gone)) => Err(failed(io::Error::other(gone))),
+        Ok(Ok(found)) => Ok(found.map_err(failed)?),
+        Ok(Err(gone)) => Err(failed(io::Error::other(gone)).into()),
         Err(_) => {
             let words = format!("no answer within {} s", patience.as_secs());
-            Err(failed(io::Error::new(ErrorKind::TimedOut, words)))
+            Err(failed(io::Error::new(ErrorKind::TimedOut, words)).into())
         }
     }
 }

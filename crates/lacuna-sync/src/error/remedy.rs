@@ -19,9 +19,6 @@ impl Error {
             Self::Failed { source, .. } | Self::Tried { source, .. } => return source.remedy(),
             Self::Unreached(unreached) => return unreached.remedy(),
             Self::Connect { .. } => "check host and port, and that the server is running",
-            Self::Unresolved { .. } => {
-                "check the name of the host, or write its address; see that names can be resolved here"
-            }
             Self::Listen { source, .. } => of_listening(source.kind()),
             Self::Transport { .. } => {
                 "check that the server is still running, and that it is one; \

@@ -10,6 +10,14 @@ use rustls::CertificateError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreached {
+    /// The name of a host leads nowhere.
+    #[error("cannot find the address of {peer}")]
+    Unresolved {
+        /// Host and port.
+        peer: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A certificate or a key cannot be used.
     #[error("cannot use {}", path.display())]
     Certificate {
@@ -80,6 +88,9 @@ impl Unreached {
     /// What the person who reads it can do.
     pub(super) fn remedy(&self) -> Option<String> {
         let text = match self {
+            Self::Unresolved { .. } => {
+                "check the name of the host, or write its address; see that names can be resolved here"
+            }
             Self::Certificate { source, .. } if is_of_another(&**source) => {
                 "give the key that the certificate was made with"
             }
@@ -108,6 +119,7 @@ impl Unreached {
     /// Whether another try may do better.
     pub(super) fn may_pass(&self) -> bool {
         match self {
+            Self::Unresolved { .. } => true,
             Self::Command { status, .. } => status.code() == Some(SSH_FAILED),
             Self::Tls { source, .. } => matches!(
                 source.kind(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::Cancel;
-use lacuna_sync::Error;
 use lacuna_sync::v1::{self, SyncOptions};
+use lacuna_sync::{Error, Unreached};
 
 use super::{assert_soon, place, put_source, words};
 use crate::http::Http;
@@ -40,7 +40,10 @@ fn a_name_that_does_not_exist_is_an_error() {
     for address in ["nowhere.invalid:5000", "127.0.0.1", "127.0.0.1:port", ""] {
         let begun = Instant::now();
         let error = sync(&source, address, &options).unwrap_err();
-        assert!(matches!(error, Error::Unresolved { .. }), "{address}: {error:?}");
+        assert!(
+            matches!(error, Error::Unreached(Unreached::Unresolved { .. })),
+            "{address}: {error:?}"
+        );
         assert_soon(begun);
     }
 }
