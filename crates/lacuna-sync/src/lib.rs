@@ -18,4 +18,3 @@ pub mod v2;
 
 pub use error::{Error, Refusal, Result, Unreached};
 pub use listener::{listen, local_address};
-pub use resolve::resolve;

@@ -8,19 +8,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::{Result, Unreached};
-use crate::runtime;
 
-/// The addresses of `peer`, which is `HOST:PORT`, as the system finds them within `patience`.
-///
-/// # Errors
-///
-/// [`Unreached::Unresolved`].
-pub fn resolve(peer: &str, patience: Duration) -> Result<Vec<SocketAddr>> {
-    runtime::block_on(addresses(peer, patience))
-}
-
-/// The same. The system cannot be stopped at it: the thread that asks is left to itself when nobody waits
-/// any more.
+/// The addresses of `peer`, which is `HOST:PORT`, as the system finds them within `patience`. The system
+/// cannot be stopped at it: the thread that asks is left to itself when nobody waits any more.
 pub(crate) async fn addresses(peer: &str, patience: Duration) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = peer.parse() {
         return Ok(vec![address]);

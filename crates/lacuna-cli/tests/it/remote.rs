@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use lacuna_testing::mount::LoopDevice;
 use lacuna_testing::pattern::{BLOCK, Block, Pattern, kinds_of};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use crate::common::{Server, expect, json, keys, lacuna, names, sample, ssync};
 
@@ -382,18 +383,37 @@ fn who_cannot_have_the_one_image_does_not_end_its_server() {
     assert!(std::fs::read(&source).unwrap() == std::fs::read(&target).unwrap());
 }
 
+/// Serves DIR at an address that is not loopback, where only this script is, and syncs to it.
+const BEYOND: &str = r#"set -e
+lacuna=$0 dir=$1
+shift
+ip link set lo up
+ip address add 192.0.2.1/32 dev lo
+"$lacuna" serve --insecure --token-file "$dir/token" --root "$dir/root" --listen 192.0.2.1:0 2>"$dir/log" &
+trap "kill $!" EXIT
+while ! port=$(grep -o "192.0.2.1:[0-9]*" "$dir/log"); do sleep 0.01; done
+"$lacuna" sync --token-file "$dir/token" "$@" "$dir/a.img" "lacuna://$port/b.img"
+"#;
+
 #[test]
 fn a_token_is_not_sent_where_it_can_be_read() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: needs root for a network namespace");
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
-    let (source, token) = (directory.path().join("a.img"), directory.path().join("token"));
-    sample().write(&source);
-    std::fs::write(&token, "sesame\n").unwrap();
+    sample().write(&directory.path().join("a.img"));
+    std::fs::write(directory.path().join("token"), "sesame\n").unwrap();
+    std::fs::create_dir(directory.path().join("root")).unwrap();
     let sync = |more: &[&str]| {
-        let mut sync = lacuna();
-        sync.args(["sync", "--connect-timeout", "1", "--token-file"]).arg(&token).args(more);
-        sync.arg(&source).arg("lacuna://192.0.2.1:1/b.img").output().unwrap()
+        let mut script = Command::new("unshare");
+        script.args(["-n", "bash", "-c", BEYOND]).arg(lacuna().get_program());
+        script.arg(directory.path()).args(more).output().unwrap()
     };
-    let (_, err) = expect(&sync(&[]), 2);
-    assert!(err.contains("could be read") && err.contains("lacunas://"), "{err}");
-    expect(&sync(&["--insecure"]), 1);
+    let (_, err) = expect(&sync(&[]), 1);
+    assert!(err.contains("the token could be read on the way to 192.0.2.1:"), "{err}");
+    assert!(err.contains("use lacunas://, or add --insecure"), "{err}");
+    assert!(names(&directory.path().join("root")).is_empty());
+    expect(&sync(&["--insecure"]), 0);
+    assert_eq!(names(&directory.path().join("root")), ["b.img"]);
 }

@@ -2,7 +2,7 @@
 //! after it.
 
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -63,9 +63,13 @@ impl Place {
     }
 
     fn sync(&self, server: &Server, more: &[&str]) -> Command {
+        self.sync_at(&server.address, more)
+    }
+
+    fn sync_at(&self, address: &str, more: &[&str]) -> Command {
         let mut sync = lacuna();
         sync.arg("sync").args(more);
-        let there = |name: &str| format!("lacuna://{}/{name}", server.address);
+        let there = |name: &str| format!("lacuna://{address}/{name}");
         match self.way {
             Way::Push => sync.arg(&self.source).arg(there("b.img")),
             Way::Pull => sync.arg(there("a.img")).arg(&self.target),
@@ -223,6 +227,43 @@ fn without_resuming_what_an_interrupted_session_left_is_sent_and_written_again()
         // What has a name is compared.
         let again = told(&[]);
         assert_eq!((&again["compared_bytes"], &again["written_bytes"]), (&SIZE.into(), &0.into()));
+    }
+}
+
+/// On the way to `server`: the first connection is cut once so many bytes have passed one way.
+fn cut_once(server: &str, bytes: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, server) = (listener.local_addr().unwrap().to_string(), server.to_owned());
+    std::thread::spawn(move || {
+        for most in [bytes, u64::MAX] {
+            let client = listener.accept().unwrap().0;
+            let upstream = TcpStream::connect(&server).unwrap();
+            std::thread::scope(|scope| {
+                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
+                    scope.spawn(move || {
+                        let _ = std::io::copy(&mut from.take(most), &mut &*to);
+                        let _ = from.shutdown(Shutdown::Both);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn without_resuming_a_further_try_goes_on_with_what_the_one_before_brought() {
+    for way in [Way::Push, Way::Pull] {
+        let place = Place::new(way);
+        let server = place.serve();
+        std::fs::write(place.target.with_file_name(".b.img.lacuna-data"), [251; 4096]).unwrap();
+        let address = cut_once(&server.address, SIZE / 2);
+        let options = ["--no-resume", "--retries", "5", "--json", "--compress", "none"];
+        let report = json(&expect(&place.sync_at(&address, &options).output().unwrap(), 0).0);
+        assert!(report["compared_bytes"].as_u64() > Some(0), "{report}");
+        assert!(report["written_bytes"].as_u64() < Some(SIZE), "{report}");
+        place.assert_complete(&report);
     }
 }
 

@@ -18,6 +18,12 @@ pub enum Unreached {
         /// What the system said.
         source: io::Error,
     },
+    /// Others could read the token.
+    #[error("the token could be read on the way to {peer}, and was not sent")]
+    InTheClear {
+        /// Host and port.
+        peer: String,
+    },
     /// A certificate or a key cannot be used.
     #[error("cannot use {}", path.display())]
     Certificate {
@@ -95,6 +101,7 @@ impl Unreached {
                 "give the key that the certificate was made with"
             }
             Self::Certificate { .. } => "give certificates and keys as PEM",
+            Self::InTheClear { .. } => "use lacunas://, or add --insecure if that is meant",
             Self::Trust { .. } => return None,
             Self::Tls { source, .. } => of_handshake(source),
             Self::NoTlsHere => "connect without TLS, or give the server a certificate",

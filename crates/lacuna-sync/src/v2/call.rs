@@ -1,6 +1,7 @@
 //! A client and the server that it dials: hello, session, another try.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lacuna::{Cancel, Counter, Kept, Progress};
@@ -23,10 +24,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// gives that 120 s.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(130);
 
+/// What both ends of a session know of each other by the hello.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agreed {
+    /// Frames may be compressed.
+    pub(super) zstd: bool,
+    /// What an earlier session left is thrown away.
+    pub(super) no_resume: bool,
+}
+
 /// What a client has with a server.
 pub(super) struct Call<'a> {
     remote: &'a Remote,
     hello: ClientHello,
+    /// A session got as far as moving bytes.
+    has_begun: AtomicBool,
     options: &'a SyncOptions,
     progress: &'a Arc<Progress>,
     cancel: &'a Cancel,
@@ -54,7 +66,8 @@ impl<'a> Call<'a> {
             no_resume: options.no_resume,
             mode: options.mode.filter(|_| role == Role::Source),
         };
-        Self { remote, hello, options, progress, cancel, wire: Arc::default() }
+        let (has_begun, wire) = (AtomicBool::new(false), Arc::default());
+        Self { remote, hello, has_begun, options, progress, cancel, wire }
     }
 
     /// What has passed by now, both ways.
@@ -62,11 +75,10 @@ impl<'a> Call<'a> {
         self.wire.get()
     }
 
-    /// What `session`, which is told whether it may compress, comes to: one that lost its connection is
-    /// repeated, as often as the options say.
+    /// What `session` comes to: one that lost its connection is repeated, as often as the options say.
     pub(super) fn sessions<T, F>(
         &self,
-        session: impl Fn(Session, Stream, bool) -> F,
+        session: impl Fn(Session, Stream, Agreed) -> F,
     ) -> Result<T, Stopped>
     where
         F: Future<Output = Result<T, Stopped>>,
@@ -96,12 +108,22 @@ impl<'a> Call<'a> {
                     tokio::time::sleep(pause).await;
                     Ok(())
                 };
-                unless_cancelled(self.cancel, paused).await?;
-                self.progress.restart();
+                if let Err(cause) = unless_cancelled(self.cancel, paused).await {
+                    return Err(Stopped { cause: Box::new(cause), kept });
+                }
+                self.restart();
             }
         })?;
         self.progress.finish();
         Ok(ended)
+    }
+
+    /// Before another try, which goes on with what the one before moved.
+    fn restart(&self) {
+        if self.progress.sent_bytes.get() + self.progress.written_bytes.get() > 0 {
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
+        self.progress.restart();
     }
 
     fn why(&self, cause: &Error) -> String {
@@ -117,15 +139,15 @@ impl<'a> Call<'a> {
     /// One session.
     async fn session<T, F>(
         &self,
-        session: impl Fn(Session, Stream, bool) -> F,
+        session: impl Fn(Session, Stream, Agreed) -> F,
     ) -> Result<T, Stopped>
     where
         F: Future<Output = Result<T, Stopped>>,
     {
-        let (stream, zstd, running) = unless_cancelled(self.cancel, self.dial()).await?;
+        let (stream, agreed, running) = unless_cancelled(self.cancel, self.dial()).await?;
         let link = self.options.link.clone();
         let ends = Session::new(link, self.progress.clone(), self.cancel.clone());
-        match session(ends, stream, zstd).await {
+        match session(ends, stream, agreed).await {
             Ok(ended) => Ok(ended),
             Err(Stopped { cause, kept }) => {
                 let cause = Box::new(self.explain(running, *cause).await);
@@ -134,13 +156,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A stream to a server that has let us in, and whether both may compress.
-    async fn dial(&self) -> Result<(Stream, bool, Option<Running>)> {
-        let (reach, patience) = (&self.remote.reach, self.options.connect_timeout);
-        let (mut stream, running) = reach.connect(patience, &self.wire).await?;
+    /// A stream to a server that has let us in.
+    async fn dial(&self) -> Result<(Stream, Agreed, Option<Running>)> {
+        let (remote, patience) = (self.remote, self.options.connect_timeout);
+        let may_be_read = remote.token.is_none() || remote.insecure;
+        let (mut stream, running) = remote.reach.connect(patience, may_be_read, &self.wire).await?;
         let patience = if running.is_some() { COMMAND_PATIENCE } else { PATIENCE };
-        match greet(&mut stream, &self.hello, patience).await {
-            Ok(zstd) => Ok((stream, zstd, running)),
+        let no_resume = self.hello.no_resume && !self.has_begun.load(Ordering::Relaxed);
+        let hello = ClientHello { no_resume, ..self.hello.clone() };
+        match greet(&mut stream, &hello, patience).await {
+            Ok(zstd) => Ok((stream, Agreed { zstd, no_resume }, running)),
             Err(error) => {
                 drop(stream);
                 Err(self.explain(running, error).await)

@@ -8,7 +8,7 @@ use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source};
 use lacuna_wire::{Dry, Role};
 
-use super::call::Call;
+use super::call::{Agreed, Call};
 use super::link::LinkOptions;
 use super::session::{Landing, Synced};
 use super::source::SourceOptions;
@@ -26,6 +26,8 @@ pub struct Remote {
     pub path: Vec<u8>,
     /// What the server may ask for.
     pub token: Option<Vec<u8>>,
+    /// The token goes even to another machine in the clear, where it can be read on the way.
+    pub insecure: bool,
 }
 
 /// How to sync with a server.
@@ -39,7 +41,8 @@ pub struct SyncOptions {
     pub zstd: Option<u8>,
     /// Read the target again from the medium before it is committed.
     pub verify: bool,
-    /// What an interrupted session left of a new target is thrown away.
+    /// What an interrupted session left of a new target is thrown away, but for what another try goes on
+    /// with.
     pub no_resume: bool,
     /// Permission bits of a new target, whatever the umask.
     pub mode: Option<u32>,
@@ -81,8 +84,8 @@ pub fn push(
 ) -> Result<(Synced, u64), Stopped> {
     let source = options.open(source)?;
     let call = Call::new(remote, Role::Source, None, options, progress, cancel);
-    let synced = call.sessions(|session, stream, zstd| {
-        session.send(stream, source.clone(), options.as_source(zstd))
+    let synced = call.sessions(|session, stream, agreed| {
+        session.send(stream, source.clone(), options.as_source(agreed))
     })?;
     Ok((synced, call.wire_bytes()))
 }
@@ -102,8 +105,8 @@ pub fn plan_push(
 ) -> Result<CopyPlan, Stopped> {
     let source = options.open(source)?;
     let call = Call::new(remote, Role::Source, Some(dry), options, progress, cancel);
-    call.sessions(|session, stream, zstd| {
-        session.plan_send(stream, source.clone(), dry, options.as_source(zstd))
+    call.sessions(|session, stream, agreed| {
+        session.plan_send(stream, source.clone(), dry, options.as_source(agreed))
     })
 }
 
@@ -120,8 +123,8 @@ pub fn pull(
     cancel: &Cancel,
 ) -> Result<(Synced, u64), Stopped> {
     let call = Call::new(remote, Role::Target, None, options, progress, cancel);
-    let synced = call.sessions(|session, stream, _| {
-        session.receive(stream, landing.clone(), options.as_target())
+    let synced = call.sessions(|session, stream, agreed| {
+        session.receive(stream, landing.clone(), options.as_target(agreed))
     })?;
     Ok((synced, call.wire_bytes()))
 }
@@ -140,8 +143,8 @@ pub fn plan_pull(
     cancel: &Cancel,
 ) -> Result<CopyPlan, Stopped> {
     let call = Call::new(remote, Role::Target, Some(dry), options, progress, cancel);
-    call.sessions(|session, stream, _| {
-        session.plan_receive(stream, landing.clone(), dry, options.as_target())
+    call.sessions(|session, stream, agreed| {
+        session.plan_receive(stream, landing.clone(), dry, options.as_target(agreed))
     })
 }
 
@@ -151,12 +154,12 @@ impl SyncOptions {
         Ok(Arc::new(Source::open(source, &image)?))
     }
 
-    fn as_source(&self, may_compress: bool) -> SourceOptions {
-        SourceOptions { threads: self.threads, zstd: self.zstd.filter(|_| may_compress) }
+    fn as_source(&self, agreed: Agreed) -> SourceOptions {
+        SourceOptions { threads: self.threads, zstd: self.zstd.filter(|_| agreed.zstd) }
     }
 
-    fn as_target(&self) -> TargetOptions {
-        let &Self { threads, verify, no_resume, .. } = self;
-        TargetOptions { threads, verify, no_resume }
+    fn as_target(&self, agreed: Agreed) -> TargetOptions {
+        let &Self { threads, verify, .. } = self;
+        TargetOptions { threads, verify, no_resume: agreed.no_resume }
     }
 }

@@ -13,7 +13,7 @@ use lacuna::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreached};
 use crate::resolve::addresses;
 use crate::traffic::Counted;
 pub(super) use command::Running;
@@ -58,15 +58,20 @@ impl Reach {
         }
     }
 
-    /// Connects, and counts what passes on the network in `wire`.
+    /// Connects, and counts what passes on the network in `wire`. Unless what is said `may_be_read` on the
+    /// way, there is no connection in the clear to another machine.
     pub(super) async fn connect(
         &self,
         patience: Duration,
+        may_be_read: bool,
         wire: &Arc<Counter>,
     ) -> Result<(Stream, Option<Running>)> {
         match self {
             Self::Tcp(address) => {
                 let stream = dial(address, patience).await?;
+                if !may_be_read && !is_here(&stream) {
+                    return Err(Unreached::InTheClear { peer: address.clone() }.into());
+                }
                 Ok((Box::new(Counted::new(stream, wire.clone())), None))
             }
             Self::Tls { address, trusted } => {
@@ -81,6 +86,11 @@ impl Reach {
             }
         }
     }
+}
+
+/// Whether the other end is on this machine.
+fn is_here(stream: &TcpStream) -> bool {
+    stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 async fn dial(address: &str, patience: Duration) -> Result<TcpStream> {

@@ -141,7 +141,7 @@ fn serve_once(frames: [Vec<u8>; 2]) -> Remote {
         let _ = stream.write_all(&to_end);
         rest(stream);
     });
-    Remote { reach: Reach::Tcp(address), path: b"a.img".to_vec(), token: None }
+    Remote { reach: Reach::Tcp(address), path: b"a.img".to_vec(), token: None, insecure: false }
 }
 
 /// What sort of frame it is, if there is one more.
@@ -238,6 +238,7 @@ fn a_server_that_lets_nobody_write_plans_all_the_same() {
         reach: Reach::Tcp(server.address.to_string()),
         path: name.as_bytes().to_vec(),
         token: None,
+        insecure: false,
     };
     let before = seen(&root);
     for dry in [Dry::Plan, Dry::Compare] {

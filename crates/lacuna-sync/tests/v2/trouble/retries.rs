@@ -33,8 +33,12 @@ fn refusing(codes: Vec<Option<u16>>) -> (SocketAddr, JoinHandle<()>) {
 /// The code that a push ends with that may be tried again and again.
 fn code(source: &Path, codes: &[Option<u16>]) -> u16 {
     let (address, server) = refusing(codes.to_vec());
-    let remote =
-        Remote { reach: Reach::Tcp(address.to_string()), path: b"a.img".to_vec(), token: None };
+    let remote = Remote {
+        reach: Reach::Tcp(address.to_string()),
+        path: b"a.img".to_vec(),
+        token: None,
+        insecure: false,
+    };
     let options = SyncOptions { retries: 5, ..SyncOptions::default() };
     let failed =
         push(source, &remote, &options, &Arc::new(Progress::default()), &Cancel::default());
