@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, Links, Progress};
-use lacuna_sync::v2::{self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, Synced};
+use lacuna_sync::v2::{
+    self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, Synced, TOKEN_MAX,
+};
 
 use crate::args::SyncArgs;
 use crate::endpoint::Endpoint;
@@ -61,9 +63,11 @@ pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(path) = file else { return Ok(None) };
     let text = std::fs::read(path).map_err(|error| lacuna::Error::io("read", path, error))?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    match line.is_empty() {
-        true => Err(Usage(format!("{} has no token in its first line", path.display())).into()),
-        false => Ok(Some(line.to_vec())),
+    let wrong = |why: &str| Err(Usage(format!("{}: {why}", path.display())).into());
+    match line.len() {
+        0 => wrong("there is no token in the first line"),
+        1..=TOKEN_MAX => Ok(Some(line.to_vec())),
+        _ => wrong(&format!("the token in the first line is longer than {TOKEN_MAX} bytes")),
     }
 }
 
@@ -107,6 +111,7 @@ fn report((synced, wire_bytes): (Synced, u64)) -> Report {
         wire_bytes,
         written_bytes: synced.written_bytes,
         rest_bytes: synced.rest_bytes,
+        target_layout_from: Some(synced.target_layout_from),
         receipt: Some(lacuna::digest::hex(&synced.receipt)),
         ..Report::default()
     }

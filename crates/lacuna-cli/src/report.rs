@@ -1,7 +1,7 @@
 //! What a sync says that it did, or would do.
 
-use lacuna::KindBytes;
 use lacuna::copy::CopyPlan;
+use lacuna::{KindBytes, LayoutOrigin};
 use serde::Serialize;
 
 use crate::units::{bytes, seconds, sizes};
@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) resumed_bytes: u64,
     pub(crate) rest_bytes: u64,
     pub(crate) skipped: bool,
+    /// Which kinds the target can have, where that is known.
+    pub(crate) target_layout_from: Option<LayoutOrigin>,
     /// Of both ends, by the protocol of lacuna's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) receipt: Option<String>,
@@ -77,7 +79,22 @@ impl Report {
             lines
                 .push(format!("the last {} of the target were left alone", bytes(self.rest_bytes)));
         }
+        lines.extend(self.lost_kinds().map(str::to_owned));
         lines
+    }
+
+    /// What the target cannot show of the source's kinds.
+    fn lost_kinds(&self) -> Option<&'static str> {
+        let KindBytes { zero_bytes, hole_bytes, .. } = self.kinds;
+        match self.target_layout_from? {
+            LayoutOrigin::SeekHole if zero_bytes > 0 => Some(
+                "the filesystem of the target does not show unwritten space: zero became data there",
+            ),
+            LayoutOrigin::Device if zero_bytes + hole_bytes > 0 => {
+                Some("the target is a device: zero and hole read as zeros there")
+            }
+            _ => None,
+        }
     }
 }
 

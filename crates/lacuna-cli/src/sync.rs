@@ -40,21 +40,29 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
         Way::Pull(remote, target) => (remote::pull(args, remote, target, output), GO_ON),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
-    let synced = synced.map_err(|error| {
-        let operation = format!("sync of {source} to {target}");
-        let error = unless_stopped(error, operation.clone(), remedy);
-        // What goes wrong at the other end, or on the way there, names no image of this one.
-        match way {
-            Way::Push(..) | Way::Pull(..) if !error.is::<Interrupted>() && !error.is::<Usage>() => {
-                error.context(operation)
-            }
-            _ => error,
-        }
-    });
+    let operation = format!("sync of {source} to {target}");
+    let synced = synced.map_err(|error| named(error, &way, operation, remedy));
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     let report = Report { source, target, elapsed_seconds, ..synced? };
     let printed = output.report(&report, || report.lines());
     Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
+}
+
+/// Names `operation` where an error does not: what goes wrong at the other end, or on the way there, names
+/// no image of this one.
+fn named(
+    error: anyhow::Error,
+    way: &Way,
+    operation: String,
+    remedy: &'static str,
+) -> anyhow::Error {
+    let error = unless_stopped(error, operation.clone(), remedy);
+    match way {
+        Way::Push(..) | Way::Pull(..) if !error.is::<Interrupted>() && !error.is::<Usage>() => {
+            error.context(operation)
+        }
+        _ => error,
+    }
 }
 
 fn way(args: &SyncArgs) -> anyhow::Result<Way> {
@@ -136,6 +144,7 @@ fn to_path(
         reflinked_bytes: stats.reflinked_bytes,
         resumed_bytes: stats.resumed_bytes,
         rest_bytes: stats.rest_bytes,
+        target_layout_from: Some(stats.target_layout_from),
         ..Report::default()
     })
 }
@@ -187,10 +196,8 @@ fn dry_run(args: &SyncArgs, way: &Way, output: &Output) -> anyhow::Result<()> {
         Way::Pull(remote, target) => ("v2", remote::plan_pull(args, remote, target, output)),
     };
     let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
-    let plan = plan.map_err(|error| {
-        let operation = format!("dry run of the sync of {source} to {target}");
-        unless_stopped(error, operation, BEGIN_ANEW)
-    })?;
+    let operation = format!("dry run of the sync of {source} to {target}");
+    let plan = plan.map_err(|error| named(error, way, operation, BEGIN_ANEW))?;
     let dry_run = DryRun { source, target, protocol, dry_run: true, plan };
     Ok(output.report(&dry_run, || dry_run.lines())?)
 }

@@ -46,7 +46,9 @@ const TAG_LEVEL: u16 = 10;
 /// The longest of each, in bytes.
 const PROGRAM_MAX: usize = 64;
 const PATH_MAX: usize = 4095;
-const TOKEN_MAX: usize = 256;
+
+/// The longest token, in bytes.
+pub const TOKEN_MAX: usize = 256;
 
 /// All permission bits that a new image can get.
 const MODE_MAX: u32 = 0o777;

@@ -39,7 +39,8 @@ pub mod v1;
 pub use error::Error;
 pub use frame::{HEADER, Header, PAYLOAD_MAX};
 pub use hello::{
-    BODY_MAX, ClientHello, Dry, HELLO_MAX, MAGIC, Role, ServerHello, VERSION, hello_length,
+    BODY_MAX, ClientHello, Dry, HELLO_MAX, MAGIC, Role, ServerHello, TOKEN_MAX, VERSION,
+    hello_length,
 };
 pub use message::{
     Accept, Answered, CHUNK_BLOCKS, Checked, DIGEST, Done, End, Kinds, Message, Offer, Planned,

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{KindBytes, Range};
-use crate::layout::Pair;
+use crate::layout::{LayoutOrigin, Pair};
 use crate::open::{ImageOptions, IoMode};
 use crate::progress::{Cancel, Progress};
 use crate::reflink::{self, Reflink};
@@ -50,7 +50,7 @@ impl Default for CopyOptions {
 }
 
 /// What a copy did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct CopyStats {
     /// Size of the source.
     pub size_bytes: u64,
@@ -69,6 +69,8 @@ pub struct CopyStats {
     pub resumed_bytes: u64,
     /// What a target device has behind the source's size, left alone.
     pub rest_bytes: u64,
+    /// Which kinds the target can have.
+    pub target_layout_from: LayoutOrigin,
 }
 
 /// Makes `target` equal to `source`: durable when this returns, to be repeated when it fails.
@@ -96,9 +98,12 @@ pub fn copy(
         Ok(kinds) => kinds,
         Err(cause) => return Err(session.stop(cause)),
     };
-    if let Err(cause) = target.commit() {
-        return Err(session.stop(cause));
-    }
+    let target_layout_from = match LayoutOrigin::of(target.image())
+        .and_then(|origin| target.commit().map(|()| origin))
+    {
+        Ok(origin) => origin,
+        Err(cause) => return Err(session.stop(cause)),
+    };
     source.image().drop_cache();
     target.image().drop_cache();
     progress.finish();
@@ -112,6 +117,7 @@ pub fn copy(
         reflinked_bytes: progress.reflinked_bytes.get(),
         resumed_bytes,
         rest_bytes: target.image().size() - size_bytes,
+        target_layout_from,
     })
 }
 

@@ -8,7 +8,8 @@ use lacuna_sync::v2::LEAST_RATE;
 
 use super::{IoArgs, ReflinkChoice, jobs};
 
-const TO_PATH: &str = "When DST is a path";
+const NOT_V1: &str = "When DST is not ssync://";
+const TO_PATH: &str = "When SRC and DST are paths";
 const TO_SERVER: &str = "When DST or SRC is a server";
 const TO_LACUNA: &str = "When DST or SRC is HOST:PATH, lacuna:// or lacunas://";
 
@@ -61,10 +62,10 @@ pub(crate) struct SyncArgs {
     pub(crate) jobs: Option<u16>,
     /// Begin afresh: throw away what an interrupted sync left of a new DST. A DST that exists is compared
     /// all the same
-    #[arg(long, help_heading = TO_PATH)]
+    #[arg(long, help_heading = NOT_V1)]
     pub(crate) no_resume: bool,
     /// Permission bits of a new target, in octal [default: those of SRC, less the umask]
-    #[arg(long, value_name = "MODE", value_parser = octal, help_heading = TO_PATH)]
+    #[arg(long, value_name = "MODE", value_parser = octal, help_heading = NOT_V1)]
     pub(crate) chmod: Option<u32>,
     /// Whether DST shares the space of SRC where both are on one XFS or btrfs [default: auto]
     #[arg(long, value_name = "WHEN", value_enum, help_heading = TO_PATH)]

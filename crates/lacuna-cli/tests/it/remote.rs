@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use lacuna_testing::mount::LoopDevice;
+use lacuna_testing::mount::{Fs, LoopDevice, Mount};
 use lacuna_testing::pattern::{BLOCK, Block, Pattern, kinds_of};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Signal, geteuid};
@@ -416,4 +416,22 @@ fn a_token_is_not_sent_where_it_can_be_read() {
     assert!(names(&directory.path().join("root")).is_empty());
     expect(&sync(&["--insecure"]), 0);
     assert_eq!(names(&directory.path().join("root")), ["b.img"]);
+}
+
+#[test]
+fn what_the_target_cannot_show_of_the_kinds_is_told() {
+    let Some(memory) = Mount::new(Fs::Tmpfs) else { return };
+    let Some(disk) = Mount::new(Fs::Ext4) else { return };
+    let source = disk.path().join("a.img");
+    sample().write(&source);
+    let server = serve(memory.path(), &[]);
+    for target in [url(&server, "b.img"), memory.path().join("c.img").display().to_string()] {
+        let sync = |more: &[&str]| {
+            let words = [&["sync"], more].concat();
+            expect(&lacuna().args(words).arg(&source).arg(&target).output().unwrap(), 0).0
+        };
+        let told = "does not show unwritten space: zero became data there\n";
+        assert!(sync(&[]).ends_with(told));
+        assert_eq!(json(&sync(&["--json"]))["target_layout_from"], "seek-hole");
+    }
 }

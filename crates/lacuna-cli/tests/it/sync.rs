@@ -12,7 +12,7 @@ use lacuna_testing::pattern::{Block, kinds_of};
 use crate::common::{Server, aligned, expect, json, keys, lacuna, names, sample};
 
 /// The keys of the report, sorted.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "compared_bytes",
     "data_bytes",
     "elapsed_seconds",
@@ -27,6 +27,7 @@ const KEYS: [&str; 17] = [
     "skipped",
     "source",
     "target",
+    "target_layout_from",
     "wire_bytes",
     "written_bytes",
     "zero_bytes",

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lacuna::copy::CopyPlan;
-use lacuna::{Cancel, IoMode, Kept, KindBytes, Links, Permissions, Progress, Source, Target};
+use lacuna::{
+    Cancel, IoMode, Kept, KindBytes, LayoutOrigin, Links, Permissions, Progress, Source, Target,
+};
 use lacuna_wire::{Done, Dry, Message, Offer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -30,7 +32,7 @@ pub struct Landing {
 }
 
 /// What a session did, the same as both ends tell it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synced {
     /// Size of the image.
     pub size_bytes: u64,
@@ -46,6 +48,8 @@ pub struct Synced {
     pub written_bytes: u64,
     /// What a target device has behind the source's size, left alone.
     pub rest_bytes: u64,
+    /// Which kinds the target can have.
+    pub target_layout_from: LayoutOrigin,
     /// Of both ends.
     pub receipt: [u8; 32],
 }

@@ -22,6 +22,7 @@ use lacuna_wire::{Accept, Done, Dry, End, Kinds, Message, Offer, Planned};
 
 use super::chunks::runs_of;
 use super::frames::Outgoing;
+use super::kinds::origin_of;
 use super::link::Link;
 use super::parts::{Cut, Most, Part, parts};
 use super::session::Synced;
@@ -94,6 +95,7 @@ impl Sending<'_> {
             sent_bytes: end.sent,
             written_bytes: done.written,
             rest_bytes: done.rest,
+            target_layout_from: origin_of(agreed.kinds),
             receipt: end.receipt,
         })
     }

@@ -21,7 +21,7 @@ use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, Prog
 use lacuna_wire::{Accept, Checked, End, Kinds, Message, Offer, Wanted, types};
 
 use super::frames::Arrived;
-use super::kinds::kinds_of;
+use super::kinds::{kinds_of, origin_of};
 use super::link::Link;
 use super::session::Synced;
 use crate::error::{Error, Result};
@@ -155,6 +155,7 @@ impl<'a> Receiving<'a> {
             sent_bytes: sent,
             written_bytes: self.progress.written_bytes.get(),
             rest_bytes: self.target.image().size() - self.size,
+            target_layout_from: origin_of(self.kinds),
             receipt,
         })
     }

@@ -21,7 +21,7 @@ pub(crate) fn cut_everywhere(
     let passed = points.passed_by(|| {
         scenario.copy().unwrap();
     });
-    scenario.check(&Ok(Default::default()), "undisturbed");
+    scenario.check(&Ok(()), "undisturbed");
     for (number, name) in passed.iter().enumerate() {
         scenario.prepare();
         points.at(number, scenario.mount.power_cutter());

@@ -92,7 +92,7 @@ impl Scenario {
     /// After a copy that may have been interrupted, whatever it returned: what stands under the
     /// target's name is right, or as it was, or marked as neither.
     #[track_caller]
-    pub(crate) fn check(&self, result: &Result<CopyStats>, what: &str) {
+    pub(crate) fn check<T>(&self, result: &Result<T>, what: &str) {
         if !self.target.exists() {
             assert!(self.old.is_none(), "{what}: the target is gone");
             assert!(result.is_err(), "{what}: said to be done, and is not there");

@@ -1,7 +1,7 @@
 //! What a copy must do, block by block, from what plain means see of both images beforehand.
 
-use lacuna::BLOCK;
 use lacuna::copy::CopyStats;
+use lacuna::{BLOCK, KindBytes, LayoutOrigin};
 use lacuna_testing::mount::Fs;
 use lacuna_testing::pattern::Kind;
 
@@ -30,7 +30,20 @@ pub(super) struct On {
 pub(super) fn expect(source: Content, on: On) -> Expected {
     let On { old, fs, unit, shares } = on;
     let source = Content { kinds: rounded(&source.kinds, unit), ..source };
-    let mut stats = CopyStats { size_bytes: source.bytes.len() as u64, ..CopyStats::default() };
+    let mut stats = CopyStats {
+        size_bytes: source.bytes.len() as u64,
+        kinds: KindBytes::default(),
+        read_bytes: 0,
+        compared_bytes: 0,
+        written_bytes: 0,
+        reflinked_bytes: 0,
+        resumed_bytes: 0,
+        rest_bytes: 0,
+        target_layout_from: match fs.has_zero() {
+            true => LayoutOrigin::Fiemap,
+            false => LayoutOrigin::SeekHole,
+        },
+    };
     count(&source, &mut stats);
     let content = source.held_by(fs);
     let mut changes = old.as_ref().is_none_or(|old| old.bytes.len() != content.bytes.len());
