@@ -18,19 +18,30 @@ fn silent_name_server(address: &str) -> Option<UdpSocket> {
         eprintln!("skipped: needs root and /etc/resolv.conf");
         return None;
     }
-    Some(UdpSocket::bind((address, 53)).expect("port 53 of an address of its own"))
+    let server = UdpSocket::bind((address, 53));
+    server.inspect_err(|error| eprintln!("skipped: no port 53 of {address}: {error}")).ok()
 }
 
-/// `lacuna sync` where names are asked for at `server`, for minutes.
+/// Runs the rest of its arguments where `$0` is resolv.conf, and `$1` says that it counts.
+const WITH_CONF: &str = r#"
+mount --bind "$0" /etc/resolv.conf || exit
+if [ -e /etc/nsswitch.conf ]; then mount --bind "$1" /etc/nsswitch.conf || exit; fi
+shift
+exec "$@"
+"#;
+
+/// `lacuna sync` where names are asked for at `server` alone, for minutes.
 fn sync(directory: &Path, server: &UdpSocket, more: &[&str]) -> Command {
-    let (source, conf) = (directory.join("a.img"), directory.join("resolv.conf"));
+    let [source, resolv, nsswitch] =
+        ["a.img", "resolv.conf", "nsswitch.conf"].map(|name| directory.join(name));
     sample().write(&source);
     let server = server.local_addr().unwrap().ip();
     let text = format!("nameserver {server}\noptions timeout:30 attempts:5\n");
-    std::fs::write(&conf, text).unwrap();
+    std::fs::write(&resolv, text).unwrap();
+    std::fs::write(&nsswitch, "hosts: dns\n").unwrap();
     let mut command = Command::new("unshare");
-    command.args(["-m", "--propagation", "private", "sh", "-c"]);
-    command.arg("mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"").arg(conf);
+    command.args(["-m", "--propagation", "private", "sh", "-c", WITH_CONF]);
+    command.args([resolv, nsswitch]);
     let sync = lacuna();
     command.args([sync.get_program(), OsStr::new("sync"), source.as_os_str()]).args(more);
     command
