@@ -25,9 +25,10 @@ fn a_disk_that_is_slow_is_no_standstill() {
     let mut wiring = Wiring::default();
     (wiring.source.threads, wiring.target.threads) = (1, 1);
     (wiring.link.alive, wiring.link.standstill) = (Duration::from_millis(50), STANDSTILL);
-    let large = || every_other([Data(1), Data(2)], 512);
+    // Each is read by itself.
+    let far_apart = || Some(Pattern::whole([&[Data(1)][..], &[Hole; 31]].concat().repeat(16)));
     for (point, takes, image, before) in [
-        ("image.read", 600, large(), large()),
+        ("image.read", 150, far_apart(), far_apart()),
         ("image.write", 150, every_other([Data(1), Hole], 16), None),
         ("image.punch", 150, every_other([Data(1), Hole], 16), every_other([Data(1), Data(1)], 16)),
         ("image.zero", 150, every_other([Data(1), Zero], 16), every_other([Data(1), Hole], 16)),
