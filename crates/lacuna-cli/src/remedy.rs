@@ -145,11 +145,24 @@ impl Words {
                 let flag = if remedy.ends_with("as trusted") { ": --tls-ca FILE" } else { "" };
                 format!("{remedy}{flag}")
             }),
-            Error::Peer { code: 4, .. } => remedy.map(|remedy| format!("{remedy}: --token-file")),
-            Error::Peer { code: 13, .. } => Some("use lacunas://HOST:PORT/PATH".to_owned()),
             Error::Connect { .. } => remedy.map(|remedy| format!("{remedy} ({})", self.serve)),
-            _ => remedy,
+            _ => match error.told() {
+                Some(v2::codes::TLS) => Some("use lacunas://HOST:PORT/PATH".to_owned()),
+                Some(code) => remedy.map(|remedy| remedy + flag_of(code)),
+                None => remedy,
+            },
         }
+    }
+}
+
+/// What the remedy for a code of the other end is done by.
+fn flag_of(code: u16) -> &'static str {
+    match code {
+        v2::codes::TOKEN => ": --token-file",
+        v2::codes::READ_ONLY => ": lacuna serve without --read-only",
+        v2::codes::RECEIVES_ONLY => ": lacuna serve --root",
+        v2::codes::NO_DEVICES => ": lacuna serve --devices",
+        _ => "",
     }
 }
 

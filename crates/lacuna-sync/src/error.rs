@@ -1,5 +1,6 @@
 //! What can go wrong in a session.
 
+mod code;
 mod refusal;
 mod remedy;
 mod unreached;
@@ -193,7 +194,17 @@ pub enum Error {
     /// The peer gave up, and said why.
     #[error("the other end stopped: {words}")]
     Peer {
-        /// One of those of the protocol.
+        /// One of [`codes`](crate::v2::codes).
+        code: u16,
+        /// Its words, cut and made printable.
+        words: String,
+    },
+    /// A server has no session with us.
+    #[error("{server} refused: {words}")]
+    SentAway {
+        /// Where it is.
+        server: String,
+        /// One of [`codes`](crate::v2::codes).
         code: u16,
         /// Its words, cut and made printable.
         words: String,
@@ -241,37 +252,12 @@ impl Error {
         Self::Wire(lacuna_wire::Error::Malformed { what, reason })
     }
 
-    /// In the words of the protocol.
-    pub(crate) fn code(&self) -> u16 {
-        match self {
-            Self::Refusal(refusal) => refusal.code(),
-            Self::Wire(_) | Self::NotLacuna { .. } => 2,
-            Self::Image(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => 5,
-            Self::Image(lacuna::Error::NotAnImage { .. }) => 5,
-            Self::Image(lacuna::Error::Busy { .. }) => 6,
-            Self::Image(lacuna::Error::Changed { .. }) => 10,
-            Self::Image(lacuna::Error::Cancelled) => 12,
-            Self::Image(error) if is_full(error) => 9,
-            Self::ReceiptsDiffer => 11,
-            _ => 1,
-        }
-    }
-
-    /// What the peer is told. Its own remedies are by the code; where that says nothing, ours is told too.
-    pub(crate) fn words(&self) -> String {
-        if self.is_cancelled() {
-            return "stopped by a signal".to_owned();
-        }
-        let words = lacuna::describe(self);
-        match self.remedy().filter(|_| self.code() == 1) {
-            Some(remedy) => format!("{words}; {remedy}"),
-            None => words,
-        }
-    }
-
     /// Whether the peer does not know, and can be told.
     pub(crate) fn is_news_to_peer(&self) -> bool {
-        !matches!(self, Self::Peer { .. } | Self::Lost { .. } | Self::Stalled { .. })
+        !matches!(
+            self,
+            Self::Peer { .. } | Self::SentAway { .. } | Self::Lost { .. } | Self::Stalled { .. }
+        )
     }
 
     /// Whether it is the connection that failed, which may be another time.
@@ -286,9 +272,4 @@ impl Error {
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(lacuna::Error::Cancelled) | Self::Cancelled { .. })
     }
-}
-
-/// The disk, or what this user may have of it.
-fn is_full(error: &lacuna::Error) -> bool {
-    matches!(error.io_kind(), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }

@@ -106,7 +106,7 @@ pub enum ServerHello {
     },
     /// The session does not begin.
     Refusal {
-        /// One of those of `Failed`.
+        /// One of [`codes`](crate::codes).
         code: u16,
         /// Why, for people.
         words: String,

@@ -29,6 +29,7 @@
 )]
 
 mod codec;
+pub mod codes;
 mod error;
 mod frame;
 mod hello;

@@ -238,9 +238,37 @@ fn what_a_server_refuses_is_told_with_its_reason() {
     let server = serve(&root, &["--read-only"]);
     let sync = lacuna().arg("sync").arg(&source).arg(url(&server, "b.img")).output().unwrap();
     let (_, err) = expect(&sync, 1);
-    assert!(err.contains("read-only"), "{err}");
+    assert!(err.contains(&format!("{} refused: the server is read-only", server.address)), "{err}");
+    assert!(err.contains("without --read-only"), "{err}");
     assert_eq!(names(&root), ["directory", "inside", "link.img", "out"]);
     assert_eq!(std::fs::read(&source).unwrap(), sample().bytes());
+}
+
+#[test]
+fn an_image_is_not_to_be_had_from_a_server_that_receives_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (there, back) = (directory.path().join("a.img"), directory.path().join("b.img"));
+    sample().write(&there);
+    let server =
+        Server::start(lacuna().args(["serve", "--listen", "127.0.0.1:0", "--once"]).arg(&there));
+    let sync = lacuna().arg("sync").arg(url(&server, "a.img")).arg(&back).output().unwrap();
+    let (_, err) = expect(&sync, 1);
+    assert!(err.contains("refused: this server receives an image, and sends none"), "{err}");
+    assert!(err.contains("serve --root") && !err.contains("check the path"), "{err}");
+    assert!(!back.exists());
+}
+
+#[test]
+fn a_server_that_wants_another_url_says_so_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, source) = (directory.path().join("root"), directory.path().join("a.img"));
+    std::fs::create_dir(&root).unwrap();
+    sample().write(&source);
+    let server = serve(&root, &[]);
+    let (_, err) =
+        expect(&lacuna().arg("sync").arg(&source).arg(server.url()).output().unwrap(), 1);
+    assert!(err.contains("use lacuna://HOST:PORT/PATH"), "{err}");
+    assert!(!err.contains("check host and port"), "{err}");
 }
 
 const DEVICE: usize = 1 << 20;
@@ -267,6 +295,7 @@ fn devices_are_served_when_that_was_asked_for_and_not_otherwise() {
     for (from, to) in [(source.as_os_str(), there.as_ref()), (there.as_ref(), back.as_os_str())] {
         let (_, err) = expect(&lacuna().arg("sync").arg(from).arg(to).output().unwrap(), 1);
         assert!(err.contains("disk is a block device, and this server serves files"), "{err}");
+        assert!(err.contains("serve --devices") && !err.contains("check the path"), "{err}");
     }
     assert!(bytes() == [7; DEVICE] && !back.exists());
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use lacuna_wire::codes;
+
 /// Why a server has no session with a client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,19 +83,19 @@ impl Refusal {
     /// In the words of the protocol.
     pub(super) fn code(&self) -> u16 {
         match self {
-            Self::Versions { .. } => 3,
-            Self::Token => 4,
+            Self::Versions { .. } => codes::VERSIONS,
+            Self::Token => codes::TOKEN,
             Self::Outside { .. }
             | Self::Link { .. }
             | Self::Directory { .. }
             | Self::Reserved { .. }
-            | Self::Device { .. }
-            | Self::OtherImage { .. }
-            | Self::ReceivesOnly => 5,
-            Self::InUse => 6,
-            Self::ReadOnly => 7,
-            Self::TooMany => 8,
-            Self::TlsOnly => 13,
+            | Self::OtherImage { .. } => codes::PATH,
+            Self::InUse => codes::IN_USE,
+            Self::ReadOnly => codes::READ_ONLY,
+            Self::TooMany => codes::BUSY,
+            Self::TlsOnly => codes::TLS,
+            Self::ReceivesOnly => codes::RECEIVES_ONLY,
+            Self::Device { .. } => codes::NO_DEVICES,
         }
     }
 }

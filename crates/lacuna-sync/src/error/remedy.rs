@@ -2,7 +2,12 @@
 
 use std::io;
 
+use lacuna_wire::codes;
+
 use super::Error;
+
+/// In the words of a server of lacuna's own protocol.
+const USE_LACUNA: &str = "use lacuna";
 
 /// In the words of a server that refuses a [mismatch](Error::Mismatch).
 const ANNOUNCED: &str = "the client announced";
@@ -25,6 +30,7 @@ impl Error {
                  then run the same command again"
             }
             Self::Refused { status, message, .. } => of_refusal(*status, message),
+            Self::Stranger { message, .. } if message.contains(USE_LACUNA) => return None,
             Self::Answer { .. } | Self::Stranger { .. } | Self::NotHttp { .. } => {
                 "check host and port"
             }
@@ -36,7 +42,9 @@ impl Error {
             Self::Mismatch { .. } => HASH_AGAIN,
             Self::UnalignedSize(_) => "use buffered I/O",
             Self::Lost { .. } | Self::Silent { .. } | Self::Stalled { .. } => AGAIN,
-            Self::Peer { code, .. } => return of_peer(*code).map(str::to_owned),
+            Self::Peer { code, .. } | Self::SentAway { code, .. } => {
+                return of_peer(*code).map(str::to_owned);
+            }
             Self::NotLacuna { is_http: true } => {
                 "use ssync://HOST:PORT for a server of Longhorn's ssync protocol"
             }
@@ -59,17 +67,19 @@ const CORRUPT: &str = "run the same command again; if that ends the same way, ch
 /// By the codes of the protocol.
 fn of_peer(code: u16) -> Option<&'static str> {
     Some(match code {
-        3 => "update the older of the two ends",
-        4 => "give the token of the server",
-        5 => "check the path, as the other end sees it",
-        6 => "wait for the other session to end",
-        7 => "let the server be started for writing too",
-        8 => "run the same command again later",
-        9 => "free some space there and run the same command again",
-        10 => "stop what writes to it, or take a snapshot of it, and run again",
-        11 => CORRUPT,
-        12 => AGAIN,
-        13 => "connect by TLS",
+        codes::VERSIONS => "update the older of the two ends",
+        codes::TOKEN => "give the token of the server",
+        codes::PATH => "check the path, as the other end sees it",
+        codes::IN_USE => "wait for the other session to end",
+        codes::READ_ONLY => "let the server be started for writing too",
+        codes::BUSY => "run the same command again later",
+        codes::FULL => "free some space there and run the same command again",
+        codes::CHANGED => "stop what writes to it, or take a snapshot of it, and run again",
+        codes::RECEIPTS => CORRUPT,
+        codes::STOPPED => AGAIN,
+        codes::TLS => "connect by TLS",
+        codes::RECEIVES_ONLY => "let a server of a directory send it",
+        codes::NO_DEVICES => "let the server be started for devices too",
         _ => return None,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lacuna::{Cancel, Counter, Kept, Progress};
-use lacuna_wire::{ClientHello, Dry, Role, VERSION};
+use lacuna_wire::{ClientHello, Dry, Role, VERSION, codes};
 
 use super::client::{Remote, SyncOptions};
 use super::handshake::{PATIENCE, PROGRAM, greet};
@@ -164,7 +164,7 @@ impl<'a> Call<'a> {
         let patience = if running.is_some() { COMMAND_PATIENCE } else { PATIENCE };
         let no_resume = self.hello.no_resume && !self.has_begun.load(Ordering::Relaxed);
         let hello = ClientHello { no_resume, ..self.hello.clone() };
-        match greet(&mut stream, &hello, patience).await {
+        match greet(&mut stream, remote.reach.peer(), &hello, patience).await {
             Ok(zstd) => Ok((stream, Agreed { zstd, no_resume }, running)),
             Err(error) => {
                 drop(stream);
@@ -186,13 +186,13 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The code of a peer that a signal stopped: a server may be started again.
-const STOPPED: u16 = 12;
-
-/// Whether another try may do better. A server takes a while to see that we are gone, and until then
-/// our own session before is in the way.
+/// Whether another try may do better: a server that a signal stopped may be started again. One takes a
+/// while to see that we are gone, and until then our own session before is in the way.
 fn may_pass(cause: &Error, is_again: bool) -> bool {
-    cause.is_of_the_connection()
-        || matches!(cause, Error::Peer { code: STOPPED, .. })
-        || is_again && matches!(cause, Error::Peer { code: 6 | 8, .. })
+    match cause.told() {
+        Some(code) => {
+            code == codes::STOPPED || is_again && matches!(code, codes::IN_USE | codes::BUSY)
+        }
+        None => cause.is_of_the_connection(),
+    }
 }

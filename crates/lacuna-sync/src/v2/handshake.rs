@@ -14,13 +14,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The name and version of this program, for people.
 pub(super) const PROGRAM: &str = concat!("lacuna/", env!("CARGO_PKG_VERSION"));
 
-/// Says hello to a server, which is given `patience` to answer; whether both may compress.
+/// Says hello to `server`, which is given `patience` to answer; whether both may compress.
 ///
 /// # Errors
 ///
-/// [`Error::Peer`] when it refuses, [`Error::NotLacuna`] when it is none.
+/// [`Error::SentAway`] when it refuses, [`Error::NotLacuna`] when it is none.
 pub(super) async fn greet<S>(
     stream: &mut S,
+    server: &str,
     hello: &ClientHello,
     patience: Duration,
 ) -> Result<bool>
@@ -33,7 +34,9 @@ where
     let answer = timeout(patience, read_hello(stream)).await;
     let answer = answer.map_err(|_| Error::Silent { after: patience })??;
     match ServerHello::decode(&answer).map_err(Error::Wire)? {
-        ServerHello::Refusal { code, words } => Err(Error::Peer { code, words }),
+        ServerHello::Refusal { code, words } => {
+            Err(Error::SentAway { server: server.to_owned(), code, words })
+        }
         ServerHello::Welcome { version, zstd, .. } if version == VERSION => {
             Ok(zstd && hello.zstd.is_some())
         }

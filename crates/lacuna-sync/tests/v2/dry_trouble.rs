@@ -247,18 +247,18 @@ fn a_server_that_lets_nobody_write_plans_all_the_same() {
         assert_eq!((served.is_target, served.dry, served.ended), (true, Some(dry), Ok(0)));
         assert!(before == seen(&root));
         let outside = planned(&source, &remote("../a.img"), dry).unwrap_err();
-        assert!(matches!(outside, Error::Peer { code: 5, .. }), "{outside:?}");
+        assert!(matches!(outside, Error::SentAway { code: 5, .. }), "{outside:?}");
         server.failure();
     }
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
     let written = push(&source, &remote("b.img"), &options(), &progress, &cancel);
-    assert!(matches!(*written.unwrap_err().cause, Error::Peer { code: 7, .. }));
+    assert!(matches!(*written.unwrap_err().cause, Error::SentAway { code: 7, .. }));
     server.failure();
 
     std::fs::copy(&source, root.join("b.img")).unwrap();
     std::os::unix::fs::symlink("b.img", root.join("link.img")).unwrap();
     let through_link = planned(&source, &remote("link.img"), Dry::Compare).unwrap_err();
-    assert!(matches!(&through_link, Error::Peer { words, .. } if words.contains("link.img")));
+    assert!(matches!(&through_link, Error::SentAway { words, .. } if words.contains("link.img")));
     server.failure();
     assert_eq!(planned(&source, &remote("b.img"), Dry::Compare).unwrap(), 0);
     server.served();

@@ -49,7 +49,8 @@ fn code(source: &Path, codes: &[Option<u16>]) -> u16 {
         error if codes.len() == 1 => error,
         error => panic!("{error:?}"),
     };
-    let Error::Peer { code, .. } = last else { panic!("{last:?}") };
+    let Error::SentAway { server: by, code, .. } = last else { panic!("{last:?}") };
+    assert_eq!(by, address.to_string());
     code
 }
 
