@@ -179,6 +179,12 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
+    /// A connection made way for a new one.
+    #[error("made way for others: {strangers} connections had not said hello")]
+    ShownOut {
+        /// How many.
+        strangers: usize,
+    },
     /// The peer takes nothing any more.
     #[error("the other end took nothing for {} s", after.as_secs())]
     Stalled {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -14,11 +13,11 @@ pub(crate) const STRANGERS: usize = 64;
 /// All of them, the oldest first.
 pub(crate) struct Strangers {
     limit: usize,
-    waiting: Mutex<Waiting>,
+    inside: Mutex<Inside>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Inside {
     next: u64,
     /// Who drops the sender shows the stranger out.
     all: VecDeque<(u64, oneshot::Sender<()>)>,
@@ -29,30 +28,29 @@ pub(crate) struct Stranger {
     strangers: Arc<Strangers>,
     number: u64,
     shown_out: oneshot::Receiver<()>,
-    since: Instant,
 }
 
 impl Strangers {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, waiting: Mutex::default() })
+        Arc::new(Self { limit, inside: Mutex::default() })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more, for whom the oldest may have to go.
     pub(crate) fn enter(self: &Arc<Self>) -> Stranger {
         let (stays, shown_out) = oneshot::channel();
-        let mut waiting = self.waiting();
-        if waiting.all.len() >= self.limit {
-            waiting.all.pop_front();
+        let mut inside = self.inside();
+        if inside.all.len() >= self.limit {
+            inside.all.pop_front();
         }
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.all.push_back((number, stays));
-        drop(waiting);
-        Stranger { strangers: self.clone(), number, shown_out, since: Instant::now() }
+        let number = inside.next;
+        inside.next += 1;
+        inside.all.push_back((number, stays));
+        drop(inside);
+        Stranger { strangers: self.clone(), number, shown_out }
     }
 }
 
@@ -64,13 +62,29 @@ impl Stranger {
     ) -> Result<T> {
         tokio::select! {
             done = greeting => done,
-            _ = &mut self.shown_out => Err(Error::Silent { after: self.since.elapsed() }),
+            _ = &mut self.shown_out => Err(Error::ShownOut { strangers: self.strangers.limit }),
         }
     }
 }
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        self.strangers.waiting().all.retain(|(number, _)| *number != self.number);
+        self.strangers.inside().all.retain(|(number, _)| *number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::block_on;
+
+    #[test]
+    fn whoever_is_shown_out_has_made_way() {
+        let strangers = Strangers::new(1);
+        let mut first = strangers.enter();
+        let _second = strangers.enter();
+        let shown_out = block_on(first.unless_shown_out(std::future::pending::<Result<()>>()));
+        let words = lacuna::describe(&shown_out.unwrap_err());
+        assert_eq!(words, "made way for others: 1 connections had not said hello");
     }
 }
