@@ -6,7 +6,7 @@ use lacuna::Cancel;
 
 use crate::error::{Error, Result};
 
-/// How often a request to stop is looked for.
+/// How often whoever waits looks whether it is to stop, or has something to do.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// Runs `session` to its end. Blocking work that is still under way then is not waited for beyond

@@ -1,9 +1,11 @@
 //! The chunks of a part of an image: kinds, content, digests.
 
+use std::slice::ChunksExact;
+
 use lacuna::chunk::{chaining_value, digest};
 use lacuna::receipt::{CHUNK, ChunkKinds, Receipt};
 use lacuna::{BLOCK, Extent, Kind, Range};
-use lacuna_wire::{Run, Runs};
+use lacuna_wire::{DIGEST, Run, Runs};
 
 use crate::error::{Error, Result};
 
@@ -114,6 +116,36 @@ pub(super) fn chunk_range(index: u64, whole: Range) -> Range {
 /// The sum over kinds alone, of which it does not matter what they hold.
 pub(super) fn add_kinds(sum: &mut Receipt, chunk: &Chunk<'_>) {
     sum.add(chunk.index, chunk.kinds(), &[0; 32]);
+}
+
+/// What is sent of a digest or a chaining value.
+pub(super) fn short(value: &[u8; 32]) -> [u8; DIGEST] {
+    let mut short = [0; DIGEST];
+    short.copy_from_slice(&value[..DIGEST]);
+    short
+}
+
+/// The digests of a message, one after the other.
+pub(super) struct Digests<'a>(ChunksExact<'a, u8>);
+
+impl<'a> Digests<'a> {
+    pub(super) fn new(digests: &'a [u8]) -> Self {
+        Self(digests.chunks_exact(DIGEST))
+    }
+
+    pub(super) fn next(&mut self) -> Result<&'a [u8]> {
+        self.0.next().ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))
+    }
+
+    /// # Errors
+    ///
+    /// When there are more.
+    pub(super) fn finish(mut self) -> Result<()> {
+        match self.0.next().is_none() && self.0.remainder().is_empty() {
+            true => Ok(()),
+            false => Err(Error::malformed("Digests", "are more than the chunks")),
+        }
+    }
 }
 
 /// BLAKE3 of the bytes of chunks.

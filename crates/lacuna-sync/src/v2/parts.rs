@@ -6,6 +6,9 @@ use lacuna::{Extent, Kind, Range};
 use super::chunks::CHUNKS_MAX;
 use super::frames::BODY;
 
+/// Ranges with no more between them than this are read at once.
+pub(super) const GAP: u64 = 32 << 10;
+
 /// Extents of a part, about.
 const EXTENTS: usize = 2048;
 

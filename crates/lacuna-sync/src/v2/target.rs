@@ -168,14 +168,7 @@ impl<'a> Receiving<'a> {
         if !self.target.has_content() {
             return Ok(0);
         }
-        let mut end = 0;
-        for extent in Layout::new(self.target.image(), &LayoutOptions::default())? {
-            let Extent { range, kind } = extent?;
-            if kind != Kind::Hole {
-                end = range.end();
-            }
-        }
-        Ok(end.next_multiple_of(CHUNK))
+        end_of(Layout::new(self.target.image(), &LayoutOptions::default())?)
     }
 
     /// Takes in everything up to the first End.
@@ -232,12 +225,8 @@ impl<'a> Receiving<'a> {
 
     /// The parts of an image come in order.
     fn cover(&self, outcome: &Outcome) -> Result<()> {
-        let Some((first, end)) = outcome.covers else { return Ok(()) };
-        let covered = self.covered.load(Ordering::Acquire);
-        if first.saturating_mul(BLOCK) != covered || end <= first {
-            return Err(Error::malformed("a part of the image", "is not the next one"));
-        }
-        let covered = end.saturating_mul(BLOCK).min(self.size);
+        let Some(covers) = outcome.covers else { return Ok(()) };
+        let covered = follow(covers, self.covered.load(Ordering::Acquire), self.size)?;
         self.covered.store(covered, Ordering::Release);
         Ok(())
     }
@@ -254,5 +243,25 @@ impl<'a> Receiving<'a> {
             Err(Error::Ended) if outcome.checked == 0 => Ok(()),
             said => said,
         }
+    }
+}
+
+/// Behind which chunk an image of these extents has nothing.
+fn end_of(extents: impl Iterator<Item = lacuna::Result<Extent>>) -> Result<u64> {
+    let mut end = 0;
+    for extent in extents {
+        let Extent { range, kind } = extent?;
+        if kind != Kind::Hole {
+            end = range.end();
+        }
+    }
+    Ok(end.next_multiple_of(CHUNK))
+}
+
+/// Where a part `from` block `to` block ends that must begin where the one before has ended.
+fn follow((from, to): (u64, u64), before: u64, size: u64) -> Result<u64> {
+    match from.saturating_mul(BLOCK) == before && to > from {
+        true => Ok(to.saturating_mul(BLOCK).min(size)),
+        false => Err(Error::malformed("a part of the image", "is not the next one")),
     }
 }

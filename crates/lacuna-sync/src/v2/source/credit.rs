@@ -2,16 +2,13 @@
 //! and as what is known of the chunk there, until it is answered.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::super::link::Link;
 use crate::error::{Error, Result};
+use crate::runtime::POLL;
 
 /// Chunks that may be unsettled: not checked, or wanted and not answered.
 const WINDOW: u64 = 8192;
-
-/// How often a thread that waits looks whether the session is over.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What was sent, checked and wanted, in chunks.
 #[derive(Default)]
@@ -79,7 +76,7 @@ impl Credit {
         let mut counts = self.counts();
         while !until(&counts) {
             link.check()?;
-            let waited = self.changed.wait_timeout(counts, LOOK);
+            let waited = self.changed.wait_timeout(counts, POLL);
             counts = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(counts)

@@ -7,12 +7,9 @@ use lacuna_wire::{DIGEST, Message};
 use super::super::chunks::{ChunkHasher, Chunks, runs_of};
 use super::super::frames::{BODY, Body, Outgoing, Packer};
 use super::super::link::PanicGuard;
-use super::super::parts::{Cut, Most, Part, parts};
+use super::super::parts::{Cut, GAP, Most, Part, parts};
 use super::{Sending, is_data};
 use crate::error::{Error, Result};
-
-/// Extents with less between them than this are read at once.
-const GAP: u64 = 32 << 10;
 
 /// A frame, and what it is about.
 pub(super) struct Made {

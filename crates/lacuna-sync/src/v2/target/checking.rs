@@ -5,16 +5,13 @@ use lacuna::receipt::{CHUNK, Receipt};
 use lacuna::{BLOCK, Extent, Kind, Range};
 use lacuna_wire::{DIGEST, Kinds, Runs, Wanted};
 
-use super::super::chunks::{Chunk, Chunks, add_kinds, extents_of};
+use super::super::chunks::{Chunk, Chunks, Digests, add_kinds, extents_of, short};
 use super::super::frames::BODY;
-use super::super::parts::span;
+use super::super::parts::{GAP, span};
 use super::Outcome;
 use super::pending::Pending;
 use super::writing::{Working, allocated, covering, mask_of};
 use crate::error::{Error, Result};
-
-/// Ranges with less between them than this are read at once.
-const GAP: u64 = 32 << 10;
 
 /// What came of a chunk.
 enum Compared {
@@ -46,7 +43,7 @@ impl Working<'_> {
         let both = self.clear(&extents)?;
         let mut outcome = covering(runs);
         outcome.settled = allocated(&extents);
-        let mut digests = digests.chunks_exact(DIGEST);
+        let mut digests = Digests::new(digests);
         let mut window = Range::to(0);
         for chunk in Chunks::new(&extents, receiving.size).iter() {
             add_kinds(&mut outcome.kinds, &chunk);
@@ -55,9 +52,7 @@ impl Working<'_> {
                 outcome.receipt.add(chunk.index, chunk.kinds(), &content);
                 continue;
             }
-            let expected = digests.next();
-            let expected =
-                expected.ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))?;
+            let expected = digests.next()?;
             outcome.checked += 1;
             match self.compare(&chunk, &both, &mut window, expected)? {
                 Compared::Equal(content) => {
@@ -69,10 +64,8 @@ impl Working<'_> {
                 }
             }
         }
-        match digests.next().is_none() && digests.remainder().is_empty() {
-            true => Ok(outcome),
-            false => Err(Error::malformed("Digests", "are more than the chunks")),
-        }
+        digests.finish()?;
+        Ok(outcome)
     }
 
     /// Holds a chunk against its digest, given where the target has data as well and the `window` that
@@ -167,12 +160,7 @@ impl Working<'_> {
             })
             .collect();
         let digests = values.iter().zip(0..).filter(|(_, index)| differing >> index & 1 == 1);
-        let half = |value: &[u8; 32]| {
-            let mut half = [0; DIGEST];
-            half.copy_from_slice(&value[..DIGEST]);
-            half
-        };
-        let digests = digests.map(|(value, _)| half(value)).collect();
+        let digests = digests.map(|(value, _)| short(value)).collect();
         let (kinds, allocated) = (chunk.kinds(), chunk.allocated());
         let pending = Pending { kinds, allocated, missing, differing, values };
         self.receiving.waiting.insert(chunk.index, pending)?;

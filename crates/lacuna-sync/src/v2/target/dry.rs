@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 use lacuna::copy::CopyPlan;
 use lacuna::ordered::in_order;
 use lacuna::receipt::CHUNK;
-use lacuna::{BLOCK, Cancel, Kind, LayoutOptions, PlannedTarget, Progress, Range};
+use lacuna::{BLOCK, Cancel, LayoutOptions, PlannedTarget, Progress, Range};
 use lacuna_wire::{Accept, Answered, Checked, Dry, Message, Offer, Wanted, types};
 
 use super::super::chunks::chunk_range;
 use super::super::frames::Arrived;
 use super::super::kinds::kinds_from;
 use super::super::link::Link;
-use super::WANTED;
 use super::pending::MOST;
+use super::{WANTED, end_of, follow};
 use crate::error::{Error, Result};
 use looker::{Looker, bytes_of};
 
@@ -84,7 +84,9 @@ impl<'a> Looking<'a> {
             return Err(lacuna::Error::LargeBlocks { path, unit }.into());
         }
         let (size, total) = (offer.size, offer.allocated.min(offer.size));
-        let content_end = content_end(target, size)?;
+        // What others have written to it is written out.
+        let options = LayoutOptions { range: Some(Range::to(size)), flush: true };
+        let content_end = end_of(target.layout(options)?)?;
         Ok(Self { link, target, dry, threads, progress, cancel, size, total, content_end })
     }
 
@@ -136,11 +138,8 @@ impl<'a> Looking<'a> {
 
     /// Counts what was seen, in the order of the messages, and tells the source of it.
     fn add(&self, seen: Seen, sums: &mut Sums) -> Result<()> {
-        if let Some((first, end)) = seen.covers {
-            if first.saturating_mul(BLOCK) != sums.covered || end <= first {
-                return Err(Error::malformed("a part of the image", "is not the next one"));
-            }
-            sums.covered = end.saturating_mul(BLOCK).min(self.size);
+        if let Some(covers) = seen.covers {
+            sums.covered = follow(covers, sums.covered, self.size)?;
         }
         sums.plan.merge(&seen.plan);
         let done = self.total.min(sums.plan.kinds.allocated_bytes());
@@ -172,17 +171,4 @@ impl<'a> Looking<'a> {
             asked.ok_or_else(|| Error::malformed("Blocks", "are not those that were wanted"))?;
         Ok(bytes_of(chunk_range(chunk, Range::to(self.size)), mask & !blocks))
     }
-}
-
-/// Behind which chunk `target` has nothing, what others have written to it written out.
-fn content_end(target: &PlannedTarget, size: u64) -> Result<u64> {
-    let mut end = 0;
-    let options = LayoutOptions { range: Some(Range::to(size)), flush: true };
-    for extent in target.layout(options)? {
-        let extent = extent?;
-        if extent.kind != Kind::Hole {
-            end = extent.range.end();
-        }
-    }
-    Ok(end.next_multiple_of(CHUNK))
 }

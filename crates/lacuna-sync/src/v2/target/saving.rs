@@ -1,16 +1,14 @@
 //! Checkpoints, on a thread beside those that write.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Receiving;
 use crate::error::Result;
+use crate::runtime::POLL;
 
 /// A checkpoint is due after this time.
 const CHECKPOINT_SECONDS: u64 = 1;
-
-/// How often it is looked whether one is due.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A checkpoint is due after so many bytes were written.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
@@ -26,7 +24,7 @@ impl Receiving<'_> {
     pub(super) fn save(&self, is_over: Receiver<()>) {
         let _guard = self.link.guard();
         let mut last = Checkpoint { at: Instant::now(), written: 0 };
-        while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        while is_over.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
             if let Err(error) = self.checkpoint_if_due(&mut last) {
                 self.link.fail(error);
                 return;

@@ -5,7 +5,7 @@ use lacuna::layout::pairs;
 use lacuna::{AlignedBuf, BLOCK, Extent, Kind, LayoutOptions, Range};
 use lacuna_wire::{DIGEST, Dry, Message, Runs, Wanted};
 
-use super::super::super::chunks::{BLOCKS, Chunks, extents_of};
+use super::super::super::chunks::{BLOCKS, Chunks, Digests, extents_of, short};
 use super::super::super::frames::{BODY, Payload};
 use super::super::super::link::PanicGuard;
 use super::super::super::parts::span;
@@ -89,12 +89,10 @@ impl<'a> Looker<'a> {
         let looking = self.looking;
         let extents = extents_of(runs, looking.size)?;
         let (mut seen, both) = self.count(runs, &extents)?;
-        let mut digests = digests.chunks_exact(DIGEST);
+        let mut digests = Digests::new(digests);
         let mut read = Range::to(0);
         for chunk in Chunks::new(&extents, looking.size).iter().filter(|chunk| chunk.data() != 0) {
-            let expected = digests.next();
-            let expected =
-                expected.ok_or_else(|| Error::malformed("Digests", "are fewer than the chunks"))?;
+            let expected = digests.next()?;
             seen.checked += 1;
             let (data, have) = (chunk.data(), mask_of(chunk.range, &both));
             if have != 0 && read.intersect(chunk.range) != chunk.range {
@@ -115,10 +113,8 @@ impl<'a> Looker<'a> {
                 seen.wanted.push(ask(chunk.index, chunk.range, have, found));
             }
         }
-        match digests.next().is_none() && digests.remainder().is_empty() {
-            true => Ok(seen),
-            false => Err(Error::malformed("Digests", "are more than the chunks")),
-        }
+        digests.finish()?;
+        Ok(seen)
     }
 
     fn read(&mut self, range: Range) -> Result<()> {
@@ -146,10 +142,7 @@ impl<'a> Looker<'a> {
 fn ask(index: u64, chunk: Range, have: u16, found: &[u8]) -> Wanted {
     let blocks = chunk.pieces(BLOCK).filter(|block| has(have, *block));
     let digests = blocks.map(|block| {
-        let value = chaining_value(&found[block.within(chunk)], block.start() / BLOCK % BLOCKS);
-        let mut half = [0; DIGEST];
-        half.copy_from_slice(&value[..DIGEST]);
-        half
+        short(&chaining_value(&found[block.within(chunk)], block.start() / BLOCK % BLOCKS))
     });
     Wanted { chunk: index, missing: 0, differing: have, digests: digests.collect() }
 }
