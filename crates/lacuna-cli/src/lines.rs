@@ -18,7 +18,7 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum Std {
     Out,
     Err,
 }
@@ -57,12 +57,12 @@ impl Lines {
     }
 
     /// Has `text`, of whole lines, written to `stream`.
-    pub(crate) fn tell(&self, stream: Stream, text: String) {
+    pub(crate) fn tell(&self, stream: Std, text: String) {
         self.queue().push(stream, text);
         self.changed.notify_all();
     }
 
-    fn next(&self) -> (Stream, String) {
+    fn next(&self) -> (Std, String) {
         let mut queue = self.queue();
         loop {
             if let Some(next) = queue.pop() {
@@ -78,33 +78,33 @@ impl Lines {
         loop {
             let (stream, text) = self.next();
             let written = write(stream, &text);
-            if let (Err(error), Stream::Out, false) = (written, stream, is_broken) {
+            if let (Err(error), Std::Out, false) = (written, stream, is_broken) {
                 is_broken = true;
                 let words = lacuna::system_words(&error);
                 // There is nowhere left to complain.
-                let _ = write(Stream::Err, &format!("cannot write to standard output: {words}\n"));
+                let _ = write(Std::Err, &format!("cannot write to standard output: {words}\n"));
             }
         }
     }
 }
 
-fn write(stream: Stream, text: &str) -> io::Result<()> {
+fn write(stream: Std, text: &str) -> io::Result<()> {
     match stream {
-        Stream::Out => output::print(text),
-        Stream::Err => io::stderr().write_all(text.as_bytes()),
+        Std::Out => output::print(text),
+        Std::Err => io::stderr().write_all(text.as_bytes()),
     }
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(Stream, String)>,
+    waiting: VecDeque<(Std, String)>,
     is_writing: bool,
     /// Messages for either stream that found no place.
     dropped: [u64; 2],
 }
 
 impl Queue {
-    fn push(&mut self, stream: Stream, text: String) {
+    fn push(&mut self, stream: Std, text: String) {
         if self.waiting.len() >= WAITING {
             self.dropped[stream as usize] += 1;
             return;
@@ -114,10 +114,10 @@ impl Queue {
     }
 
     /// The next one to be written; the one before is.
-    fn pop(&mut self) -> Option<(Stream, String)> {
+    fn pop(&mut self) -> Option<(Std, String)> {
         if self.waiting.is_empty() {
-            self.own_up(Stream::Out);
-            self.own_up(Stream::Err);
+            self.own_up(Std::Out);
+            self.own_up(Std::Err);
         }
         let next = self.waiting.pop_front();
         self.is_writing = next.is_some();
@@ -125,12 +125,12 @@ impl Queue {
     }
 
     /// Says in the place of what was dropped how much that was.
-    fn own_up(&mut self, stream: Stream) {
+    fn own_up(&mut self, stream: Std) {
         let dropped = std::mem::take(&mut self.dropped[stream as usize]);
         let text = match stream {
             _ if dropped == 0 => return,
-            Stream::Out => format!("{{\"what\":\"dropped\",\"reports\":{dropped}}}\n"),
-            Stream::Err => format!("{dropped} messages were dropped here: nobody read them\n"),
+            Std::Out => format!("{{\"what\":\"dropped\",\"reports\":{dropped}}}\n"),
+            Std::Err => format!("{dropped} messages were dropped here: nobody read them\n"),
         };
         self.waiting.push_back((stream, text));
     }
@@ -144,7 +144,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn texts(queue: &mut Queue) -> Vec<(Stream, String)> {
+    fn texts(queue: &mut Queue) -> Vec<(Std, String)> {
         std::iter::from_fn(|| queue.pop()).collect()
     }
 
@@ -152,17 +152,17 @@ mod tests {
     fn what_is_dropped_is_counted_in_its_place() {
         let mut queue = Queue::default();
         for number in 0..WAITING + 3 {
-            queue.push(Stream::Err, number.to_string());
+            queue.push(Std::Err, number.to_string());
         }
-        queue.push(Stream::Out, String::new());
-        assert_eq!(queue.pop(), Some((Stream::Err, "0".to_owned())));
-        queue.push(Stream::Err, "later".to_owned());
+        queue.push(Std::Out, String::new());
+        assert_eq!(queue.pop(), Some((Std::Err, "0".to_owned())));
+        queue.push(Std::Err, "later".to_owned());
         let told = texts(&mut queue);
         assert_eq!(told.len(), WAITING + 2);
         let [.., notice, later, of_reports] = &told[..] else { panic!() };
         assert!(notice.1.starts_with("3 messages were dropped"), "{notice:?}");
         assert_eq!(later.1, "later");
-        let reports = (Stream::Out, "{\"what\":\"dropped\",\"reports\":1}\n".to_owned());
+        let reports = (Std::Out, "{\"what\":\"dropped\",\"reports\":1}\n".to_owned());
         assert_eq!(of_reports, &reports);
         assert!(!queue.is_busy());
     }

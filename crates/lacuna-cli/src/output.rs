@@ -9,7 +9,7 @@ use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::args::{OutputArgs, ProgressStyle};
-use crate::lines::{self, Stream};
+use crate::lines::{self, Std};
 
 /// How this run of a command speaks.
 pub(crate) struct Output {
@@ -110,7 +110,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 pub(crate) fn say<'a>(lines: impl IntoIterator<Item = &'a str>) {
     let text = joined(lines);
     match lines::started() {
-        Some(lines) => lines.tell(Stream::Err, text),
+        Some(lines) => lines.tell(Std::Err, text),
         None => {
             // There is nowhere left to complain.
             let _ = io::stderr().write_all(text.as_bytes());

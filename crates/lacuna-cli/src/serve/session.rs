@@ -3,7 +3,7 @@
 use lacuna_sync::v2::Served;
 use serde::Serialize;
 
-use crate::lines::{Lines, Stream};
+use crate::lines::{Lines, Std};
 use crate::units;
 
 /// For programs.
@@ -32,7 +32,7 @@ pub(super) fn print(lines: &Lines, served: &Served) {
         left: served.left.as_deref(),
     };
     if let Ok(text) = serde_json::to_string(&object) {
-        lines.tell(Stream::Out, text + "\n");
+        lines.tell(Std::Out, text + "\n");
     }
 }
 

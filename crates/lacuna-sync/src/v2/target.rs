@@ -27,7 +27,7 @@ use super::session::Synced;
 use crate::error::{Error, Result};
 pub(super) use dry::Looking;
 use pending::Waiting;
-use writing::Working;
+use writing::Worker;
 
 /// Chunks in a Want, which has room for as many.
 const WANTED: usize = 2048;
@@ -192,9 +192,9 @@ impl<'a> Receiving<'a> {
             std::iter::from_fn(|| {
                 self.next_frame(&[types::DIGESTS, types::DATA, types::BLOCKS]).transpose()
             }),
-            || Working::new(self),
-            |working, frame: Arrived| {
-                let done = frame.open(&self.link.pool).and_then(|payload| working.take(&payload));
+            || Worker::new(self),
+            |worker, frame: Arrived| {
+                let done = frame.open(&self.link.pool).and_then(|payload| worker.take(&payload));
                 done.map_err(|error| self.link.fail(error))
             },
             |outcome: Outcome| {

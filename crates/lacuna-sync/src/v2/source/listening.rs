@@ -21,7 +21,7 @@ pub(super) struct Listening<'a> {
 impl Listening<'_> {
     pub(super) fn run(self, endings: &Sender<Ending>) -> Result<()> {
         let link = self.sending.link;
-        let mut settled = 0;
+        let mut has_settled = false;
         loop {
             match link.recv()?.open(&link.pool)?.message()? {
                 Message::Want(wanted) if !wanted.is_empty() => {
@@ -38,8 +38,8 @@ impl Listening<'_> {
                 {
                     return Err(Error::malformed("a message", "comes before the End"));
                 }
-                Message::Settle if settled == 0 && self.sending.dry.is_none() => {
-                    settled += 1;
+                Message::Settle if !has_settled && self.sending.dry.is_none() => {
+                    has_settled = true;
                     endings.send(Ending::Settle).map_err(|_| Error::Ended)?;
                 }
                 Message::Done(done) => return last(endings, Last::Done(done)),

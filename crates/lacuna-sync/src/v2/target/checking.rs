@@ -10,7 +10,7 @@ use super::super::frames::BODY;
 use super::super::parts::{GAP, span};
 use super::Outcome;
 use super::pending::Pending;
-use super::writing::{Working, allocated, covering, mask_of};
+use super::writing::{Worker, allocated, covering, mask_of};
 use crate::error::{Error, Result};
 
 /// What came of a chunk.
@@ -35,7 +35,7 @@ pub(super) fn window(first: Range, both: &[Range], size: u64, most: usize) -> Ra
     Range::to(size).split_at(first.start()).1.split_at(end).0
 }
 
-impl Working<'_> {
+impl Worker<'_> {
     /// A part of which the target may have something.
     pub(super) fn digests(&mut self, runs: &Runs, digests: &[u8]) -> Result<Outcome> {
         let receiving = self.receiving;

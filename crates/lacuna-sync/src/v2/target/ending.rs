@@ -12,7 +12,7 @@ use lacuna_wire::{End, Kinds, Message, types};
 use super::super::chunks::{Chunks, add_kinds, extents_of};
 use super::super::frames::Arrived;
 use super::super::parts::{Cut, Most, parts, span};
-use super::writing::{Working, allocated, covering};
+use super::writing::{Worker, allocated, covering};
 use super::{Outcome, Receiving, Sums};
 use crate::error::{Error, Result};
 
@@ -74,22 +74,22 @@ impl Receiving<'_> {
         in_order(
             self.options.threads,
             std::iter::from_fn(|| self.next_frame(&[types::LAYOUT]).transpose()),
-            || Working::new(self),
-            |working, frame: Arrived| {
-                let settled = frame.open(&self.link.pool).and_then(|payload| {
+            || Worker::new(self),
+            |worker, frame: Arrived| {
+                let done = frame.open(&self.link.pool).and_then(|payload| {
                     let Message::Layout(runs) = payload.message()? else {
-                        return Err(Error::Ended);
+                        return Err(Error::malformed("a message", "does not belong there"));
                     };
                     let extents = extents_of(&runs, self.size)?;
                     self.mend(&extents)?;
                     let mut outcome = covering(&runs);
                     if self.options.verify {
-                        outcome.receipt = working.read_again(&extents)?;
+                        outcome.receipt = worker.read_again(&extents)?;
                         outcome.settled = allocated(&extents);
                     }
                     Ok(outcome)
                 });
-                settled.map_err(|error| self.link.fail(error))
+                done.map_err(|error| self.link.fail(error))
             },
             |outcome: Outcome| {
                 receipt.merge(outcome.receipt);

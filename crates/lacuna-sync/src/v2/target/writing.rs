@@ -16,14 +16,14 @@ use super::{Outcome, Receiving};
 use crate::error::{Error, Result};
 
 /// A thread that works on messages, with its buffers.
-pub(super) struct Working<'a> {
+pub(super) struct Worker<'a> {
     pub(super) receiving: &'a Receiving<'a>,
     pub(super) found: AlignedBuf,
     pub(super) hasher: ChunkHasher,
     _guard: PanicGuard,
 }
 
-impl<'a> Working<'a> {
+impl<'a> Worker<'a> {
     pub(super) fn new(receiving: &'a Receiving<'a>) -> Self {
         let (found, hasher) = (AlignedBuf::new(BODY), ChunkHasher::new());
         Self { receiving, found, hasher, _guard: receiving.link.guard() }
