@@ -16,10 +16,7 @@ use tags::{Tags, framed, put};
 pub const MAGIC: [u8; 8] = *b"\x8blacuna\n";
 
 /// The longest list of capabilities, in bytes.
-pub const BODY_MAX: usize = 8192;
-
-/// The longest hello, in bytes.
-pub const HELLO_MAX: usize = PREFIX + BODY_MAX + CHECK;
+const BODY_MAX: usize = 8192;
 
 /// Magic and length.
 const PREFIX: usize = 10;
@@ -177,8 +174,11 @@ impl ClientHello {
             _ => return Err(malformed("has a role that there is not")),
         };
         let path = tags.required(TAG_PATH)?.rest();
-        if path.is_empty() || path.len() > PATH_MAX || path.contains(&0) {
-            return Err(malformed("has no path"));
+        match path {
+            [] => return Err(malformed("has no path")),
+            _ if path.len() > PATH_MAX => return Err(malformed("has too long a path")),
+            _ if path.contains(&0) => return Err(malformed("has a path with a zero byte")),
+            _ => {}
         }
         let token = tags.get(TAG_TOKEN).map(Reader::rest);
         if token.is_some_and(|token| token.len() > TOKEN_MAX) {

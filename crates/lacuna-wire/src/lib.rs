@@ -39,12 +39,9 @@ pub mod v1;
 
 pub use error::Error;
 pub use frame::{HEADER, Header, PAYLOAD_MAX};
-pub use hello::{
-    BODY_MAX, ClientHello, Dry, HELLO_MAX, MAGIC, Role, ServerHello, TOKEN_MAX, VERSION,
-    hello_length,
-};
+pub use hello::{ClientHello, Dry, MAGIC, Role, ServerHello, TOKEN_MAX, VERSION, hello_length};
 pub use message::{
-    Accept, Answered, CHUNK_BLOCKS, Checked, DIGEST, Done, End, Kinds, Message, Offer, Planned,
-    WORDS_MAX, Wanted, types,
+    Accept, Answered, Checked, DIGEST, Done, End, Kinds, Message, Offer, Planned, WORDS_MAX,
+    Wanted, types,
 };
 pub use runs::{Kind, RUNS_MAX, Run, Runs};

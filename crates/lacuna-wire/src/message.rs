@@ -12,9 +12,6 @@ pub(crate) use parts::{cut, printable};
 use parts::{decode_answered, decode_wanted, encode_answered, encode_wanted};
 pub use planned::Planned;
 
-/// Blocks in a chunk.
-pub const CHUNK_BLOCKS: u32 = 16;
-
 /// Of a digest and of a chaining value, so many bytes are sent.
 pub const DIGEST: usize = 13;
 

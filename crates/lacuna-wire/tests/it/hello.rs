@@ -162,9 +162,10 @@ fn a_hello_has_a_path_and_a_role() {
         mode: None,
     };
     assert!(ClientHello::decode(&good.encode().unwrap()).is_ok());
-    for path in [&b""[..], b"a\0b"] {
+    for (path, reason) in [(&b""[..], "no path"), (b"a\0b", "a zero byte")] {
         let hello = ClientHello { path: path.to_vec(), ..good.clone() };
-        assert!(ClientHello::decode(&hello.encode().unwrap()).is_err(), "{path:?}");
+        let error = ClientHello::decode(&hello.encode().unwrap()).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
     }
     let hello = ClientHello { mode: Some(0o777), ..good.clone() };
     assert_eq!(ClientHello::decode(&hello.encode().unwrap()), Ok(hello));

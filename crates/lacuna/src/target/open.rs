@@ -18,9 +18,10 @@ use crate::mark;
 use crate::open::{Access, ImageOptions, IoMode, Links};
 use crate::partial::PartialRecord;
 
-/// How often it is tried again to open what somebody removes or replaces at this very moment,
+/// How often it is tried again to open what somebody removes or replaces at this very moment.
 const TRIES: u32 = 8;
-/// and what lies between two tries.
+
+/// The time between two such tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Target {
