@@ -149,7 +149,6 @@ impl Door {
             let _ = v2::refuse(&mut stream, error.code(), error.words()).await;
             return Served::refused(hello, peer, &error);
         }
-        self.progress.restart();
         let served = self.host.attend(stream, hello, peer, &self.progress).await;
         self.turn.give_back();
         served

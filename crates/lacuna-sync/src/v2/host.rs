@@ -155,7 +155,11 @@ impl Host {
         progress: &Arc<Progress>,
     ) -> Result<u64, Stopped> {
         let admitted = match self.places.try_acquire() {
-            Ok(place) => self.admit(hello, alias).await.map(|admitted| (place, admitted)),
+            Ok(place) => {
+                // Nobody else's by now, where a server has one for all of its sessions.
+                progress.restart();
+                self.admit(hello, alias).await.map(|admitted| (place, admitted))
+            }
             Err(_) => Err(Refusal::TooMany.into()),
         };
         let (_place, admitted) = match admitted {

@@ -2,6 +2,7 @@
 
 mod disks;
 mod hellos;
+mod once;
 mod patience;
 mod retries;
 mod rules;

@@ -36,7 +36,7 @@ impl Receiving<'_> {
     fn checkpoint_if_due(&self, last: &mut Checkpoint) -> Result<()> {
         let written = self.progress.written_bytes.get();
         if last.at.elapsed().as_secs() >= CHECKPOINT_SECONDS && written > last.written
-            || written - last.written >= CHECKPOINT_BYTES
+            || written.saturating_sub(last.written) >= CHECKPOINT_BYTES
         {
             self.link.in_call(|| self.target.image().sync())?;
             *last = Checkpoint { at: Instant::now(), written };
