@@ -30,9 +30,6 @@ use writer::Writer;
 /// Frames that wait, each way.
 const QUEUE: usize = 4;
 
-/// For how long a single call of the system counts as work.
-const LONGEST_CALL: Duration = Duration::from_secs(3600);
-
 /// When a link is given up, and how fast it may be.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -44,6 +41,8 @@ pub struct LinkOptions {
     pub stall: Duration,
     /// Nothing came or went for so long that shows more than that somebody is there: nobody works.
     pub standstill: Duration,
+    /// A single call of the system counts as work for so long, and what a peer says of nothing else.
+    pub longest_call: Duration,
     /// What is still to be said, and to be heard, at the end may take so long.
     pub last_words: Duration,
     /// Bytes a second, each way, at least [`LEAST_RATE`].
@@ -87,6 +86,7 @@ impl Default for LinkOptions {
             silence: Duration::from_secs(60),
             stall: Duration::from_secs(600),
             standstill: Duration::from_secs(600),
+            longest_call: Duration::from_secs(3600),
             last_words: Duration::from_secs(5),
             rate: None,
         }
@@ -103,6 +103,7 @@ pub(super) struct Link {
     reader: JoinHandle<()>,
     /// Ends with the link.
     watch: JoinSet<()>,
+    longest_call: Duration,
     last_words: Duration,
 }
 
@@ -125,6 +126,8 @@ struct Fate {
     over: watch::Sender<bool>,
     /// When anything but Alive last came or went.
     moved: Mutex<Instant>,
+    /// The same, without what the peer says of its work: `None` before the first.
+    shown: Mutex<Option<Instant>>,
     /// Whether this end has done anything since it last said that.
     worked: AtomicBool,
     /// Until when it counts as at work, whatever it does.
@@ -134,8 +137,8 @@ struct Fate {
 impl Fate {
     fn new(alias: Arc<Alias>) -> Self {
         let (over, moved) = (watch::Sender::new(false), Mutex::new(Instant::now()));
-        let (worked, in_call) = (AtomicBool::new(false), Mutex::default());
-        Self { failure: Mutex::default(), alias, over, moved, worked, in_call }
+        let (shown, worked, in_call) = Default::default();
+        Self { failure: Mutex::default(), alias, over, moved, shown, worked, in_call }
     }
 
     /// The first failure counts.
@@ -154,10 +157,20 @@ impl Fate {
     }
 
     fn moves(&self) {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let now = Instant::now();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    /// For how long nothing but Alive has come or gone.
+    /// The peer says that it works, which counts for so long after what shows it.
+    fn hears_of_work(&self, longest: Duration) {
+        let shown = *self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_some_and(|shown| shown.elapsed() < longest) {
+            *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
+    /// For how long nothing has come or gone that counts.
     fn stands_still(&self) -> Duration {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
@@ -170,10 +183,6 @@ impl Fate {
             true => Message::Working,
             false => Message::Alive,
         }
-    }
-
-    fn set_in_call(&self, until: Option<Instant>) {
-        *self.in_call.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     /// What the peer is told.
@@ -213,8 +222,8 @@ impl Link {
         let writer = tokio::spawn(writer.run(to_write, fate.clone()));
         let reader = tokio::spawn(reader.run(read, fate.clone()));
         let incoming = Mutex::new(incoming);
-        let last_words = options.last_words;
-        Self { pool, outgoing, incoming, fate, writer, reader, watch, last_words }
+        let (longest_call, last_words) = (options.longest_call, options.last_words);
+        Self { pool, outgoing, incoming, fate, writer, reader, watch, longest_call, last_words }
     }
 
     /// Waits until there is room for `frame`. Blocks.
@@ -240,9 +249,10 @@ impl Link {
 
     /// Makes a `call` of the system that does all of its work at once, like a sync: nobody sees how far it is.
     pub(super) fn in_call<T>(&self, call: impl FnOnce() -> T) -> T {
-        self.fate.set_in_call(Some(Instant::now() + LONGEST_CALL));
+        let in_call = || self.fate.in_call.lock().unwrap_or_else(PoisonError::into_inner);
+        *in_call() = Some(Instant::now() + self.longest_call);
         let done = call();
-        self.fate.set_in_call(None);
+        *in_call() = None;
         done
     }
 
@@ -267,9 +277,7 @@ impl Link {
     /// Lets what is still to be said leave, and returns what `session` came to.
     pub(super) async fn close<T>(self, session: Result<T>) -> Result<T> {
         let session = session.map_err(|error| self.fail(error));
-        drop(self.outgoing);
-        drop(self.incoming);
-        drop(self.watch);
+        drop((self.outgoing, self.incoming, self.watch));
         // The writer knows when to give up.
         let _ = self.writer.await;
         // A peer that still sends would lose our last words to a reset.

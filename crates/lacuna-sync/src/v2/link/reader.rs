@@ -92,12 +92,11 @@ impl<S: AsyncRead + Send> Reader<S> {
     ) -> Result<()> {
         if matches!(frame.kind(), types::WORKING | types::ALIVE | types::FAILED) {
             let after = self.options.standstill;
+            if frame.kind() == types::WORKING {
+                fate.hears_of_work(self.options.longest_call);
+            }
             return match frame.open(&self.pool)?.message()? {
                 Message::Failed { code, words } => Err(Error::Peer { code, words }),
-                Message::Working => {
-                    fate.moves();
-                    Ok(())
-                }
                 _ if fate.stands_still() >= after => Err(Error::Standstill { after }),
                 _ => Ok(()),
             };

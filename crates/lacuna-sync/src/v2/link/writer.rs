@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
@@ -61,27 +62,26 @@ impl<S: AsyncWrite + Send> Writer<S> {
 
     async fn write_all(&mut self, frame: &Outgoing, fate: &Fate) -> Result<()> {
         let (mut bytes, stall) = (frame.bytes(), self.options.stall);
+        let lost = |source| Error::Lost { source };
         while !bytes.is_empty() {
             let part = self.pace.part(bytes.len());
             self.pace.wait().await;
-            let written = timeout(stall, self.stream.write(&bytes[..part])).await;
-            let written = match written {
-                Ok(Ok(0)) => {
-                    return Err(Error::Lost { source: ErrorKind::WriteZero.into() });
-                }
-                Ok(Ok(written)) => written,
-                Ok(Err(source)) => return Err(Error::Lost { source }),
-                Err(_) => return Err(Error::Stalled { after: stall }),
+            let written = tokio::select! {
+                written = self.stream.write(&bytes[..part]) => written.map_err(lost)?,
+                () = stalled(stall, fate) => return Err(Error::Stalled { after: stall }),
             };
+            if written == 0 {
+                return Err(lost(ErrorKind::WriteZero.into()));
+            }
             if !frame.is_alive() {
                 fate.moves();
             }
             self.pace.passed(written);
             bytes = &bytes[written..];
         }
-        match timeout(stall, self.stream.flush()).await {
-            Ok(flushed) => flushed.map_err(|source| Error::Lost { source }),
-            Err(_) => Err(Error::Stalled { after: stall }),
+        tokio::select! {
+            flushed = self.stream.flush() => flushed.map_err(lost),
+            () = stalled(stall, fate) => Err(Error::Stalled { after: stall }),
         }
     }
 
@@ -95,5 +95,14 @@ impl<S: AsyncWrite + Send> Writer<S> {
         };
         // Whoever does not listen any more has gone, or will find that out.
         let _ = timeout(self.options.last_words, said).await;
+    }
+}
+
+/// Until nothing could be sent for so long, nor was anything heard that counts: a peer reads nothing while it is
+/// in a long call of the system.
+async fn stalled(stall: Duration, fate: &Fate) {
+    sleep(stall).await;
+    while let Some(rest) = stall.checked_sub(fate.stands_still()).filter(|rest| !rest.is_zero()) {
+        sleep(rest).await;
     }
 }

@@ -26,12 +26,18 @@ fn a_client_that_falls_silent_is_given_up() {
 
 /// Says that it is there, and nothing else, until it is told to go.
 fn only_be_there(peer: &mut Peer) -> String {
+    only_say(&Message::Alive, peer)
+}
+
+/// Says this, and nothing else, until it is told to go.
+fn only_say(message: &Message<'_>, peer: &mut Peer) -> String {
+    let said = frame(message);
     let mut alive = Peer::new(peer.stream.try_clone().unwrap());
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let saying = std::thread::spawn(move || {
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             // The other end may have hung up by now.
-            let _ = alive.stream.write_all(&frame(&Message::Alive));
+            let _ = alive.stream.write_all(&said);
             sleep(SILENCE / 10);
         }
     });
@@ -127,4 +133,46 @@ fn whoever_reads_at_a_limited_rate_is_not_taken_for_one_who_does_not() {
     wiring.link.stall = Duration::from_secs(2);
     wiring.link.standstill = Duration::from_secs(2);
     session(&source, &target, &wiring).assert_done();
+}
+
+#[test]
+fn a_peer_that_does_no_more_than_say_that_it_works_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    Pattern::whole(vec![Block::Data(1); 64]).write(&directory.path().join("b.img"));
+    let server = Server::with(directory.path(), |options| {
+        (options.link.standstill, options.link.longest_call) = (2 * SILENCE, 4 * SILENCE);
+    });
+    let given_up = |mut peer: Peer| {
+        let begun = Instant::now();
+        let words = only_say(&Message::Working, &mut peer);
+        assert!(words.contains("nothing was done"), "{words}");
+        assert!(server.failure().contains("nothing was done"));
+        begun.elapsed()
+    };
+
+    // It has not begun.
+    assert!(given_up(server.admitted("a.img")) < 4 * SILENCE);
+    let mut source = server.admitted("a.img");
+    source.send(&offer(1 << 20));
+    source.wait_for(types::ACCEPT);
+    assert!(given_up(source) > 4 * SILENCE);
+    assert!(given_up(server.having("b.img", 64 * BLOCK)) > 4 * SILENCE);
+}
+
+#[test]
+fn a_target_that_works_may_leave_what_is_sent_for_longer_than_a_stall() {
+    let directory = tempfile::tempdir().unwrap();
+    // More than the two ends of a connection have room for.
+    Pattern::whole(vec![Block::Data(1); 8192]).write(&directory.path().join("a.img"));
+    let server = Server::with(directory.path(), |options| options.link.stall = 2 * SILENCE);
+    let mut target = server.having("a.img", 0);
+    for _ in 0..60 {
+        target.say(&Message::Working);
+        sleep(SILENCE / 10);
+    }
+    let words = "it is enough".to_owned();
+    target.say(&Message::Failed { code: 1, words });
+    target.rest();
+    let failure = server.failure();
+    assert!(failure.contains("it is enough"), "{failure}");
 }
