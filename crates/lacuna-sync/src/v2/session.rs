@@ -213,7 +213,9 @@ fn land(
     };
     let (io, links, resume) = (landing.io, landing.links, !options.no_resume);
     let open = lacuna::TargetOptions { io, permissions, links, resume };
-    let mut target = Target::open(&landing.path, &open).map_err(Error::Image)?;
+    // Of what is thrown away there may be much.
+    let opened = link.in_call(|| Target::open(&landing.path, &open));
+    let mut target = opened.map_err(Error::Image)?;
     let received = link.in_call(|| fit(&mut target, offer.size)).and_then(|()| {
         let receiving = Receiving::new(link, &target, &offer, options, progress, cancel)?;
         let received = receiving.run()?;

@@ -139,7 +139,8 @@ impl<'a> Receiving<'a> {
 
     /// All of the session but for the commit, after which the source is told that it is done.
     pub(super) fn run(&self) -> Result<Synced> {
-        let content_end = self.content_end()?;
+        // Before it tells a layout, the system writes what it has in memory.
+        let content_end = self.link.in_call(|| self.content_end())?;
         self.content_end.store(content_end, Ordering::Release);
         let accept = Accept { kinds: self.kinds, content_end, total: self.total };
         self.link.say(&Message::Accept(accept))?;

@@ -48,3 +48,21 @@ fn a_disk_that_is_slow_is_no_standstill() {
         ended.assert_done();
     }
 }
+
+#[test]
+fn throwing_a_large_part_away_is_no_standstill() {
+    let _steps = Steps::take();
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let [source, target] = ["a.img", "b.img"].map(|name| mount.path().join(name));
+    let image = Pattern::whole(vec![Data(1); 16]);
+    image.write(&source);
+    image.write(&mount.path().join(".b.img.lacuna-data"));
+    let mut wiring = Wiring::default();
+    wiring.target.no_resume = true;
+    (wiring.link.alive, wiring.link.standstill) = (Duration::from_millis(50), STANDSTILL);
+    fail::cfg("image.truncate", "sleep(2500)").unwrap();
+    let ended = session(&source, &target, &wiring);
+    fail::remove("image.truncate");
+    assert!(ended.took > 4 * STANDSTILL, "{:?} shows nothing", ended.took);
+    ended.assert_done();
+}
