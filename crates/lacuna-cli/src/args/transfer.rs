@@ -79,7 +79,8 @@ pub(crate) struct SyncArgs {
     /// Compare even when both sides have equal, fresh .checksum files (ssync:// only)
     #[arg(long, help_heading = TO_SERVER)]
     pub(crate) no_fast: bool,
-    /// Compress what is sent, at either end: zstd, zstd:LEVEL (1 to 19) or none [default: zstd:1]
+    /// Compress what is sent, at either end: zstd, zstd:LEVEL (1 to 19) or none; a server compresses at
+    /// most at level 3 [default: zstd:1]
     #[arg(long, value_name = "HOW", value_parser = compression, help_heading = TO_LACUNA)]
     pub(crate) compress: Option<Compression>,
     /// Send and receive no more than so many bytes a second, at least 16K: 500K, 20M, 1G

@@ -36,6 +36,8 @@ pub struct ServeOptions {
     pub threads: usize,
     /// What is sent is compressed, as the client asks for it.
     pub zstd: bool,
+    /// At this level of zstd at most: high ones take much memory and time.
+    pub zstd_max: u8,
     /// When a connection counts as lost.
     pub link: LinkOptions,
 }
@@ -52,6 +54,7 @@ impl ServeOptions {
             io: IoMode::Auto,
             threads: 4,
             zstd: true,
+            zstd_max: 3,
             link: LinkOptions::default(),
         }
     }
@@ -184,6 +187,7 @@ impl Host {
     ) -> Result<u64, Stopped> {
         let Admitted { named, source } = admitted;
         let zstd = hello.zstd.filter(|_| self.options.zstd);
+        let zstd = zstd.map(|level| level.min(self.options.zstd_max));
         welcome(&mut stream, zstd.is_some()).await?;
         let session = Session::new(self.options.link.clone(), progress, self.cancel.clone());
         let session = session.named(named.alias.clone());

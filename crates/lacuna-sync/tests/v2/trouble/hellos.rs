@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use lacuna::receipt::Receipt;
-use lacuna_wire::{ClientHello, End, Message, ServerHello, types};
+use lacuna_wire::{Accept, ClientHello, End, Kinds, Message, Role, ServerHello, types};
 
 use crate::peer::{Server, hello, offer};
 
@@ -87,4 +87,26 @@ fn whoever_says_nothing_makes_way_for_somebody_new() {
     second.send(&hello("b.img").encode().unwrap());
     let ServerHello::Refusal { code: 8, .. } = second.answer() else { panic!() };
     drop(client);
+}
+
+#[test]
+fn a_server_compresses_no_harder_than_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let text: String = (0..200_000u64).map(|n| format!("{} ", n * n % 7919)).collect();
+    std::fs::write(directory.path().join("a.img"), &text[..1 << 19]).unwrap();
+    let packed = |server: &Server, level| {
+        let hello = ClientHello { role: Role::Target, zstd: Some(level), ..hello("a.img") };
+        let mut peer = server.client(&hello);
+        peer.wait_for(types::OFFER);
+        peer.say(&Message::Accept(Accept { kinds: Kinds::Three, content_end: 0, total: 0 }));
+        let packed = peer.wait_for(types::DATA);
+        drop(peer);
+        server.served();
+        packed
+    };
+    let server = Server::start(directory.path());
+    let third = packed(&server, 3);
+    assert!(packed(&server, 19) == third && packed(&server, 1) != third);
+    let generous = Server::with(directory.path(), |options| options.zstd_max = 19);
+    assert!(packed(&generous, 3) == third && packed(&generous, 19) != third);
 }
