@@ -170,10 +170,11 @@ impl Target {
 
     /// Nothing was written after all. A mark that stays all the same costs no more than a comparison.
     fn take_back_mark(&self) {
-        let is_new = matches!(self.state, State::New { .. });
-        if is_new || beside::remove(&mark::of(&self.path)).is_ok() {
-            self.written.store(false, Ordering::Release);
+        if matches!(self.state, State::Existing { .. }) {
+            let _ = beside::remove(&mark::of(&self.path));
         }
+        // Whatever became of the mark, it is made again before anything is written.
+        self.written.store(false, Ordering::Release);
     }
 
     /// See [`Image::write_at`].

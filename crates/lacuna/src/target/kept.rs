@@ -41,11 +41,13 @@ impl Target {
     pub fn left(&self) -> Kept {
         let path = self.path().to_owned();
         match (self.existed(), self.image().is_device(), self.is_written()) {
+            (false, _, _) if self.image().path().exists() => {
+                Kept::Part { path: self.image().path().to_owned(), done_bytes: 0 }
+            }
             (_, _, false) => Kept::Nothing,
-            (false, _, _) if !self.image().path().exists() => Kept::Named(path),
-            (false, _, _) => Kept::Part { path: self.image().path().to_owned(), done_bytes: 0 },
-            (true, true, _) => Kept::HalfWrittenDevice(path),
-            (true, false, _) => Kept::HalfWritten(path),
+            (false, _, true) => Kept::Named(path),
+            (true, true, true) => Kept::HalfWrittenDevice(path),
+            (true, false, true) => Kept::HalfWritten(path),
         }
     }
 

@@ -25,3 +25,4 @@ mod reflink;
 mod resume;
 mod scenario;
 mod stopped;
+mod taken_back;
