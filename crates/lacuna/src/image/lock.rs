@@ -11,11 +11,9 @@ use crate::error::{Error, Result};
 use crate::open::Access;
 use crate::stamp::FileId;
 
-/// How long a lock on a device is tried for: udev takes it for a moment after every close.
-const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The same on a file: `partials` takes it for a moment to see whether anybody has it.
-const FILE_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a lock is tried for: udev takes that of a device for a moment after every close, and `partials`
+/// that of a file to see whether anybody has it, and while it removes what is left of it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -33,7 +31,7 @@ impl Image {
             Access::Read => FlockOperation::NonBlockingLockShared,
             Access::Write | Access::Alone => FlockOperation::NonBlockingLockExclusive,
         };
-        self.lock_by(operation, if self.is_device { DEVICE_PATIENCE } else { FILE_PATIENCE })
+        self.lock_by(operation, PATIENCE)
     }
 
     /// The same, by `operation`, at once or not at all.

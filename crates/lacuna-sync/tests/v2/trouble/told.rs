@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use lacuna_wire::{ClientHello, Role, ServerHello};
 
@@ -41,7 +42,10 @@ fn files_are_called_what_the_client_calls_them() {
     let busy = File::open(sub.join("busy.img")).unwrap();
     busy.lock().unwrap();
     let long = format!("sub/{}", "x".repeat(250));
-    let server = Server::with(&root, |options| options.max_sessions = 16);
+    // What is in use is waited for, a little.
+    let server = Server::with(&root, |options| {
+        (options.max_sessions, options.link.silence) = (16, Duration::from_secs(60));
+    });
     for (role, name, expected) in [
         (Role::Target, "sub/marked.img", "sub/marked.img is unfinished"),
         (Role::Target, "sub/again.img", "sub/again.img is unfinished"),

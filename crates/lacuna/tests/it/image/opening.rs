@@ -202,6 +202,22 @@ fn a_device_that_is_locked_for_a_moment_is_waited_for() {
 }
 
 #[test]
+fn a_file_that_is_locked_while_leftovers_are_removed_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = image_in(&directory);
+    let passing = File::open(&path).unwrap();
+    flock(&passing, FlockOperation::LockExclusive).unwrap();
+    let image = open_for_writing(&path);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(500));
+            drop(passing);
+        });
+        image.lock().unwrap();
+    });
+}
+
+#[test]
 fn a_file_that_was_replaced_before_it_was_locked_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = image_in(&directory);
