@@ -181,8 +181,12 @@ impl<'a> Receiving<'a> {
             self.take_in(&mut sums)
         })?;
         self.link.check()?;
+        self.covers_all().map(|()| sums)
+    }
+
+    fn covers_all(&self) -> Result<()> {
         match self.covered.load(Ordering::Acquire) >= self.size && self.waiting.is_empty() {
-            true => Ok(sums),
+            true => Ok(()),
             false => Err(Error::malformed("an End", "comes before all of the image")),
         }
     }

@@ -101,7 +101,9 @@ impl Receiving<'_> {
                 told.map_err(|error| self.link.fail(error))
             },
         )?;
-        Ok(receipt)
+        // When the link has failed, that is the cause.
+        self.link.check()?;
+        self.covers_all().map(|()| receipt)
     }
 
     fn mend(&self, extents: &[Extent]) -> Result<()> {

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use lacuna::receipt::Receipt;
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
-use lacuna_wire::{Done, End, Kind, Message, Runs, types};
+use lacuna_wire::{ClientHello, Done, End, Kind, Message, Runs, types};
 
-use crate::peer::{Server, frame, offer, runs};
+use crate::peer::{Server, frame, hello, offer, runs};
 
 /// That of an image with a receipt of such bytes.
 fn end(byte: u8) -> Message<'static> {
@@ -119,4 +120,30 @@ fn nothing_is_said_of_the_end_before_the_end() {
         target.say(&Message::Settle);
     }
     assert!(target.told().contains("does not belong there"), "it settles once");
+}
+
+#[test]
+fn all_of_an_image_is_settled_before_it_is_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let (size, hole) = (32 * BLOCK, |first| runs(first, &[(Kind::Hole, 16)]));
+    let receipt = Receipt::default().finish(size);
+    let end = Message::End(End { receipt, ..End::default() });
+    let settled = |layout: &[Message<'_>]| {
+        let mut peer = server.client(&ClientHello { verify: true, ..hello("a.img") });
+        peer.send(&offer(size));
+        peer.wait_for(types::ACCEPT);
+        peer.say(&Message::Data { runs: runs(0, &[(Kind::Hole, 32)]), bytes: &[] });
+        peer.say(&end);
+        peer.wait_for(types::SETTLE);
+        layout.iter().chain([&end]).for_each(|message| peer.say(message));
+        peer.rest();
+        server.ended()
+    };
+    for short in [&[][..], &[Message::Layout(hole(0))]] {
+        let failure = settled(short).unwrap_err();
+        assert!(failure.contains("before all of the image"), "{failure}");
+        assert!(!directory.path().join("a.img").exists());
+    }
+    assert_eq!(settled(&[Message::Layout(hole(0)), Message::Layout(hole(16))]), Ok(0));
 }
