@@ -61,8 +61,8 @@ impl Error {
 const AGAIN: &str = "run the same command again: it compares and goes on";
 const STUCK: &str =
     "check the disks of both ends; then run the same command again: it compares and goes on";
-const CORRUPT: &str = "run the same command again; if that ends the same way, check the memory and the disks of both \
-    machines";
+const CORRUPT: &str = "run the same command again; if that ends the same way, sync to a new target, where nothing is \
+    compared, and check the memory and the disks of both machines";
 
 /// By the codes of the protocol.
 fn of_peer(code: u16) -> Option<&'static str> {
