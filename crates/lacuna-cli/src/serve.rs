@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::{Progress, Target};
-use lacuna_sync::once::{self, ReceiveOptions, Received};
+use lacuna_sync::once::{self, OneImage, ReceiveOptions, Received};
 use lacuna_sync::v2::{self, Identity, Images, ServeOptions, Served};
 use lacuna_sync::{listen, local_address, v1};
 use serde::Serialize;
@@ -104,6 +104,8 @@ fn by_stdio(args: &ServeArgs) -> anyhow::Result<Outcome> {
 fn once(args: &ServeArgs, image: &Path, output: &Output) -> anyhow::Result<()> {
     let addresses = addresses(args, image)?;
     Target::check(image)?;
+    // Before anybody is told that it can be sent.
+    let one = OneImage::of(image)?;
     let token = token(args.token_file.as_deref())?;
     let identity = identity(args)?;
     let listener = listen(&addresses)?;
@@ -115,7 +117,7 @@ fn once(args: &ServeArgs, image: &Path, output: &Output) -> anyhow::Result<()> {
     };
     let options = ReceiveOptions { v1, token, identity, ..ReceiveOptions::default() };
     let begun = Instant::now();
-    let received = receive_one(image, listener, &options, output)?;
+    let received = receive_one(image, &one, listener, &options, output)?;
     let report = Report {
         image: image.display().to_string(),
         address,
@@ -148,6 +150,7 @@ fn addresses(args: &ServeArgs, served: &Path) -> Result<Vec<SocketAddr>, Usage> 
 
 fn receive_one(
     image: &Path,
+    one: &OneImage,
     listener: TcpListener,
     options: &ReceiveOptions,
     output: &Output,
@@ -161,7 +164,7 @@ fn receive_one(
             output::say([session::line(served).as_str()]);
         }
     };
-    let received = once::receive(image, listener, options, report, &progress, &cancel);
+    let received = once::receive(one, listener, options, report, &progress, &cancel);
     drop(meter);
     received.map_err(|error| {
         let operation = format!("receiving {}", image.display());

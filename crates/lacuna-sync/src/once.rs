@@ -1,5 +1,6 @@
 //! A server that receives one image, over either protocol on one port, and ends.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -46,14 +47,42 @@ pub struct Received {
     pub stats: ServeStats,
 }
 
-/// Receives the image at `path`, until a session has completed it, nobody comes any more, or `cancel`.
+/// The one image that is received.
+#[derive(Clone, Debug)]
+pub struct OneImage {
+    /// What clients call it.
+    name: OsString,
+    /// Where it is or will be.
+    path: PathBuf,
+}
+
+impl OneImage {
+    /// The image at `path`, links followed: whatever becomes of these later, it is this one.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when its directory is not there.
+    pub fn of(path: &Path) -> Result<Self> {
+        let failed = |error| lacuna::Error::io("resolve", path, error);
+        let real = match (path.canonicalize(), path.parent(), path.file_name()) {
+            (Err(error), Some(parent), Some(name)) if error.kind() == ErrorKind::NotFound => {
+                let parent = if parent == Path::new("") { Path::new(".") } else { parent };
+                parent.canonicalize().map_err(failed)?.join(name)
+            }
+            (real, _, _) => real.map_err(failed)?,
+        };
+        Ok(Self { name: path.file_name().unwrap_or_default().to_owned(), path: real })
+    }
+}
+
+/// Receives `image`, until a session has completed it, nobody comes any more, or `cancel`.
 /// Sessions of version 2 that fail are told to `report`; another may go on.
 ///
 /// # Errors
 ///
 /// Like those of [`v1::serve`]; or why the server cannot be set up.
 pub fn receive(
-    path: &Path,
+    image: &OneImage,
     listener: TcpListener,
     options: &ReceiveOptions,
     report: impl Fn(&Served),
@@ -61,10 +90,10 @@ pub fn receive(
     cancel: &Cancel,
 ) -> Result<Received> {
     let is_guarded = options.token.is_some() || options.identity.is_some();
-    let (wire, turn, real) = (Arc::default(), Arc::default(), real(path)?);
-    let session = v1::Session::new(&real, &options.v1, &wire, progress, cancel, &turn);
+    let (wire, turn) = (Arc::default(), Arc::default());
+    let session = v1::Session::new(&image.path, &options.v1, &wire, progress, cancel, &turn);
     let door = Arc::new(Door {
-        host: host(real, path, options, cancel)?,
+        host: host(image, options, cancel)?,
         identity: options.identity.clone(),
         is_guarded,
         patience: if is_guarded { v2::PATIENCE } else { options.v1.keep_alive },
@@ -89,27 +118,15 @@ pub fn receive(
     })
 }
 
-/// Where the image at `path` is or will be, links followed: whatever becomes of these, it is this one.
-fn real(path: &Path) -> Result<PathBuf> {
-    let failed = |error| lacuna::Error::io("resolve", path, error);
-    match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Err(error), Some(parent), Some(name)) if error.kind() == ErrorKind::NotFound => {
-            let parent = if parent == Path::new("") { Path::new(".") } else { parent };
-            Ok(parent.canonicalize().map_err(failed)?.join(name))
-        }
-        (real, _, _) => Ok(real.map_err(failed)?),
-    }
-}
-
-/// What clients of version 2 are let in by, to whom the image at `real` goes by the name of `path`.
-fn host(real: PathBuf, path: &Path, options: &ReceiveOptions, cancel: &Cancel) -> Result<Host> {
-    let name = path.file_name().unwrap_or_default().to_owned();
+/// What clients of version 2 are let in by.
+fn host(image: &OneImage, options: &ReceiveOptions, cancel: &Cancel) -> Result<Host> {
+    let OneImage { name, path } = image.clone();
     let host = v2::ServeOptions {
         token: options.token.clone(),
         link: options.link.clone(),
         devices: true,
         max_sessions: 1,
-        ..v2::ServeOptions::new(Images::One { name, path: real })
+        ..v2::ServeOptions::new(Images::One { name, path })
     };
     Host::new(&host, cancel)
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use lacuna::{Cancel, Progress};
-use lacuna_sync::once::{ReceiveOptions, receive};
+use lacuna_sync::once::{OneImage, ReceiveOptions, receive};
 use lacuna_testing::pattern::BLOCK;
 use lacuna_wire::{Kind, Message, ServerHello, types};
 
@@ -25,6 +25,7 @@ fn a_second_hello_leaves_the_figures_of_the_session_that_runs() {
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
     std::thread::scope(|scope| {
         let receiving = scope.spawn(|| {
+            let image = OneImage::of(&image).unwrap();
             receive(&image, listener, &ReceiveOptions::default(), |_| {}, &progress, &cancel)
         });
         let (mut first, answer) = connect();
