@@ -24,6 +24,10 @@ pub(super) fn refuse_foreign(data: &Path) -> Result<()> {
     let metadata =
         std::fs::symlink_metadata(data).map_err(|error| Error::io("stat", data, error))?;
     let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if metadata.nlink() == 0 {
+        // Removed since its name was looked up.
+        return Err(Error::Replaced { path: data.to_owned() });
+    }
     match metadata.is_file() && metadata.nlink() == 1 && ours {
         true => Ok(()),
         false => Err(Error::Malformed {
