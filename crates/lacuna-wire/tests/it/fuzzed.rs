@@ -16,8 +16,14 @@ pub(crate) fn hello(bytes: &[u8]) {
     }
 }
 
-/// The bytes of a frame, whatever its checksum. Returns what is behind it.
-pub(crate) fn frame(bytes: &[u8]) -> &[u8] {
+/// The bytes of a frame, whatever its checksum.
+pub(crate) fn frame(bytes: &[u8]) {
+    let behind = first_frame(bytes);
+    assert!(behind.len() <= bytes.len());
+}
+
+/// Returns what is behind it.
+fn first_frame(bytes: &[u8]) -> &[u8] {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return &[] };
     let Ok(header) = Header::decode(header) else { return &[] };
     let Some((payload, behind)) = rest.split_at_checked(header.length) else { return &[] };
@@ -37,6 +43,6 @@ pub(crate) fn session(bytes: &[u8]) {
     let Ok(Some(length)) = hello_length(bytes) else { return };
     let mut rest = bytes.get(length..).unwrap_or_default();
     while !rest.is_empty() {
-        rest = frame(rest);
+        rest = first_frame(rest);
     }
 }

