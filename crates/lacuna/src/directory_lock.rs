@@ -4,16 +4,13 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::beside;
 use crate::error::{Error, Result};
-
-/// How long it is waited for: whoever has it makes a few files durable.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::flock::{PATIENCE, flock_within};
 
 /// A directory that is locked, unless it cannot be.
 pub(crate) struct DirectoryLock(Option<File>);
@@ -54,17 +51,11 @@ impl Drop for DirectoryLock {
 
 /// `None` where directories cannot be locked.
 fn lock(directory: &Path, operation: FlockOperation) -> io::Result<Option<File>> {
-    let (file, begun) = (File::open(directory)?, Instant::now());
-    loop {
-        match flock(&file, operation) {
-            Ok(()) => return Ok(Some(file)),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err(Errno::WOULDBLOCK) => return Err(Errno::WOULDBLOCK.into()),
-            // Some network filesystems lock exclusively only what is open for writing.
-            Err(_) => return Ok(None),
-        }
+    let file = File::open(directory)?;
+    match flock_within(&file, operation, PATIENCE) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK.into()),
+        // Some network filesystems lock exclusively only what is open for writing.
+        Err(_) => Ok(None),
     }
 }

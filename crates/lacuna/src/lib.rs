@@ -25,6 +25,7 @@ mod extent_size;
 mod failpoint;
 pub mod fiemap;
 mod filesystem;
+mod flock;
 pub mod fold;
 pub mod hash;
 mod image;

@@ -1,22 +1,16 @@
 //! Who else has an image open, and whether its name still leads to it.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::Image;
 use crate::error::{Error, Result};
+use crate::flock::{PATIENCE, flock_within};
 use crate::open::Access;
 use crate::stamp::FileId;
-
-/// How long a lock is tried for: udev takes that of a device for a moment after every close, and `partials`
-/// that of a file to see whether anybody has it, and while it removes what is left of it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(5);
 
 impl Image {
     /// Locks the image, shared when it was opened for reading and exclusively for writing, soon or not at
@@ -40,18 +34,10 @@ impl Image {
     }
 
     fn lock_by(&self, operation: FlockOperation, patience: Duration) -> Result<()> {
-        let begun = Instant::now();
-        while let Err(errno) = flock(&self.file, operation) {
-            match errno {
-                Errno::INTR => {}
-                Errno::WOULDBLOCK if begun.elapsed() < patience => {
-                    std::thread::sleep(PAUSE);
-                }
-                Errno::WOULDBLOCK => {
-                    return Err(Error::Busy { path: self.path.clone() });
-                }
-                errno => return Err(self.error("lock", errno)),
-            }
+        match flock_within(&self.file, operation, patience) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: self.path.clone() }),
+            Err(errno) => return Err(self.error("lock", errno)),
         }
         self.check_name()?;
         // Whoever had the lock before may have changed the size after it was asked for here.
