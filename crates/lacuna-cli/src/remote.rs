@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, Links, Progress};
-use lacuna_sync::v2::{
-    self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, Synced, TOKEN_MAX,
-};
+use lacuna_sync::v2::{self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, Synced, Token};
 
 use crate::args::SyncArgs;
 use crate::endpoint::Endpoint;
@@ -59,15 +57,15 @@ fn admissible(args: &SyncArgs, remote: &Remote) -> anyhow::Result<Remote> {
 }
 
 /// The first line of a file.
-pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Token>> {
     let Some(path) = file else { return Ok(None) };
     let text = std::fs::read(path).map_err(|error| lacuna::Error::io("read", path, error))?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     let wrong = |why: &str| Err(Usage(format!("{}: {why}", path.display())).into());
     match line.len() {
         0 => wrong("there is no token in the first line"),
-        1..=TOKEN_MAX => Ok(Some(line.to_vec())),
-        _ => wrong(&format!("the token in the first line is longer than {TOKEN_MAX} bytes")),
+        1..=Token::MAX => Ok(Some(line.to_vec().into())),
+        _ => wrong(&format!("the token in the first line is longer than {} bytes", Token::MAX)),
     }
 }
 

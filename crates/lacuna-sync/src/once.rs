@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lacuna::{Cancel, Counter, Progress};
-use lacuna_wire::ClientHello;
+use lacuna_wire::{ClientHello, Token};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ pub struct ReceiveOptions {
     /// For clients of version 1, and how long nobody may come.
     pub v1: v1::ServeOptions,
     /// Who does not have it is sent away.
-    pub token: Option<Vec<u8>>,
+    pub token: Option<Token>,
     /// The server speaks TLS alone.
     pub identity: Option<Identity>,
     /// When a connection of version 2 counts as lost.
@@ -167,7 +167,10 @@ impl Door {
             return Served::refused(hello, peer, &error);
         }
         let served = self.host.attend(stream, hello, peer, &self.progress).await;
-        self.turn.give_back();
+        // What counts is what this one did, whoever comes before the server ends.
+        if !is_complete(&served) {
+            self.turn.give_back();
+        }
         served
     }
 

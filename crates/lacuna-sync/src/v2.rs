@@ -23,7 +23,7 @@ pub use client::{Remote, SyncOptions, plan_pull, plan_push, pull, push};
 pub(crate) use handshake::{PATIENCE, hear, refuse};
 pub(crate) use host::Host;
 pub use host::{ServeOptions, Served};
-pub use lacuna_wire::{Dry, TOKEN_MAX, codes};
+pub use lacuna_wire::{Dry, Token, codes};
 pub use link::{LEAST_RATE, LinkOptions};
 pub use names::Images;
 pub use server::{serve, serve_stdio};

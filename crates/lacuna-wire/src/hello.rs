@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::message::{WORDS_MAX, cut, printable};
+use crate::token::Token;
 pub use options::Dry;
 use options::Options;
 use tags::{Tags, framed, put};
@@ -44,9 +45,6 @@ const TAG_LEVEL: u16 = 10;
 const PROGRAM_MAX: usize = 64;
 const PATH_MAX: usize = 4095;
 
-/// The longest token, in bytes.
-pub const TOKEN_MAX: usize = 256;
-
 /// All permission bits that a new image can get.
 const MODE_MAX: u32 = 0o777;
 
@@ -76,7 +74,7 @@ pub struct ClientHello {
     /// Of the server's image, 1 to 4095 bytes.
     pub path: Vec<u8>,
     /// What the server may ask for.
-    pub token: Option<Vec<u8>>,
+    pub token: Option<Token>,
     /// It can compress with zstd, and asks for this level, 1 to 19, where the server is the source.
     pub zstd: Option<u8>,
     /// The target is read again from the medium before it is committed.
@@ -147,7 +145,7 @@ impl ClientHello {
         put(&mut body, TAG_ROLE, &[if self.role == Role::Source { 0 } else { 1 }]);
         put(&mut body, TAG_PATH, limited("the path", &self.path, PATH_MAX)?);
         if let Some(token) = &self.token {
-            put(&mut body, TAG_TOKEN, limited("the token", token, TOKEN_MAX)?);
+            put(&mut body, TAG_TOKEN, limited("the token", token.as_bytes(), Token::MAX)?);
         }
         put(&mut body, TAG_COMPRESSION, if self.zstd.is_some() { &[ZSTD] } else { &[] });
         put(&mut body, TAG_OPTIONS, &Options::of(self).encode().to_le_bytes());
@@ -181,7 +179,7 @@ impl ClientHello {
             _ => {}
         }
         let token = tags.get(TAG_TOKEN).map(Reader::rest);
-        if token.is_some_and(|token| token.len() > TOKEN_MAX) {
+        if token.is_some_and(|token| token.len() > Token::MAX) {
             return Err(malformed("has too long a token"));
         }
         let mode = tags.get(TAG_MODE).map(|mode| whole(mode, Reader::u32)).transpose()?;
@@ -194,7 +192,7 @@ impl ClientHello {
             program: tags.program()?,
             role,
             path: path.to_vec(),
-            token: token.map(<[u8]>::to_vec),
+            token: token.map(|token| token.to_vec().into()),
             zstd: tags.level()?,
             verify,
             dry,

@@ -35,13 +35,15 @@ mod frame;
 mod hello;
 mod message;
 mod runs;
+mod token;
 pub mod v1;
 
 pub use error::Error;
 pub use frame::{HEADER, Header, PAYLOAD_MAX};
-pub use hello::{ClientHello, Dry, MAGIC, Role, ServerHello, TOKEN_MAX, VERSION, hello_length};
+pub use hello::{ClientHello, Dry, MAGIC, Role, ServerHello, VERSION, hello_length};
 pub use message::{
     Accept, Answered, Checked, DIGEST, Done, End, Kinds, Message, Offer, Planned, WORDS_MAX,
     Wanted, types,
 };
 pub use runs::{Kind, RUNS_MAX, Run, Runs};
+pub use token::Token;

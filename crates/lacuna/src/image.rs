@@ -234,10 +234,11 @@ fn open_file(path: &Path, options: &ImageOptions) -> Result<(File, Metadata, boo
     Ok((file, metadata, is_device))
 }
 
-/// Removes a file that was created for nothing, unless somebody else has it by now.
+/// Removes a file that was created for nothing, unless somebody else has it or put something in by now.
 fn discard(path: &Path) {
     if let Ok(file) = open::open(path, Access::Write, OFlags::NOFOLLOW)
         && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && file.metadata().is_ok_and(|metadata| metadata.len() == 0)
     {
         // What stays all the same is taken over by the next session.
         let _ = std::fs::remove_file(path);

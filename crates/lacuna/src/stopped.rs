@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 
-/// A copy, fold or prune that did not come to its end.
+/// A copy, fold, prune or session that did not come to its end.
 #[derive(Debug)]
-pub struct Stopped {
+pub struct Stopped<E = Error> {
     /// Why.
-    pub cause: Error,
+    pub cause: E,
     /// What it left at the target.
     pub kept: Kept,
 }
@@ -45,14 +45,29 @@ pub enum Kept {
     HalfWrittenDevice(PathBuf),
 }
 
+impl Kept {
+    /// Where it is, as a clause; `None` for nothing.
+    pub fn words(&self) -> Option<String> {
+        Some(match self {
+            Self::Nothing => return None,
+            Self::Part { path, .. } => format!("what arrived is kept in {}", path.display()),
+            Self::Named(path) => format!("{} has all of it", path.display()),
+            Self::HalfWritten(path)
+            | Self::HalfFolded { parent: path, .. }
+            | Self::HalfPruned(path) => format!("{} is marked unfinished", path.display()),
+            Self::HalfWrittenDevice(path) => format!("{} is half old and half new", path.display()),
+        })
+    }
+}
+
 /// As its cause.
-impl fmt::Display for Stopped {
+impl<E: fmt::Display> fmt::Display for Stopped<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause.fmt(f)
     }
 }
 
-impl std::error::Error for Stopped {
+impl<E: std::error::Error> std::error::Error for Stopped<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.source()
     }

@@ -10,7 +10,7 @@ use lacuna_wire::{ClientHello, Dry, Role, VERSION, codes};
 use super::client::{Remote, SyncOptions};
 use super::handshake::{PATIENCE, PROGRAM, greet};
 use super::session::Session;
-use super::stopped::{Stopped, left};
+use super::stopped::Stopped;
 use super::transport::{Running, Stream};
 use crate::error::{Error, Result};
 use crate::retry::Tries;
@@ -98,7 +98,7 @@ impl<'a> Call<'a> {
                     }
                 };
                 let pause = match may_pass(&cause, tries.is_again()) {
-                    true => tries.pause(&self.why(&cause), left(&kept).or_else(|| self.sent())),
+                    true => tries.pause(&self.why(&cause), kept.words().or_else(|| self.sent())),
                     false => None,
                 };
                 let Some(pause) = pause else {
@@ -165,7 +165,15 @@ impl<'a> Call<'a> {
         let no_resume = self.hello.no_resume && !self.has_begun.load(Ordering::Relaxed);
         let hello = ClientHello { no_resume, ..self.hello.clone() };
         match greet(&mut stream, remote.reach.peer(), &hello, patience).await {
-            Ok(zstd) => Ok((stream, Agreed { zstd, no_resume }, running)),
+            Ok(zstd) => {
+                tracing::info!(
+                    peer = remote.reach.peer(),
+                    version = VERSION,
+                    zstd,
+                    "session begins"
+                );
+                Ok((stream, Agreed { zstd, no_resume }, running))
+            }
             Err(error) => {
                 drop(stream);
                 Err(self.explain(running, error).await)

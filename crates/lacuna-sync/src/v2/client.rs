@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source};
-use lacuna_wire::{Dry, Role};
+use lacuna_wire::{Dry, Role, Token};
 
 use super::call::{Agreed, Call};
 use super::link::LinkOptions;
@@ -25,7 +25,7 @@ pub struct Remote {
     /// As the server names it.
     pub path: Vec<u8>,
     /// What the server may ask for.
-    pub token: Option<Vec<u8>>,
+    pub token: Option<Token>,
     /// The token goes even to another machine in the clear, where it can be read on the way.
     pub insecure: bool,
 }

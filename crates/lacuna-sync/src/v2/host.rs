@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source, Target};
-use lacuna_wire::{ClientHello, Dry, Role, VERSION};
+use lacuna_wire::{ClientHello, Dry, Role, Token, VERSION};
 use tokio::sync::Semaphore;
 
 use super::handshake::{refuse, welcome};
@@ -11,7 +11,7 @@ use super::link::{Alias, LinkOptions};
 use super::names::{Images, Named, Names};
 use super::session::{Landing, Session};
 use super::source::SourceOptions;
-use super::stopped::{Stopped, left};
+use super::stopped::Stopped;
 use super::target::TargetOptions;
 use super::transport::Stream;
 use crate::error::{Error, Refusal, Result};
@@ -27,7 +27,7 @@ pub struct ServeOptions {
     /// Block devices are images too.
     pub devices: bool,
     /// Who does not have it is sent away.
-    pub token: Option<Vec<u8>>,
+    pub token: Option<Token>,
     /// At the same time; more are sent away.
     pub max_sessions: usize,
     /// How images are read and written.
@@ -143,7 +143,7 @@ impl Host {
         let (ended, left) = match ended {
             Ok(bytes) => (Ok(bytes), None),
             Err(Stopped { cause, kept }) => {
-                let left = left(&kept).map(|words| alias.applied(&words));
+                let left = kept.words().map(|words| alias.applied(&words));
                 (Err(alias.applied(&lacuna::describe(&*cause))), left)
             }
         };
@@ -237,9 +237,7 @@ impl Host {
         if !(low..=high).contains(&VERSION) {
             return Some(Refusal::Versions { low, high, ours: VERSION });
         }
-        if let Some(token) = &self.options.token
-            && !is_same(token, hello.token.as_deref().unwrap_or_default())
-        {
+        if self.options.token.is_some() && hello.token != self.options.token {
             return Some(Refusal::Token);
         }
         match (hello.role, &self.options.images) {
@@ -254,10 +252,4 @@ impl Host {
 
 fn named(hello: &ClientHello) -> String {
     String::from_utf8_lossy(&hello.path).into_owned()
-}
-
-/// Takes as long wherever the first difference is.
-fn is_same(ours: &[u8], theirs: &[u8]) -> bool {
-    ours.len() == theirs.len()
-        && ours.iter().zip(theirs).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

@@ -96,14 +96,7 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        self.over(stream, move |link, progress, cancel| {
-            let source = &*source;
-            let sending = Sending { link, source, dry: None, options, progress, cancel };
-            let sent = sending.run();
-            source.image().drop_cache();
-            Ok(sent?)
-        })
-        .await
+        self.sending(stream, source, None, options, |sending| sending.run()).await
     }
 
     /// What [`send`](Self::send) would do.
@@ -121,12 +114,26 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
+        self.sending(stream, source, Some(dry), options, move |sending| sending.plan(dry)).await
+    }
+
+    async fn sending<S, T>(
+        self,
+        stream: S,
+        source: Arc<Source>,
+        dry: Option<Dry>,
+        options: SourceOptions,
+        work: impl FnOnce(&Sending<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+        T: Send + 'static,
+    {
         self.over(stream, move |link, progress, cancel| {
-            let source = &*source;
-            let sending = Sending { link, source, dry: Some(dry), options, progress, cancel };
-            let plan = sending.plan(dry);
+            let sending = Sending { link, source: &source, dry, options, progress, cancel };
+            let ended = work(&sending);
             source.image().drop_cache();
-            Ok(plan?)
+            Ok(ended?)
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! The first words: what is written is read as it was, and what a peer makes up is refused.
 
-use lacuna_wire::{ClientHello, Dry, Error, Role, ServerHello, hello_length};
+use lacuna_wire::{ClientHello, Dry, Error, Role, ServerHello, Token, hello_length};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn client_hello() -> impl Strategy<Value = ClientHello> {
             program,
             role: if push { Role::Source } else { Role::Target },
             path,
-            token,
+            token: token.map(Token::from),
             zstd,
             verify: flags[0],
             dry,
@@ -182,7 +182,7 @@ fn a_hello_has_a_path_and_a_role() {
     refused(ClientHello { program: "a\nb".to_owned(), ..good.clone() }, "a name of its program");
     let hello = ClientHello { path: vec![b'a'; 4096], ..good.clone() };
     assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
-    let hello = ClientHello { token: Some(vec![1; 257]), ..good };
+    let hello = ClientHello { token: Some(vec![1; 257].into()), ..good };
     assert!(matches!(hello.encode(), Err(Error::TooLong { .. })));
 }
 

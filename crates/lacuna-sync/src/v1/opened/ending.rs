@@ -17,19 +17,7 @@ impl Opened {
         if let Err(error) = self.target.image().sync() {
             tracing::warn!(error = lacuna::describe(&error), "what had arrived may not be durable");
         }
-        match (self.target.is_written(), self.target.existed()) {
-            (false, true) => "the image was not changed".to_owned(),
-            (true, true) if self.target.image().is_device() => {
-                format!("{} is half old and half new", self.target.path().display())
-            }
-            (true, true) => {
-                format!("{} is marked unfinished", self.target.path().display())
-            }
-            (_, false) if self.target.image().path().exists() => {
-                format!("what arrived is kept in {}", self.target.image().path().display())
-            }
-            (_, false) => format!("{} has all of it", self.target.path().display()),
-        }
+        self.target.left().words().unwrap_or_else(|| "the image was not changed".to_owned())
     }
 
     /// See [`Store::close`](crate::v1::store::Store::close).
