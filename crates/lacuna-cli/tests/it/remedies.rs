@@ -29,8 +29,9 @@ fn names_that_lead_nowhere_have_a_remedy() {
 
 #[test]
 fn addresses_that_cannot_be_listened_on_have_a_remedy() {
-    let mut serve = lacuna();
-    serve.args(["serve", "--insecure", "--listen", "192.0.2.1:0", "--once", "/tmp/x"]);
+    let (directory, mut serve) = (tempfile::tempdir().unwrap(), lacuna());
+    serve.current_dir(&directory);
+    serve.args(["serve", "--insecure", "--listen", "192.0.2.1:0", "--once", "a.img"]);
     let (_, err) = expect(&serve.output().unwrap(), 1);
     assert!(err.contains("what to do: name an address of this machine"), "{err}");
 }
@@ -38,7 +39,7 @@ fn addresses_that_cannot_be_listened_on_have_a_remedy() {
 #[test]
 fn a_server_that_never_waits_is_wrong_usage() {
     let mut serve = lacuna();
-    serve.args(["serve", "--idle-timeout", "0", "--once", "/tmp/x"]);
+    serve.args(["serve", "--idle-timeout", "0", "--once", "a.img"]);
     let (_, err) = expect(&serve.output().unwrap(), 2);
     assert!(err.contains("--idle-timeout"), "{err}");
 }

@@ -27,8 +27,9 @@ fn an_address_beyond_this_machine_needs_insecure() {
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output =
-        lacuna().args(["serve", "--listen", &address, "--once", "/tmp/x"]).output().unwrap();
+    let (directory, mut serve) = (tempfile::tempdir().unwrap(), lacuna());
+    serve.current_dir(&directory).args(["serve", "--listen", &address, "--once", "a.img"]);
+    let output = serve.output().unwrap();
     let (_, err) = expect(&output, 1);
     assert!(
         err.contains(&address) && err.contains("in use") && err.contains("another port"),
