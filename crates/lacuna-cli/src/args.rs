@@ -1,8 +1,11 @@
 //! The command line of `lacuna`.
 
 mod directory;
+mod export;
 mod image;
 mod layer;
+mod serve;
+mod sync;
 mod transfer;
 
 use std::ffi::OsString;
@@ -13,9 +16,12 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use lacuna::{IoMode, Reflink};
 
 pub(crate) use directory::PartialsArgs;
+pub(crate) use export::ExportArgs;
 pub(crate) use image::{DiffArgs, DigArgs, HashArgs, HashMethod, MapArgs};
 pub(crate) use layer::{FoldArgs, PruneArgs};
-pub(crate) use transfer::{ServeArgs, SyncArgs};
+pub(crate) use serve::ServeArgs;
+pub(crate) use sync::SyncArgs;
+pub(crate) use transfer::TransferArgs;
 
 /// Map, sync, compare, fold and prune sparse disk images and snapshot layers.
 ///
@@ -76,6 +82,7 @@ pub(crate) enum ProgressStyle {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Sync(SyncArgs),
+    Export(ExportArgs),
     Serve(ServeArgs),
     Map(MapArgs),
     Fold(FoldArgs),

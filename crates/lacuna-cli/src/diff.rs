@@ -133,7 +133,7 @@ fn compare(
 ) -> anyhow::Result<DiffStats> {
     let options = DiffOptions { io: args.work.io.mode(), threads: args.work.threads() };
     let mut stdout_error = None;
-    let compared = attended(output, |progress, cancel| {
+    let compared = attended(output, None, |progress, cancel| {
         diff::diff(&args.left, &args.right, &options, progress, cancel, |difference| {
             show(&Line::of(difference)).map_err(|error| {
                 stdout_error = Some(error);

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &DigArgs, output: &Output) -> anyhow::Result<()> {
     };
     let begun = Instant::now();
     if args.dry_run {
-        let planned = attended(output, |progress, cancel| {
+        let planned = attended(output, None, |progress, cancel| {
             dig::plan(&args.image, &options, progress, cancel)
         })?;
         let plan = planned.map_err(stopped)?;
@@ -50,8 +50,9 @@ pub(crate) fn run(args: &DigArgs, output: &Output) -> anyhow::Result<()> {
         let dry_run = DryRun { image, dry_run: true, plan, elapsed_seconds };
         return Ok(output.report(&dry_run, || dry_run.lines())?);
     }
-    let dug =
-        attended(output, |progress, cancel| dig::apply(&args.image, &options, progress, cancel))?;
+    let dug = attended(output, None, |progress, cancel| {
+        dig::apply(&args.image, &options, progress, cancel)
+    })?;
     let stats = dug.map_err(stopped)?;
     let report = Report { image, stats, elapsed_seconds: begun.elapsed().as_secs_f64() };
     let printed = output.report(&report, || report.lines());

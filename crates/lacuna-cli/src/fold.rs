@@ -49,7 +49,7 @@ pub(crate) fn run(args: &FoldArgs, output: &Output) -> anyhow::Result<()> {
         return Ok(output.report(&dry_run, || dry_run.lines())?);
     }
     let begun = Instant::now();
-    let folded = attended(output, |progress, cancel| {
+    let folded = attended(output, None, |progress, cancel| {
         fold::apply(&args.child, &args.into, &options, progress, cancel)
     })?;
     let stats = folded.map_err(|error| {

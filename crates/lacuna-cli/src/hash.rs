@@ -7,7 +7,7 @@ use std::time::Instant;
 use lacuna::checksum_file;
 use lacuna::hash::{self, HashOptions, Hashed, Method};
 use lacuna::receipt::{self, ReceiptOptions, Receipted};
-use lacuna::{ImageOptions, KindBytes, Layout, LayoutOptions, LayoutOrigin, Source, Target};
+use lacuna::{ImageOptions, KindBytes, LayoutOptions, LayoutOrigin, Source, Target};
 use serde::Serialize;
 
 use crate::args::{HashArgs, HashMethod};
@@ -94,7 +94,7 @@ fn stopped(error: lacuna::Error, image: &str) -> anyhow::Error {
 fn print_digest(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<()> {
     let begun = Instant::now();
     let options = options(args);
-    let hashed = attended(output, |progress, cancel| match args.write {
+    let hashed = attended(output, None, |progress, cancel| match args.write {
         true => {
             let (zone, now) = (local_zone(), now());
             hash::write(&args.image, &options, &zone, &now, progress, cancel)
@@ -114,7 +114,7 @@ fn print_digest(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result
 fn print_receipt(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<()> {
     let begun = Instant::now();
     let options = ReceiptOptions { io: args.work.io.mode(), threads: args.work.threads() };
-    let receipted = attended(output, |progress, cancel| {
+    let receipted = attended(output, None, |progress, cancel| {
         receipt::receipt(&args.image, &options, progress, cancel)
     })?;
     let receipted = receipted.map_err(|error| stopped(error, image))?;
@@ -136,7 +136,7 @@ fn print_dry_run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resul
     let options = ImageOptions { io: args.work.io.mode(), ..ImageOptions::default() };
     let source = Source::open(&args.image, &options)?;
     let mut kinds = KindBytes::default();
-    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+    for extent in source.layout(&LayoutOptions::default())? {
         let extent = extent?;
         kinds.add(extent.kind, extent.range.len());
     }
@@ -144,7 +144,7 @@ fn print_dry_run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Resul
         image,
         dry_run: true,
         method: Method::Crc64,
-        size_bytes: source.image().size(),
+        size_bytes: source.size(),
         kinds,
         read_bytes: kinds.data_bytes,
         checksum_file: checksum_name(args),

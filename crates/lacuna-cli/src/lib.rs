@@ -9,6 +9,7 @@ mod clock;
 mod diff;
 mod dig;
 mod endpoint;
+mod export;
 mod failure;
 mod fold;
 mod go_flags;
@@ -50,6 +51,7 @@ pub fn lacuna_main() -> ExitCode {
     let done = |()| Outcome::Good;
     let (result, trouble) = match args.command {
         Command::Sync(sync) => (sync::run(&sync, &output).map(done), 1),
+        Command::Export(export) => (export::run(&export, &output).map(done), 1),
         Command::Serve(serve) => (serve::run(&serve, &output), 1),
         Command::Map(map) => (map::run(&map, &output).map(done), 1),
         Command::Fold(fold) => (fold::run(&fold, &output).map(done), 1),

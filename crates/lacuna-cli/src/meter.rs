@@ -22,14 +22,16 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at the counters.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Does `work` on this machine: its progress is shown, and signals ask it to stop.
+/// Does `work`: its progress is shown, as soon as `peer` does not have to be waited for any more, and signals
+/// ask it to stop.
 pub(crate) fn attended<T>(
     output: &Output,
-    work: impl FnOnce(&Progress, &Cancel) -> T,
+    peer: Option<&str>,
+    work: impl FnOnce(&Arc<Progress>, &Cancel) -> T,
 ) -> anyhow::Result<T> {
     let cancel = signals::cancel(output)?;
     let progress = Arc::new(Progress::default());
-    let meter = Meter::start(&progress, output.progress, None);
+    let meter = Meter::start(&progress, output.progress, peer);
     let done = work(&progress, &cancel);
     drop(meter);
     Ok(done)

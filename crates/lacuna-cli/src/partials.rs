@@ -72,7 +72,7 @@ pub(crate) fn run(args: &PartialsArgs, output: &Output) -> anyhow::Result<()> {
 }
 
 fn remove(args: &PartialsArgs, output: &Output) -> anyhow::Result<Partials> {
-    let removed = attended(output, |_, cancel| partials::apply(&args.directory, cancel))?;
+    let removed = attended(output, None, |_, cancel| partials::apply(&args.directory, cancel))?;
     removed.map_err(|error| {
         let operation = format!("removal of what is left under {}", args.directory.display());
         unless_stopped(error.into(), operation, GO_ON)

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &PruneArgs, output: &Output) -> anyhow::Result<()> {
         return Ok(output.report(&dry_run, || dry_run.lines())?);
     }
     let begun = Instant::now();
-    let pruned = attended(output, |progress, cancel| {
+    let pruned = attended(output, None, |progress, cancel| {
         prune::apply(&args.parent, &args.under, &options, progress, cancel)
     })?;
     let stats = pruned.map_err(|error| {

@@ -2,26 +2,25 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
+use lacuna::Links;
 use lacuna::copy::CopyPlan;
-use lacuna::{Cancel, Links, Progress};
 use lacuna_sync::v2::{self, Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, Synced, Token};
 
-use crate::args::SyncArgs;
+use crate::args::TransferArgs;
 use crate::endpoint::Endpoint;
 use crate::failure::Usage;
-use crate::meter::Meter;
+use crate::meter::attended;
 use crate::output::Output;
 use crate::report::Report;
-use crate::signals;
+use crate::sync::Origin;
 
 /// Over ssh, the command there.
 const COMMAND: &str = "lacuna";
 
 /// The server that `image` is behind, which is not on this machine. The token is not read yet.
-pub(crate) fn at(args: &SyncArgs, image: Endpoint) -> anyhow::Result<Remote> {
+pub(crate) fn at(args: &TransferArgs, image: Endpoint) -> anyhow::Result<Remote> {
     let (reach, path) = match image {
         Endpoint::Lacuna { address, path, tls: false } => (Reach::Tcp(address), path),
         Endpoint::Lacuna { address, path, tls: true } => {
@@ -39,7 +38,7 @@ pub(crate) fn at(args: &SyncArgs, image: Endpoint) -> anyhow::Result<Remote> {
 }
 
 /// The command that runs lacuna on `host`.
-fn words(args: &SyncArgs, host: &str) -> Result<Vec<OsString>, Usage> {
+fn words(args: &TransferArgs, host: &str) -> Result<Vec<OsString>, Usage> {
     let rsh = args.rsh.as_deref().unwrap_or("ssh");
     let words = shlex::split(rsh).filter(|words| !words.is_empty());
     let words = words.ok_or_else(|| {
@@ -51,7 +50,7 @@ fn words(args: &SyncArgs, host: &str) -> Result<Vec<OsString>, Usage> {
 }
 
 /// With the token that a server may ask for.
-fn admissible(args: &SyncArgs, remote: &Remote) -> anyhow::Result<Remote> {
+fn admissible(args: &TransferArgs, remote: &Remote) -> anyhow::Result<Remote> {
     let token = token(args.token_file.as_deref())?;
     Ok(Remote { token, insecure: args.insecure, ..remote.clone() })
 }
@@ -69,30 +68,31 @@ pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Option<Token>> {
     }
 }
 
-/// Makes the image behind a server what `source` is.
+/// Makes the image behind a server what `origin` is.
 pub(crate) fn push(
-    args: &SyncArgs,
-    source: &Path,
+    args: &TransferArgs,
+    origin: &Origin,
     remote: &Remote,
     output: &Output,
 ) -> anyhow::Result<Report> {
     let (remote, options) = (&admissible(args, remote)?, options(args));
-    let pushed = attended(remote, output, |progress, cancel| {
-        v2::push(source, remote, &options, progress, cancel)
+    let pushed = attended(output, Some(remote.reach.peer()), |progress, cancel| {
+        let source = origin.open(args.io.mode(), cancel).map_err(lacuna_sync::Error::from)?;
+        v2::push(&source, remote, &options, progress, cancel)
     })?;
     Ok(report(pushed?))
 }
 
 /// Makes `target` what the image behind a server is.
 pub(crate) fn pull(
-    args: &SyncArgs,
+    args: &TransferArgs,
     remote: &Remote,
     target: &Path,
     output: &Output,
 ) -> anyhow::Result<Report> {
     let (remote, options) = (&admissible(args, remote)?, options(args));
     let landing = landing(args, target);
-    let pulled = attended(remote, output, |progress, cancel| {
+    let pulled = attended(output, Some(remote.reach.peer()), |progress, cancel| {
         v2::pull(remote, &landing, &options, progress, cancel)
     })?;
     Ok(report(pulled?))
@@ -117,57 +117,44 @@ fn report((synced, wire_bytes): (Synced, u64)) -> Report {
 
 /// What [`push`] would do.
 pub(crate) fn plan_push(
-    args: &SyncArgs,
-    source: &Path,
+    args: &TransferArgs,
+    origin: &Origin,
     remote: &Remote,
     output: &Output,
 ) -> anyhow::Result<CopyPlan> {
     let (remote, options) = (&admissible(args, remote)?, options(args));
-    Ok(attended(remote, output, |progress, cancel| {
-        v2::plan_push(source, remote, dry(args), &options, progress, cancel)
+    Ok(attended(output, Some(remote.reach.peer()), |progress, cancel| {
+        let source = origin.open(args.io.mode(), cancel).map_err(lacuna_sync::Error::from)?;
+        v2::plan_push(&source, remote, dry(args), &options, progress, cancel)
     })??)
 }
 
 /// What [`pull`] would do.
 pub(crate) fn plan_pull(
-    args: &SyncArgs,
+    args: &TransferArgs,
     remote: &Remote,
     target: &Path,
     output: &Output,
 ) -> anyhow::Result<CopyPlan> {
     let (remote, options) = (&admissible(args, remote)?, options(args));
     let landing = landing(args, target);
-    Ok(attended(remote, output, |progress, cancel| {
+    Ok(attended(output, Some(remote.reach.peer()), |progress, cancel| {
         v2::plan_pull(remote, &landing, dry(args), &options, progress, cancel)
     })??)
 }
 
-fn dry(args: &SyncArgs) -> Dry {
+fn dry(args: &TransferArgs) -> Dry {
     if args.compare { Dry::Compare } else { Dry::Plan }
 }
 
-fn landing(args: &SyncArgs, target: &Path) -> Landing {
+fn landing(args: &TransferArgs, target: &Path) -> Landing {
     let (path, io) = (target.to_owned(), args.io.mode());
     Landing { path, io, links: Links::Follow, mode: args.chmod }
 }
 
-fn attended<T>(
-    remote: &Remote,
-    output: &Output,
-    work: impl FnOnce(&Arc<Progress>, &Cancel) -> T,
-) -> anyhow::Result<T> {
-    let cancel = signals::cancel(output)?;
-    let progress = Arc::new(Progress::default());
-    let meter = Meter::start(&progress, output.progress, Some(remote.reach.peer()));
-    let done = work(&progress, &cancel);
-    drop(meter);
-    Ok(done)
-}
-
-fn options(args: &SyncArgs) -> SyncOptions {
+fn options(args: &TransferArgs) -> SyncOptions {
     let defaults = SyncOptions::default();
     SyncOptions {
-        io: args.io.mode(),
         threads: args.jobs.map_or(defaults.threads, usize::from),
         zstd: args.compress.map_or(defaults.zstd, |compression| compression.0),
         verify: args.verify,

@@ -53,7 +53,7 @@ fn usage() -> String {
 fn run(child: &Path, parent: &Path, output: &Output) -> anyhow::Result<()> {
     let (from, into) = (child.display(), parent.display());
     tracing::info!("folding {from} into {into}");
-    let folded = attended(output, |progress, cancel| {
+    let folded = attended(output, None, |progress, cancel| {
         fold::apply(child, parent, &FoldOptions::default(), progress, cancel)
     })?;
     let stats = folded.map_err(|error| {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacuna::{IoMode, Progress, Target};
+use lacuna::{ImageOptions, IoMode, Progress, Source, Target};
 use lacuna_sync::v1::{self, DEFAULT_PORT, ServeOptions, SyncOptions};
 
 use crate::args::{OutputArgs, ProgressStyle};
@@ -109,7 +109,6 @@ fn send(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
         seconds => Duration::from_secs(seconds.min(u32::MAX.into())),
     };
     let options = SyncOptions {
-        io,
         target_io: io,
         connect_timeout: Duration::from_secs(120),
         request_timeout: timeout,
@@ -120,7 +119,11 @@ fn send(file: &Path, parsed: &Parsed, output: &Output) -> anyhow::Result<()> {
     };
     let address = address(parsed)?;
     let cancel = signals::cancel(output)?;
-    let synced = v1::sync(file, &address, &options, &Arc::new(Progress::default()), &cancel);
+    let image = ImageOptions { io, ..ImageOptions::default() };
+    let source = Source::open(file, &image).map(Arc::new).map_err(lacuna_sync::Error::from);
+    let synced = source.and_then(|source| {
+        v1::sync(source, &address, &options, &Arc::new(Progress::default()), &cancel)
+    });
     let stats = synced.map_err(|error| {
         let operation = format!("sync of {} to {address}", file.display());
         unless_stopped(of_session(error, file), operation, SERVER_AGAIN)

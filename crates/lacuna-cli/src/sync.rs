@@ -1,83 +1,140 @@
 //! `lacuna sync`: make one image equal to another.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lacuna::Progress;
 use lacuna::copy::{self, CopyOptions, CopyPlan};
+use lacuna::{Cancel, ImageOptions, IoMode, Source};
 use lacuna_sync::v1::{self, SyncOptions};
 use lacuna_sync::v2::{Reach, Remote};
 
-use crate::args::SyncArgs;
+use crate::args::{SyncArgs, TransferArgs};
 use crate::endpoint::{self, Endpoint};
+use crate::export::ChainOrigin;
 use crate::failure::{Interrupted, Usage, of_session, unless_stopped};
-use crate::meter::{Meter, attended};
+use crate::meter::attended;
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON, SERVER_AGAIN};
+use crate::remote;
 use crate::report::{DryRun, Report};
-use crate::{remote, signals};
+
+/// What is read on this machine.
+pub(crate) enum Origin {
+    Image(PathBuf),
+    Chain(ChainOrigin),
+}
+
+impl Origin {
+    pub(crate) fn open(&self, io: IoMode, cancel: &Cancel) -> lacuna::Result<Arc<Source>> {
+        let image = ImageOptions { io, ..ImageOptions::default() };
+        match self {
+            Self::Image(path) => Source::open(path, &image).map(Arc::new),
+            Self::Chain(chain) => chain.open(io, cancel),
+        }
+    }
+
+    /// What errors call it that know its size alone.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Image(path) => path,
+            Self::Chain(chain) => chain.path(),
+        }
+    }
+}
 
 /// Which way an image goes.
-enum Way {
-    Local(PathBuf, PathBuf),
-    V1(PathBuf, String),
-    Push(PathBuf, Remote),
+pub(crate) enum Way {
+    Local(Origin, PathBuf),
+    V1(Origin, String),
+    Push(Origin, Remote),
     Pull(Remote, PathBuf),
 }
 
-pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
-    let way = way(args)?;
-    refuse_strangers(args, &way)?;
-    if args.dry_run {
-        return dry_run(args, &way, output);
-    }
-    let begun = Instant::now();
-    let (synced, remedy) = match &way {
-        Way::Local(source, target) => (to_path(args, source, target, output), GO_ON),
-        Way::V1(source, address) => (to_server(args, source, address, output), SERVER_AGAIN),
-        Way::Push(source, remote) => (remote::push(args, source, remote, output), GO_ON),
-        Way::Pull(remote, target) => (remote::pull(args, remote, target, output), GO_ON),
-    };
-    let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
-    let operation = format!("sync of {source} to {target}");
-    let synced = synced.map_err(|error| named(error, &way, operation, remedy));
-    let elapsed_seconds = begun.elapsed().as_secs_f64();
-    let report = Report { source, target, elapsed_seconds, ..synced? };
-    let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
+/// What is to be done, as a person has said it.
+pub(crate) struct Job<'a> {
+    /// `sync` or `export`.
+    pub(crate) verb: &'static str,
+    pub(crate) source: &'a OsStr,
+    pub(crate) target: &'a OsStr,
+    pub(crate) args: &'a TransferArgs,
 }
 
-/// Names `operation` where an error does not: what goes wrong at the other end, or on the way there, names
-/// no image of this one.
-fn named(
-    error: anyhow::Error,
-    way: &Way,
-    operation: String,
-    remedy: &'static str,
-) -> anyhow::Error {
-    let error = unless_stopped(error, operation.clone(), remedy);
-    match way {
-        Way::Push(..) | Way::Pull(..) if !error.is::<Interrupted>() && !error.is::<Usage>() => {
-            error.context(operation)
+pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
+    let job =
+        Job { verb: "sync", source: &args.source, target: &args.target, args: &args.transfer };
+    job.run(&way(args)?, output)
+}
+
+impl Job<'_> {
+    pub(crate) fn run(&self, way: &Way, output: &Output) -> anyhow::Result<()> {
+        let args = self.args;
+        refuse_strangers(args, way)?;
+        if args.dry_run {
+            return self.dry_run(way, output);
         }
-        _ => error,
+        let begun = Instant::now();
+        let (done, remedy) = match way {
+            Way::Local(origin, target) => (to_path(args, origin, target, output), GO_ON),
+            Way::V1(origin, address) => (to_server(args, origin, address, output), SERVER_AGAIN),
+            Way::Push(origin, remote) => (remote::push(args, origin, remote, output), GO_ON),
+            Way::Pull(remote, target) => (remote::pull(args, remote, target, output), GO_ON),
+        };
+        let done = done.map_err(|error| self.named(error, way, remedy));
+        let elapsed_seconds = begun.elapsed().as_secs_f64();
+        let (source, target) = self.ends();
+        let report = Report { source, target, elapsed_seconds, ..done? };
+        let printed = output.report(&report, || report.lines());
+        Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
+    }
+
+    fn dry_run(&self, way: &Way, output: &Output) -> anyhow::Result<()> {
+        let args = self.args;
+        let (protocol, plan) = match way {
+            Way::Local(origin, target) => ("local", plan_local(args, origin, target, output)),
+            Way::V1(origin, _) => ("v1", plan_v1(args, origin, output)),
+            Way::Push(origin, remote) => ("v2", remote::plan_push(args, origin, remote, output)),
+            Way::Pull(remote, target) => ("v2", remote::plan_pull(args, remote, target, output)),
+        };
+        let plan = plan.map_err(|error| self.named(error, way, BEGIN_ANEW))?;
+        let (source, target) = self.ends();
+        let dry_run = DryRun { source, target, protocol, dry_run: true, plan };
+        Ok(output.report(&dry_run, || dry_run.lines())?)
+    }
+
+    fn ends(&self) -> (String, String) {
+        (self.source.display().to_string(), self.target.display().to_string())
+    }
+
+    /// Names the operation where an error does not: what goes wrong at the other end, or on the way
+    /// there, names no image of this one.
+    fn named(&self, error: anyhow::Error, way: &Way, remedy: &'static str) -> anyhow::Error {
+        let (source, target) = self.ends();
+        let dry = if self.args.dry_run { "dry run of the " } else { "" };
+        let operation = format!("{dry}{} of {source} to {target}", self.verb);
+        let error = unless_stopped(error, operation.clone(), remedy);
+        match way {
+            Way::Push(..) | Way::Pull(..) if !error.is::<Interrupted>() && !error.is::<Usage>() => {
+                error.context(operation)
+            }
+            _ => error,
+        }
     }
 }
 
 fn way(args: &SyncArgs) -> anyhow::Result<Way> {
-    let source = endpoint::parse(&args.source).map_err(Usage)?;
     let target = endpoint::parse(&args.target).map_err(Usage)?;
-    match (source, target) {
-        (Endpoint::Path(source), Endpoint::Path(target)) => Ok(Way::Local(source, target)),
-        (Endpoint::Path(source), Endpoint::Ssync(address)) => Ok(Way::V1(source, address)),
-        (Endpoint::Path(source), target) => Ok(Way::Push(source, remote::at(args, target)?)),
+    match (endpoint::parse(&args.source).map_err(Usage)?, target) {
+        (Endpoint::Path(source), target) => to(&args.transfer, Origin::Image(source), target),
         (Endpoint::Ssync(_), _) => {
             let why = "a server of ssync:// can only be the target: name an image on this machine \
                 or lacuna://HOST:PORT/PATH as SRC";
             Err(Usage(why.to_owned()).into())
         }
-        (source, Endpoint::Path(target)) => Ok(Way::Pull(remote::at(args, source)?, target)),
+        (source, Endpoint::Path(target)) => {
+            Ok(Way::Pull(remote::at(&args.transfer, source)?, target))
+        }
         _ => {
             let why = "one of SRC and DST must be a path on this machine";
             Err(Usage(why.to_owned()).into())
@@ -85,8 +142,17 @@ fn way(args: &SyncArgs) -> anyhow::Result<Way> {
     }
 }
 
+/// The way of what is read on this machine.
+pub(crate) fn to(args: &TransferArgs, origin: Origin, target: Endpoint) -> anyhow::Result<Way> {
+    Ok(match target {
+        Endpoint::Path(target) => Way::Local(origin, target),
+        Endpoint::Ssync(address) => Way::V1(origin, address),
+        target => Way::Push(origin, remote::at(args, target)?),
+    })
+}
+
 /// Options that a way knows nothing of are mistakes, not decoration.
-fn refuse_strangers(args: &SyncArgs, way: &Way) -> Result<(), Usage> {
+fn refuse_strangers(args: &TransferArgs, way: &Way) -> Result<(), Usage> {
     if let (Way::Push(..), Some(mode @ 0o1000..)) = (way, args.chmod) {
         return Err(Usage(format!(
             "--chmod {mode:o}: a server gives no image more than 777, never setuid, setgid or sticky"
@@ -126,13 +192,14 @@ fn refuse_strangers(args: &SyncArgs, way: &Way) -> Result<(), Usage> {
 }
 
 fn to_path(
-    args: &SyncArgs,
-    source: &Path,
+    args: &TransferArgs,
+    origin: &Origin,
     target: &Path,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let stats = attended(output, |progress, cancel| {
-        copy::copy(source, target, &copy_options(args), progress, cancel)
+    let stats = attended(output, None, |progress, cancel| {
+        let source = origin.open(args.io.mode(), cancel)?;
+        copy::copy(&source, target, &copy_options(args), progress, cancel)
     })??;
     Ok(Report {
         protocol: "local",
@@ -150,16 +217,13 @@ fn to_path(
 }
 
 fn to_server(
-    args: &SyncArgs,
-    source: &Path,
+    args: &TransferArgs,
+    origin: &Origin,
     address: &str,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let cancel = signals::cancel(output)?;
-    let progress = Arc::new(Progress::default());
     let defaults = SyncOptions::default();
     let options = SyncOptions {
-        io: args.io.mode(),
         target_io: args.io.mode(),
         connect_timeout: args
             .connect_timeout
@@ -169,10 +233,11 @@ fn to_server(
         fast: !args.no_fast,
         ..defaults
     };
-    let meter = Meter::start(&progress, output.progress, Some(address));
-    let synced = v1::sync(source, address, &options, &progress, &cancel);
-    drop(meter);
-    let stats = synced.map_err(|error| of_session(error, source))?;
+    let synced = attended(output, Some(address), |progress, cancel| {
+        let source = origin.open(args.io.mode(), cancel)?;
+        v1::sync(source, address, &options, progress, cancel)
+    })?;
+    let stats = synced.map_err(|error| of_session(error, origin.path()))?;
     Ok(Report {
         protocol: "v1",
         size_bytes: stats.size_bytes,
@@ -188,36 +253,29 @@ fn to_server(
     })
 }
 
-fn dry_run(args: &SyncArgs, way: &Way, output: &Output) -> anyhow::Result<()> {
-    let (protocol, plan) = match way {
-        Way::Local(source, target) => ("local", plan_local(args, source, target, output)),
-        Way::V1(source, _) => ("v1", Ok(copy::plan_remote(source, &copy_options(args))?)),
-        Way::Push(source, remote) => ("v2", remote::plan_push(args, source, remote, output)),
-        Way::Pull(remote, target) => ("v2", remote::plan_pull(args, remote, target, output)),
-    };
-    let (source, target) = (args.source.display().to_string(), args.target.display().to_string());
-    let operation = format!("dry run of the sync of {source} to {target}");
-    let plan = plan.map_err(|error| named(error, way, operation, BEGIN_ANEW))?;
-    let dry_run = DryRun { source, target, protocol, dry_run: true, plan };
-    Ok(output.report(&dry_run, || dry_run.lines())?)
-}
-
 fn plan_local(
-    args: &SyncArgs,
-    source: &Path,
+    args: &TransferArgs,
+    origin: &Origin,
     target: &Path,
     output: &Output,
 ) -> anyhow::Result<CopyPlan> {
     let options = copy_options(args);
-    match args.compare {
-        true => Ok(attended(output, |progress, cancel| {
-            copy::compare(source, target, &options, progress, cancel)
-        })??),
-        false => Ok(copy::plan(source, target, &options)?),
-    }
+    Ok(attended(output, None, |progress, cancel| {
+        let source = origin.open(args.io.mode(), cancel)?;
+        match args.compare {
+            true => copy::compare(&source, target, &options, progress, cancel),
+            false => copy::plan(&source, target, &options),
+        }
+    })??)
 }
 
-fn copy_options(args: &SyncArgs) -> CopyOptions {
+fn plan_v1(args: &TransferArgs, origin: &Origin, output: &Output) -> anyhow::Result<CopyPlan> {
+    Ok(attended(output, None, |_, cancel| {
+        copy::plan_remote(&*origin.open(args.io.mode(), cancel)?)
+    })??)
+}
+
+fn copy_options(args: &TransferArgs) -> CopyOptions {
     let defaults = CopyOptions::default();
     CopyOptions {
         io: args.io.mode(),

@@ -60,6 +60,18 @@ pub enum Role {
     Source,
     /// The image of the server comes to the client.
     Target,
+    /// Neither: the path is that of a directory, and the client works on its files.
+    Keeper,
+}
+
+impl Role {
+    fn encode(self) -> u8 {
+        match self {
+            Self::Source => 0,
+            Self::Target => 1,
+            Self::Keeper => 2,
+        }
+    }
 }
 
 /// What the client asks for.
@@ -142,7 +154,7 @@ impl ClientHello {
             TAG_PROGRAM,
             limited("the program's name", self.program.as_bytes(), PROGRAM_MAX)?,
         );
-        put(&mut body, TAG_ROLE, &[if self.role == Role::Source { 0 } else { 1 }]);
+        put(&mut body, TAG_ROLE, &[self.role.encode()]);
         put(&mut body, TAG_PATH, limited("the path", &self.path, PATH_MAX)?);
         if let Some(token) = &self.token {
             put(&mut body, TAG_TOKEN, limited("the token", token.as_bytes(), Token::MAX)?);
@@ -169,6 +181,7 @@ impl ClientHello {
         let role = match whole(tags.required(TAG_ROLE)?, Reader::u8)? {
             0 => Role::Source,
             1 => Role::Target,
+            2 => Role::Keeper,
             _ => return Err(malformed("has a role that there is not")),
         };
         let path = tags.required(TAG_PATH)?.rest();

@@ -42,8 +42,8 @@ pub use error::Error;
 pub use frame::{HEADER, Header, PAYLOAD_MAX};
 pub use hello::{ClientHello, Dry, MAGIC, Role, ServerHello, VERSION, hello_length};
 pub use message::{
-    Accept, Answered, Checked, DIGEST, Done, End, Kinds, Message, Offer, Planned, WORDS_MAX,
-    Wanted, types,
+    Accept, Answer, Answered, Ask, Checked, DIGEST, Done, End, Kinds, Looked, Message, Offer,
+    Planned, Verb, WORDS_MAX, Wanted, types,
 };
 pub use runs::{Kind, RUNS_MAX, Run, Runs};
 pub use token::Token;

@@ -1,5 +1,6 @@
 //! What the frames carry.
 
+mod asks;
 mod ending;
 mod parts;
 mod planned;
@@ -7,6 +8,7 @@ mod planned;
 use crate::codec::Reader;
 use crate::error::Error;
 use crate::runs::Runs;
+pub use asks::{Answer, Ask, Looked, Verb};
 pub use ending::{Done, End};
 pub(crate) use parts::{cut, printable};
 use parts::{decode_answered, decode_wanted, encode_answered, encode_wanted};
@@ -48,6 +50,13 @@ pub enum Message<'a> {
     End(End),
     /// Of a part of the image, the kinds.
     Layout(Runs),
+    /// Something is asked of a directory.
+    Ask {
+        /// What.
+        ask: Ask,
+        /// What is to be put.
+        bytes: &'a [u8],
+    },
     /// What the target can take.
     Accept(Accept),
     /// What the target lacks.
@@ -60,6 +69,13 @@ pub enum Message<'a> {
     Done(Done),
     /// What a session that writes would do.
     Planned(Planned),
+    /// What was asked of a directory.
+    Answer {
+        /// What it came to.
+        answer: Answer,
+        /// What it speaks of.
+        bytes: &'a [u8],
+    },
     /// Nothing, but somebody is at work.
     Working,
     /// Nothing, but somebody is there.
@@ -146,19 +162,21 @@ pub mod types {
     pub const BLOCKS: u8 = 0x04;
     pub const END: u8 = 0x05;
     pub const LAYOUT: u8 = 0x06;
+    pub const ASK: u8 = 0x07;
     pub const ACCEPT: u8 = 0x11;
     pub const WANT: u8 = 0x12;
     pub const CHECKED: u8 = 0x13;
     pub const SETTLE: u8 = 0x14;
     pub const DONE: u8 = 0x15;
     pub const PLANNED: u8 = 0x16;
+    pub const ANSWER: u8 = 0x17;
     pub const WORKING: u8 = 0x1d;
     pub const ALIVE: u8 = 0x1e;
     pub const FAILED: u8 = 0x1f;
 }
 use types::{
-    ACCEPT, ALIVE, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER, PLANNED,
-    SETTLE, WANT, WORKING,
+    ACCEPT, ALIVE, ANSWER, ASK, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER,
+    PLANNED, SETTLE, WANT, WORKING,
 };
 
 impl<'a> Message<'a> {
@@ -171,12 +189,14 @@ impl<'a> Message<'a> {
             Self::Blocks { .. } => BLOCKS,
             Self::End(_) => END,
             Self::Layout(_) => LAYOUT,
+            Self::Ask { .. } => ASK,
             Self::Accept(_) => ACCEPT,
             Self::Want(_) => WANT,
             Self::Checked(_) => CHECKED,
             Self::Settle => SETTLE,
             Self::Done(_) => DONE,
             Self::Planned(_) => PLANNED,
+            Self::Answer { .. } => ANSWER,
             Self::Working => WORKING,
             Self::Alive => ALIVE,
             Self::Failed { .. } => FAILED,
@@ -197,6 +217,14 @@ impl<'a> Message<'a> {
             }
             Self::Blocks { entries, bytes } => {
                 encode_answered(entries, head);
+                return bytes;
+            }
+            Self::Ask { ask, bytes } => {
+                ask.encode(head);
+                return bytes;
+            }
+            Self::Answer { answer, bytes } => {
+                answer.encode(head);
                 return bytes;
             }
             Self::End(end) => end.encode(head),
@@ -235,6 +263,14 @@ impl<'a> Message<'a> {
                 let entries = decode_answered(&mut reader)?;
                 return Ok(Self::Blocks { entries, bytes: reader.rest() });
             }
+            ASK => {
+                let ask = Ask::decode(&mut reader)?;
+                return Ok(Self::Ask { ask, bytes: reader.rest() });
+            }
+            ANSWER => {
+                let answer = Answer::decode(&mut reader)?;
+                return Ok(Self::Answer { answer, bytes: reader.rest() });
+            }
             FAILED => {
                 let code = reader.u16()?;
                 return Ok(Self::Failed { code, words: printable(reader.rest(), WORDS_MAX) });
@@ -263,12 +299,14 @@ fn name(kind: u8) -> Result<&'static str, Error> {
         BLOCKS => "Blocks",
         END => "End",
         LAYOUT => "Layout",
+        ASK => "Ask",
         ACCEPT => "Accept",
         WANT => "Want",
         CHECKED => "Checked",
         SETTLE => "Settle",
         DONE => "Done",
         PLANNED => "Planned",
+        ANSWER => "Answer",
         WORKING => "Working",
         ALIVE => "Alive",
         FAILED => "Failed",

@@ -113,7 +113,11 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
 
 /// The files in the directory of `path`.
 pub(crate) fn siblings(path: &Path) -> Result<Vec<PathBuf>> {
-    let directory = directory_of(path);
+    entries(directory_of(path))
+}
+
+/// The files in `directory`.
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).and_then(|entries| {
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
     });

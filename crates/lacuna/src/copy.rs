@@ -9,7 +9,7 @@ use crate::checksum_file;
 use crate::error::{Error, Result};
 use crate::extent::{KindBytes, Range};
 use crate::layout::{LayoutOrigin, Pair};
-use crate::open::{ImageOptions, IoMode};
+use crate::open::IoMode;
 use crate::progress::{Cancel, Progress};
 use crate::reflink::{self, Reflink};
 use crate::settle::{compared, settle};
@@ -23,7 +23,7 @@ pub use plan::{CopyPlan, plan, plan_remote};
 /// How to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyOptions {
-    /// Direct or buffered, at both ends.
+    /// Direct or buffered, at the target.
     pub io: IoMode,
     /// Ranges that are copied at the same time.
     pub threads: usize,
@@ -80,20 +80,20 @@ pub struct CopyStats {
 /// Whatever can be wrong with either image, [`Error::Cancelled`], and [`Error::Changed`] when the
 /// source does not stay as it is. What was done by then is in [`Stopped::kept`].
 pub fn copy(
-    source: &Path,
+    source: &Source,
     target: &Path,
     options: &CopyOptions,
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<CopyStats, Stopped> {
-    let (source, mut target) = open(source, target, options)?;
-    progress.total_bytes.set(source.image().allocated_bytes()?);
-    let resumed_bytes = resume(&source, &target)?;
-    let resized = target.resize(source.image().size());
+    let mut target = open(source, target, options)?;
+    progress.total_bytes.set(source.allocated_bytes()?);
+    let resumed_bytes = resume(source, &target)?;
+    let resized = target.resize(source.size());
     let (threads, reflink) = (options.threads.max(1), options.reflink);
     let transfer = TransferOptions { threads, reflink, resumed_bytes };
-    let transfer = Transfer::new(&source, &target, transfer, progress, cancel);
-    let session = Session { source: &source, target: &target, transfer: &transfer, cancel };
+    let transfer = Transfer::new(source, &target, transfer, progress, cancel);
+    let session = Session { source, target: &target, transfer: &transfer, cancel };
     let kinds = match resized.and_then(|()| session.run()) {
         Ok(kinds) => kinds,
         Err(cause) => return Err(session.stop(cause)),
@@ -104,10 +104,10 @@ pub fn copy(
         Ok(origin) => origin,
         Err(cause) => return Err(session.stop(cause)),
     };
-    source.image().drop_cache();
+    source.drop_cache();
     target.image().drop_cache();
     progress.finish();
-    let size_bytes = source.image().size();
+    let size_bytes = source.size();
     Ok(CopyStats {
         size_bytes,
         kinds,
@@ -121,11 +121,10 @@ pub fn copy(
     })
 }
 
-fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<(Source, Target)> {
-    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
+fn open(source: &Source, target: &Path, options: &CopyOptions) -> Result<Target> {
     let permissions = match options.mode {
         Some(mode) => Permissions::Exact(mode),
-        None => Permissions::Masked(source.image().mode() & 0o777),
+        None => Permissions::Masked(source.mode() & 0o777),
     };
     source.refuse_same(target)?;
     // It goes before the target is written.
@@ -133,10 +132,10 @@ fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<(Source, 
     let (io, resume) = (options.io, options.resume);
     let open = TargetOptions { io, permissions, resume, ..TargetOptions::default() };
     let target = Target::open(target, &open)?;
-    let is_possible = || reflink::is_possible(source.image(), target.image());
-    let decided = reflink::decide(options.reflink, source.image(), target.path(), is_possible);
+    let is_possible = || source.all(|image| reflink::is_possible(image, target.image()));
+    let decided = reflink::decide(options.reflink, source.path(), target.path(), is_possible);
     decided.inspect_err(|_| target.abandon())?;
-    Ok((source, target))
+    Ok(target)
 }
 
 /// How much an interrupted copy of the same source has done; what it has recorded of another is void.
@@ -161,11 +160,8 @@ struct Session<'a> {
 impl Session<'_> {
     /// Makes the target equal and durable, all but the commit. Returns the source's kinds.
     fn run(&self) -> Result<KindBytes> {
-        let (origin, pairs) = compared(
-            self.source.image(),
-            self.target.image(),
-            Range::to(self.source.image().size()),
-        )?;
+        let (origin, pairs) =
+            compared(self.source, self.target.image(), Range::to(self.source.size()))?;
         let mut kinds = KindBytes::default();
         let count = |pair: &Result<Pair>| {
             if let Ok(pair) = pair {
@@ -174,7 +170,7 @@ impl Session<'_> {
         };
         self.transfer.run(origin, pairs.inspect(count))?;
         self.target.image().sync()?;
-        settle(self.source.image(), self.target, self.cancel)?;
+        settle(self.source, self.target, self.cancel)?;
         self.source.check()?;
         Ok(kinds)
     }
@@ -182,7 +178,7 @@ impl Session<'_> {
     /// Saves what can be saved for the next try.
     fn stop(&self, cause: Error) -> Stopped {
         let useless = matches!(cause, Error::Changed { .. } | Error::KindsDiffer { .. })
-            || self.source.image().is_device();
+            || self.source.is_device();
         let source = Some(self.source.stamp()).filter(|_| !useless);
         let kept = self.target.keep(&cause, source, self.transfer.reached());
         Stopped { cause, kept }

@@ -13,10 +13,10 @@ use crate::extent::{Extent, Kind, Range};
 use crate::image::{Image, LONGEST_CLEAR};
 use crate::layer;
 use crate::layout::{Layout, LayoutOptions, pieces, rounded};
+use crate::locked::{Held, LockedImage};
 use crate::open::{Access, ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
-use crate::source::{Held, Source};
 
 /// Bytes read at a time, a multiple of every unit of allocation.
 const PIECE: u64 = 1 << 20;
@@ -73,11 +73,11 @@ pub fn plan(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<DigPlan> {
-    let source = open(path, options, Access::Read, cancel)?;
-    let mut plan = DigPlan { size_bytes: source.image().size(), ..DigPlan::default() };
-    plan.dug_bytes = walk(&source, options, progress, cancel, |_, _| Ok(()))?;
+    let locked = open(path, options, Access::Read, cancel)?;
+    let mut plan = DigPlan { size_bytes: locked.image().size(), ..DigPlan::default() };
+    plan.dug_bytes = walk(&locked, options, progress, cancel, |_, _| Ok(()))?;
     plan.read_bytes = progress.read_bytes.get();
-    source.image().drop_cache();
+    locked.image().drop_cache();
     progress.finish();
     Ok(plan)
 }
@@ -94,12 +94,12 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<DigStats> {
-    let source = open(path, options, Access::Alone, cancel)?;
-    let image = source.image();
+    let locked = open(path, options, Access::Alone, cancel)?;
+    let image = locked.image();
     let before = image.allocated_bytes()?;
     let real = beside::resolve(path)?;
     let begun = Mutex::new(false);
-    let dug_bytes = walk(&source, options, progress, cancel, |held, range| {
+    let dug_bytes = walk(&locked, options, progress, cancel, |held, range| {
         let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
         if !*begun {
             ChecksumFile::remove(&real)?;
@@ -119,23 +119,23 @@ pub fn apply(
     })
 }
 
-fn open(path: &Path, options: &DigOptions, access: Access, cancel: &Cancel) -> Result<Source> {
+fn open(path: &Path, options: &DigOptions, access: Access, cancel: &Cancel) -> Result<LockedImage> {
     if !options.force_layer {
         layer::refuse_layer(path)?;
     }
     let image = ImageOptions { io: options.io, access, ..ImageOptions::default() };
-    Source::open_leased(path, &image, cancel)
+    LockedImage::open_leased(path, &image, cancel)
 }
 
 /// Hands every run of blocks of zeros to `dig`, and returns how much that was.
 fn walk(
-    source: &Source,
+    locked: &LockedImage,
     options: &DigOptions,
     progress: &Progress,
     cancel: &Cancel,
     dig: impl Fn(&Held<'_>, Range) -> Result<()> + Sync,
 ) -> Result<u64> {
-    let image = source.image();
+    let image = locked.image();
     progress.total_bytes.set(image.allocated_bytes()?);
     let layout = rounded(Layout::new(image, &LayoutOptions::default())?, image.allocation_unit());
     let allocated = layout.filter(|extent| !matches!(extent, Ok(Extent { kind: Kind::Hole, .. })));
@@ -146,7 +146,7 @@ fn walk(
         || AlignedBuf::new(PIECE as usize),
         |buf, piece| {
             cancel.check()?;
-            let held = source.hold()?;
+            let held = locked.hold()?;
             let zeros = zeros(image, &piece, buf, progress)?;
             zeros.iter().try_for_each(|zeros| dig(&held, *zeros))?;
             drop(held);

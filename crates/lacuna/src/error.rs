@@ -6,6 +6,7 @@ mod words;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::chain::ChainError;
 use crate::extent::{Kind, Range};
 use crate::layout::LayoutOrigin;
 
@@ -230,6 +231,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something is wrong with a chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -91,6 +91,9 @@ impl Range {
         Self::new(start, start.checked_add(length)?)
     }
 
+    /// No byte.
+    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
+
     /// `0..size`, cut at [`MAX_OFFSET`].
     pub fn to(size: u64) -> Self {
         Self { start: 0, end: size.min(MAX_OFFSET) }

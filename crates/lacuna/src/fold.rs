@@ -94,7 +94,7 @@ pub struct FoldStats {
 pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
     let cancel = Cancel::default();
     let (child, parent) = open(child, parent, options, &cancel)?;
-    FoldPlan::of(child.image(), parent.image(), options, parent.is_marked(), &cancel)
+    FoldPlan::of(&child, parent.image(), options, parent.is_marked(), &cancel)
 }
 
 fn open(
@@ -128,10 +128,10 @@ pub fn apply(
 ) -> Result<FoldStats, Stopped> {
     let (child, parent) = open(child, parent, options, cancel)?;
     cancel.check()?;
-    let plan = FoldPlan::of(child.image(), parent.image(), options, parent.is_marked(), cancel)?;
+    let plan = FoldPlan::of(&child, parent.image(), options, parent.is_marked(), cancel)?;
     plan.check_space(parent.image())?;
     progress.total_bytes.set(plan.kinds.allocated_bytes());
-    let allocated = child.image().allocated_bytes()?;
+    let allocated = taken_bytes(&child)?;
     if plan.is_empty() && !parent.is_marked() {
         progress.finish();
         let (size_bytes, kinds) = (plan.size_bytes, plan.kinds);
@@ -142,9 +142,9 @@ pub fn apply(
         return Err(fold.stop(cause));
     }
     let Fold { child, parent, freed, .. } = fold;
-    let reclaimed_bytes = allocated.saturating_sub(child.image().allocated_bytes()?);
+    let reclaimed_bytes = allocated.saturating_sub(taken_bytes(&child)?);
     parent.image().drop_cache();
-    child.image().drop_cache();
+    child.drop_cache();
     progress.finish();
     Ok(FoldStats {
         size_bytes: plan.size_bytes,
@@ -157,6 +157,11 @@ pub fn apply(
         reclaimed_bytes: if options.free { reclaimed_bytes } else { 0 },
         freed,
     })
+}
+
+/// What the child takes, all of its layers together.
+fn taken_bytes(child: &Source) -> Result<u64> {
+    child.layers().map(|layer| layer.image().allocated_bytes()).sum()
 }
 
 struct Fold<'a> {
@@ -174,7 +179,7 @@ impl Fold<'_> {
     fn run(&mut self, planned: u64) -> Result<()> {
         let record = Record::begin(&self.child, &self.parent, self.options.free, self.cancel)?;
         self.freed = record.freed();
-        let size = self.child.image().size();
+        let size = self.child.size();
         self.parent.resize(size.max(self.parent.image().size()))?;
         let hint = extent_size::hint_of(self.parent.image().file());
         let moved = match self.options.free || hint > 0 {
@@ -183,7 +188,7 @@ impl Fold<'_> {
         };
         self.child.check()?;
         if moved != planned {
-            let path = self.child.image().path().to_owned();
+            let path = self.child.path().to_owned();
             return Err(Error::NotAllMoved { path, moved, planned });
         }
         if !self.options.free {
@@ -208,14 +213,13 @@ impl Fold<'_> {
     /// Makes sure that the parent has the kinds that the child has in `range`.
     fn settle(&self, range: Range) -> Result<()> {
         mend(&self.parent, self.cancel, || {
-            let (child, parent) = (self.child.image(), self.parent.image());
-            Ok(allocated(compared(child, parent, range)?.1))
+            Ok(allocated(compared(&self.child, self.parent.image(), range)?.1))
         })
     }
 
     /// Moves the child's ranges, and returns how many bytes these are.
     fn move_at_once(&self) -> Result<u64> {
-        let all = Range::to(self.child.image().size());
+        let all = Range::to(self.child.size());
         let (origin, pairs) = folded(&self.child, &self.parent, all)?;
         let mut moved = 0;
         let count = |pair: &Result<Pair>| {
@@ -228,7 +232,7 @@ impl Fold<'_> {
     /// The same, a few at a time: what the child gives up, the parent has for good, and what the
     /// filesystem allocates around them hides what is below for a moment only.
     fn move_in_rounds(&mut self, hint: u64) -> Result<u64> {
-        let all = Range::to(self.child.image().size());
+        let all = Range::to(self.child.size());
         let (mut rest, mut total) = (all, 0);
         while !rest.is_empty() {
             let round = Round::next(&self.child, &self.parent, rest, hint)?;
@@ -252,18 +256,24 @@ impl Fold<'_> {
         Ok(total)
     }
 
-    /// Punches what the parent has by now out of the child, one call for neighbours.
+    /// Punches what the parent has by now out of the child, the oldest of its layers first, one call for
+    /// neighbours.
     fn give_up(&mut self, round: &[Pair]) -> Result<()> {
-        ChecksumFile::remove(&beside::resolve(self.child.image().path())?)?;
+        self.child.check()?;
         let alike = |pair: &Pair| Ok(Pair { left: Kind::Hole, right: Kind::Hole, ..*pair });
-        let held = self.child.hold()?;
-        held.check()?;
-        for run in joined(round.iter().map(alike)) {
-            held.punch(run?.range)?;
+        for layer in self.child.oldest_first() {
+            ChecksumFile::remove(&beside::resolve(layer.image().path())?)?;
+            let held = layer.hold()?;
+            held.check()?;
+            for run in joined(round.iter().map(alike)) {
+                held.punch(run?.range)?;
+            }
+            drop(held);
+            // Before what is newer is given up: no older value may come to light.
+            layer.sync()?;
+            layer.restamp()?;
         }
-        drop(held);
-        self.child.sync()?;
-        self.child.restamp()
+        Ok(())
     }
 
     fn stop(&self, cause: Error) -> Stopped {

@@ -131,12 +131,12 @@ pub fn write(
 ) -> Result<Hashed> {
     let options = HashOptions { method: Method::Crc64, ..*options };
     let source = open(path, &options)?;
-    if source.image().is_device() {
+    if source.is_device() {
         return Err(Error::NotAnImage { path: path.to_owned(), what: "a block device" });
     }
-    source.image().sync()?;
+    source.tip().image().sync()?;
     let hashed = hash_source(&source, &options, progress, cancel)?;
-    let Some(change_time) = checksum_file::change_time(source.stamp(), zone) else {
+    let Some(change_time) = checksum_file::change_time(source.tip().stamp(), zone) else {
         return Err(Error::Changed { path: path.to_owned() });
     };
     let file = ChecksumFile {
@@ -175,7 +175,7 @@ pub fn check(
             reason: format!("its method is {:?}, not crc64", recorded.method),
         });
     }
-    if source.image().is_device() || !recorded.is_fresh(source.stamp()) {
+    if source.is_device() || !recorded.is_fresh(source.tip().stamp()) {
         return Ok(Verdict::Stale { recorded: recorded.checksum });
     }
     let hashed = hash_source(&source, &options, progress, cancel)?;
@@ -196,8 +196,7 @@ fn hash_source(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Hashed> {
-    let image = source.image();
-    progress.total_bytes.set(image.allocated_bytes()?);
+    progress.total_bytes.set(source.allocated_bytes()?);
     let reader = Reader::new(source, options.method);
     let mut kinds = KindBytes::default();
     let mut hasher = options.method.hasher();
@@ -216,11 +215,11 @@ fn hash_source(
         },
     )?;
     source.check()?;
-    image.drop_cache();
+    source.drop_cache();
     Ok(Hashed {
         method: options.method,
         digest: hex(&hasher.finish()),
-        size_bytes: image.size(),
+        size_bytes: source.size(),
         kinds,
         read_bytes: progress.read_bytes.get(),
     })

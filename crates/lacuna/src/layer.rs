@@ -1,11 +1,9 @@
 //! Two layers of a snapshot chain, or what might be one: are they what they are taken for?
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use crate::beside;
+use crate::chain::LayerMeta;
 use crate::error::{Error, Result};
 use crate::extent::BLOCK;
 use crate::image::Image;
@@ -16,9 +14,6 @@ use crate::progress::Cancel;
 use crate::source::Source;
 use crate::stamp::FileId;
 use crate::target::{Target, TargetOptions};
-
-/// No `.meta` file is larger, in bytes.
-const META_LIMIT: u64 = 1 << 20;
 
 /// How to open a child and its parent.
 #[derive(Clone, Copy, Debug)]
@@ -54,16 +49,16 @@ pub(crate) fn open_pair(
     }
     let target =
         Target::open(parent, &TargetOptions { io: options.io, ..TargetOptions::default() })?;
-    check_layout(source.image())?;
+    check_layout(source.tip().image())?;
     if !target.image().is_device() {
         check_layout(target.image())?;
-        let (parent_size, child_size) = (target.image().size(), source.image().size());
+        let (parent_size, child_size) = (target.image().size(), source.size());
         if parent_size > child_size {
             let (parent, child) = (parent.to_owned(), child.to_owned());
             return Err(Error::LargerParent { parent, parent_size, child, child_size });
         }
     }
-    target.image().refuse_smaller(source.image().size())?;
+    target.image().refuse_smaller(source.size())?;
     Ok((source, target))
 }
 
@@ -82,44 +77,11 @@ pub(crate) fn check_layout(image: &Image) -> Result<()> {
     }
 }
 
-/// What a chain says of a layer, in `IMAGE.meta`.
-#[derive(Deserialize)]
-struct Meta {
-    #[serde(rename = "Parent", default)]
-    parent: String,
-}
-
-impl Meta {
-    fn path(image: &Path) -> PathBuf {
-        let mut path = image.as_os_str().to_owned();
-        path.push(".meta");
-        path.into()
-    }
-
-    /// `None` where there is none.
-    fn read(path: &Path) -> Result<Option<Self>> {
-        let text = match beside::read_limited(path, META_LIMIT) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", path, error)),
-        };
-        let meta = serde_json::from_slice(&text);
-        meta.map(Some).map_err(|error| Error::Malformed {
-            path: path.to_owned(),
-            reason: format!("it should describe a layer: {error}"),
-        })
-    }
-
-    fn names(&self, parent: &Path) -> bool {
-        !self.parent.is_empty() && parent.file_name().is_some_and(|name| name == &*self.parent)
-    }
-}
-
 /// Fails when there are `.meta` files and they do not say that `child` is the only child of `parent`.
 fn check_chain(child: &Path, parent: &Path) -> Result<()> {
     let (child, parent) = (beside::resolve(child)?, beside::resolve(parent)?);
-    let recorded = Meta::read(&Meta::path(&child))?;
-    if recorded.is_none() && Meta::read(&Meta::path(&parent))?.is_none() {
+    let recorded = LayerMeta::read(&child)?;
+    if recorded.is_none() && LayerMeta::read(&parent)?.is_none() {
         return Ok(());
     }
     let same_place = child.parent() == parent.parent();
@@ -127,7 +89,7 @@ fn check_chain(child: &Path, parent: &Path) -> Result<()> {
         let recorded = recorded.map(|meta| meta.parent).filter(|parent| !parent.is_empty());
         return Err(Error::NotItsParent { child, parent, recorded });
     }
-    match other_child(&parent, Some(&Meta::path(&child)))? {
+    match other_child(&parent, Some(&LayerMeta::path_of(&child)))? {
         Some(other) => Err(Error::SharedParent { parent, other }),
         None => Ok(()),
     }
@@ -136,10 +98,10 @@ fn check_chain(child: &Path, parent: &Path) -> Result<()> {
 /// A `.meta` file, other than `known`, whose layer has `parent` as its parent.
 fn other_child(parent: &Path, known: Option<&Path>) -> Result<Option<PathBuf>> {
     for path in beside::siblings(parent)? {
-        let is_meta = path.as_os_str().as_encoded_bytes().ends_with(b".img.meta");
-        if is_meta
-            && Some(&*path) != known
-            && Meta::read(&path)?.is_some_and(|meta| meta.names(parent))
+        let image = path.to_str().and_then(|path| path.strip_suffix(".meta"));
+        let Some(image) = image.filter(|image| image.ends_with(".img")) else { continue };
+        if Some(&*path) != known
+            && LayerMeta::read(Path::new(image))?.is_some_and(|meta| meta.names(parent))
         {
             return Ok(Some(path));
         }
@@ -159,7 +121,7 @@ pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
         beside::siblings(&real)?.into_iter().filter(|name| id(name).is_ok_and(|id| id == own)),
     );
     for name in names {
-        let meta = Meta::path(&name);
+        let meta = LayerMeta::path_of(&name);
         let evidence = match (meta.exists(), has_layer_name(&name)) {
             (true, _) => Some(meta),
             (false, true) => Some(name),

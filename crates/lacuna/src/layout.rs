@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::extent::{Extent, Kind, Range};
 use crate::fiemap::{self, ExtentFlags, MapFlags, MappedExtent};
 use crate::image::Image;
+use crate::overlay::Overlay;
 use crate::seek_hole;
+use crate::source::Source;
 use extents::{GapFree, Merged};
 
 pub(crate) use extents::pieces;
@@ -34,8 +36,7 @@ pub enum LayoutOrigin {
 impl LayoutOrigin {
     /// Where the layout of `image` comes from.
     pub fn of(image: &Image) -> Result<Self> {
-        let nothing = LayoutOptions { range: Some(Range::to(0)), flush: false };
-        Ok(Layout::new(image, &nothing)?.origin())
+        Ok(Layout::new(image, &LayoutOptions::NOTHING)?.origin())
     }
 }
 
@@ -49,6 +50,11 @@ pub struct LayoutOptions {
     pub flush: bool,
 }
 
+impl LayoutOptions {
+    /// Enough to see where a layout comes from.
+    pub(crate) const NOTHING: Self = Self { range: Some(Range::EMPTY), flush: false };
+}
+
 impl Default for LayoutOptions {
     fn default() -> Self {
         Self { range: None, flush: true }
@@ -59,8 +65,12 @@ impl Default for LayoutOptions {
 /// past the size, and memory does not grow with the number of extents.
 pub struct Layout<'a> {
     origin: LayoutOrigin,
-    image: &'a Image,
-    extents: Merged<GapFree<Raw<'a>>>,
+    walk: Walk<'a>,
+}
+
+enum Walk<'a> {
+    Image(&'a Image, Merged<GapFree<Raw<'a>>>),
+    Chain(Merged<Box<dyn Iterator<Item = Result<Extent>> + Send + 'a>>),
 }
 
 impl<'a> Layout<'a> {
@@ -85,7 +95,17 @@ impl<'a> Layout<'a> {
                 Err(error) => return Err(Error::io("map", image.path(), error)),
             }
         };
-        Ok(Self { origin, image, extents: Merged::new(GapFree::new(range, raw)) })
+        let extents = Merged::new(GapFree::new(range, raw));
+        Ok(Self { origin, walk: Walk::Image(image, extents) })
+    }
+
+    /// Starts to walk what a chain shows, all of its layers at once.
+    pub(crate) fn of_chain(chain: &'a Source, options: &LayoutOptions) -> Self {
+        let whole = Range::to(chain.size());
+        let range = options.range.map_or(whole, |range| whole.intersect(range));
+        let overlay = Overlay::new(chain.layers(), range, options.flush);
+        let extents = overlay.map(|owned| owned.map(|owned| owned.extent()));
+        Self { origin: LayoutOrigin::Fiemap, walk: Walk::Chain(Merged::new(Box::new(extents))) }
     }
 
     /// Where it comes from.
@@ -98,8 +118,13 @@ impl Iterator for Layout<'_> {
     type Item = Result<Extent>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.extents.next()?;
-        Some(next.map_err(|error| Error::io("map", self.image.path(), error)))
+        match &mut self.walk {
+            Walk::Image(image, extents) => {
+                let next = extents.next()?;
+                Some(next.map_err(|error| Error::io("map", image.path(), error)))
+            }
+            Walk::Chain(extents) => extents.next(),
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::beside;
 use crate::error::{Error, Result};
-use crate::stamp::{FileId, Stamp};
+use crate::stamp::{FileId, SourceStamp};
 
 /// The form of the record; another one is void.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// No record is larger, in bytes.
 const LIMIT: u64 = 64 << 10;
@@ -22,19 +22,19 @@ pub(crate) struct PartialRecord {
     /// The file that holds what has arrived.
     data: FileId,
     /// The source as it was; the record is void when it is not so any more.
-    source: Stamp,
+    source: SourceStamp,
     /// Everything before this offset has arrived.
     pub(crate) done_bytes: u64,
 }
 
 impl PartialRecord {
     /// A record for `data`, of which all before `done_bytes` is what `source` has.
-    pub(crate) fn new(data: FileId, source: Stamp, done_bytes: u64) -> Self {
+    pub(crate) fn new(data: FileId, source: SourceStamp, done_bytes: u64) -> Self {
         Self { version: VERSION, data, source, done_bytes }
     }
 
     /// Whether it speaks of these two files in this state.
-    pub(crate) fn is_for(&self, data: FileId, source: &Stamp) -> bool {
+    pub(crate) fn is_for(&self, data: FileId, source: &SourceStamp) -> bool {
         self.version == VERSION
             && self.data == data
             && self.source == *source

@@ -60,10 +60,10 @@ pub struct PruneStats {
 pub fn plan(parent: &Path, child: &Path, options: &PruneOptions) -> Result<PrunePlan> {
     let cancel = Cancel::default();
     let (child, parent) = open(parent, child, options, &cancel)?;
-    plan_of(child.image(), parent.image(), &cancel)
+    plan_of(&child, parent.image(), &cancel)
 }
 
-fn plan_of(child: &Image, parent: &Image, cancel: &Cancel) -> Result<PrunePlan> {
+fn plan_of(child: &Source, parent: &Image, cancel: &Cancel) -> Result<PrunePlan> {
     let mut plan = PrunePlan { size_bytes: child.size(), ..PrunePlan::default() };
     for range in hidden(child, parent)? {
         cancel.check()?;
@@ -100,7 +100,7 @@ pub fn apply(
     cancel: &Cancel,
 ) -> Result<PruneStats, Stopped> {
     let (child, mut parent) = open(parent, child, options, cancel)?;
-    let plan = plan_of(child.image(), parent.image(), cancel)?;
+    let plan = plan_of(&child, parent.image(), cancel)?;
     progress.total_bytes.set(plan.hidden_bytes);
     let before = parent.image().allocated_bytes()?;
     let pruned = run(&child, &mut parent, &plan, progress, cancel);
@@ -130,13 +130,13 @@ fn run(
     if plan.hidden_bytes == 0 && size == parent.image().size() && !parent.is_marked() {
         return Ok(());
     }
-    child.sync()?;
+    child.tip().sync()?;
     parent.mark(|out| {
         let path = mark::of(parent.path());
         out.write_all(MARK.as_bytes()).map_err(|error| Error::io("write", &path, error))
     })?;
     parent.resize(size)?;
-    for range in hidden(child.image(), parent.image())? {
+    for range in hidden(child, parent.image())? {
         for piece in range?.pieces(LONGEST_CLEAR) {
             cancel.check()?;
             child.watch()?;
@@ -147,7 +147,7 @@ fn run(
     parent.image().sync()?;
     mend(parent, cancel, || {
         let parent = parent.image();
-        let pairs = compared(child.image(), parent, Range::to(child.image().size()))?.1;
+        let pairs = compared(child, parent, Range::to(child.size()))?.1;
         let watched = pairs.map(|pair| child.watch().and(pair));
         Ok(watched.filter_map(|pair| match pair {
             Ok(pair) if pair.left == Kind::Hole => None,
@@ -172,7 +172,7 @@ fn refuse_other_mark(parent: &Target) -> Result<()> {
 
 /// Runs of blocks that both have.
 fn hidden<'a>(
-    child: &'a Image,
+    child: &'a Source,
     parent: &'a Image,
 ) -> Result<impl Iterator<Item = Result<Range>> + 'a> {
     let pairs = compared(child, parent, Range::to(child.size()))?.1;

@@ -12,7 +12,7 @@ use crate::aligned_buf::AlignedBuf;
 use crate::digest::hex;
 use crate::error::Result;
 use crate::extent::{BLOCK, Extent, Kind, KindBytes, Range};
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
+use crate::layout::{LayoutOptions, LayoutOrigin, rounded};
 use crate::open::{ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
@@ -130,9 +130,8 @@ pub fn receipt(
     cancel: &Cancel,
 ) -> Result<Receipted> {
     let source = Source::open(path, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
-    let image = source.image();
-    progress.total_bytes.set(image.allocated_bytes()?);
-    let layout = Layout::new(image, &LayoutOptions::default())?;
+    progress.total_bytes.set(source.allocated_bytes()?);
+    let layout = source.layout(&LayoutOptions::default())?;
     let layout_from = layout.origin();
     let mut kinds = KindBytes::default();
     let counted = rounded(layout, BLOCK).inspect(|extent| {
@@ -155,9 +154,9 @@ pub fn receipt(
         },
     )?;
     source.check()?;
-    image.drop_cache();
+    source.drop_cache();
     progress.finish();
-    let size_bytes = image.size();
+    let size_bytes = source.size();
     let digest = hex(&receipt.finish(size_bytes));
     let read_bytes = progress.read_bytes.get();
     Ok(Receipted { digest, layout_from, size_bytes, kinds, read_bytes })
@@ -201,7 +200,7 @@ fn hash_window(
     progress: &Progress,
 ) -> Result<Receipt> {
     let start = window.first().map_or(0, |first| first.range.start()) & !(WINDOW - 1);
-    let size = source.image().size();
+    let size = source.size();
     let whole = Range::to(size).split_at(start).1.split_at(start + WINDOW).0;
     let mut chunks = [ChunkKinds::default(); (WINDOW / CHUNK) as usize];
     let bytes = &mut buf[..whole.len() as usize];
@@ -209,7 +208,7 @@ fn hash_window(
     for extent in window {
         let range = extent.range;
         if extent.kind == Kind::Data {
-            source.image().read_at(&mut bytes[range.within(whole)], range.start())?;
+            source.read_at(&mut bytes[range.within(whole)], range.start())?;
             progress.read_bytes.add(range.len());
         }
         progress.done_bytes.add(range.len());

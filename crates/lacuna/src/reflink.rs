@@ -83,7 +83,7 @@ fn unnamed(directory: &Path) -> rustix::io::Result<File> {
 /// [`Error::NotReflinked`] when it is to be at all costs and cannot.
 pub(crate) fn decide(
     reflink: Reflink,
-    source: &Image,
+    source: &Path,
     target: &Path,
     is_possible: impl FnOnce() -> bool,
 ) -> Result<bool> {
@@ -94,8 +94,8 @@ pub(crate) fn decide(
 }
 
 /// That `target` cannot share the space of `source`.
-pub(crate) fn refused(source: &Image, target: &Path) -> Error {
-    Error::NotReflinked { source_path: source.path().to_owned(), target: target.to_owned() }
+pub(crate) fn refused(source: &Path, target: &Path) -> Error {
+    Error::NotReflinked { source_path: source.to_owned(), target: target.to_owned() }
 }
 
 /// Makes `range` of `target` share the space of the same range of `source`; false where that is

@@ -9,6 +9,7 @@ use crate::extent::{Extent, Kind, Range};
 use crate::image::{Image, LONGEST_CLEAR};
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
+use crate::source::Source;
 use crate::target::Target;
 
 /// The kind that a target whose layout comes from `origin` shows where `kind` was reproduced.
@@ -24,7 +25,7 @@ pub fn held_as(kind: Kind, origin: LayoutOrigin) -> Kind {
 /// Both layouts of `range` side by side in the target's unit of allocation. Past its end, the target
 /// has the hole that it gets when it grows; its last block is a whole one by then.
 pub(crate) fn compared<'a>(
-    source: &'a Image,
+    source: &'a Source,
     target: &'a Image,
     range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
@@ -32,7 +33,7 @@ pub(crate) fn compared<'a>(
     let gained = Some(Extent { range: gained, kind: Kind::Hole }).filter(|_| !gained.is_empty());
     let range = Some(range);
     let unit = target.allocation_unit();
-    let left = Layout::new(source, &LayoutOptions { range, flush: true })?;
+    let left = source.layout(&LayoutOptions { range, flush: true })?;
     let right = Layout::new(target, &LayoutOptions { range, flush: true })?;
     let origin = right.origin();
     let right = right.chain(gained.map(Ok));
@@ -41,7 +42,7 @@ pub(crate) fn compared<'a>(
 }
 
 /// Makes the kinds of `target` those of `source`; see [`mend`]. All content must be durable before.
-pub(crate) fn settle(source: &Image, target: &Target, cancel: &Cancel) -> Result<()> {
+pub(crate) fn settle(source: &Source, target: &Target, cancel: &Cancel) -> Result<()> {
     mend(target, cancel, || {
         let (origin, pairs) = compared(source, target.image(), Range::to(source.size()))?;
         let held = move |pair: Pair| Pair { left: held_as(pair.left, origin), ..pair };

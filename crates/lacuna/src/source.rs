@@ -1,63 +1,26 @@
-//! The image that a session reads from: locked, whole, and watched for changes.
+//! What a session reads from: one image, or a chain of layers that reads as one.
 
+use std::iter::once;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLockReadGuard};
-use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::extent::Range;
-use crate::failpoint;
+use crate::extent::{BLOCK, Range};
 use crate::image::Image;
-use crate::lease::{self, Lease};
-use crate::mark;
+use crate::layout::{Layout, LayoutOptions};
+use crate::locked::LockedImage;
 use crate::open::ImageOptions;
+use crate::overlay::{Overlay, Owned};
 use crate::progress::Cancel;
-use crate::stamp::{FileId, Stamp};
+use crate::stamp::{FileId, SourceStamp};
 
-/// What no punch takes that is not held up: much less than any lease lasts.
-const SLOW: Duration = Duration::from_millis(500);
-
-/// How often a source is looked at while it is read.
-const WATCH: Duration = Duration::from_secs(2);
-
-/// A source that nobody else opens meanwhile, as far as a lease can see to that.
-pub(crate) struct Held<'a> {
-    source: &'a Source,
-    _gate: Option<RwLockReadGuard<'a, ()>>,
-}
-
-impl Held<'_> {
-    /// Fails when the image has changed since it was opened.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.source.image.check_unchanged(&self.source.stamp)
-    }
-
-    /// Gives up `range`, for a reason that was found under this.
-    pub(crate) fn punch(&self, range: Range) -> Result<()> {
-        let image = &self.source.image;
-        failpoint::pass("source.punch")
-            .map_err(|error| Error::io_at("punch a hole in", image.path(), range.start(), error))?;
-        let refuse = || self.source.lease.as_ref().map_or(Ok(()), Lease::refuse_writer);
-        refuse()?;
-        let begun = Instant::now();
-        image.punch(range)?;
-        // A frozen filesystem holds up the punch, but not whoever opens the image when the lease has
-        // lasted for as long as it does.
-        match refuse() {
-            Err(_) if begun.elapsed() >= SLOW => {
-                Err(Error::OpenedMeanwhile { path: image.path().to_owned(), range })
-            }
-            refused => refused,
-        }
-    }
-}
-
-/// An image opened as a source, with the state it had then.
+/// An image, or a chain of which each block is that of the newest layer that has it. All of it is locked,
+/// whole, and watched for changes.
 pub struct Source {
-    image: Image,
-    stamp: Stamp,
-    looked: Mutex<Instant>,
-    lease: Option<Lease>,
+    tip: LockedImage,
+    /// The layers under the tip, the newest first; none for an image.
+    below: Vec<LockedImage>,
+    size: u64,
+    stamp: SourceStamp,
 }
 
 impl Source {
@@ -67,11 +30,7 @@ impl Source {
     ///
     /// Those of [`Image::open`] and [`Image::lock`], and [`Error::Unfinished`].
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
-        let image = Image::open(path, options)?;
-        image.lock()?;
-        mark::refuse(path)?;
-        let stamp = image.settled_stamp()?;
-        Ok(Self { image, stamp, looked: Mutex::new(Instant::now()), lease: None })
+        Ok(LockedImage::open(path, options)?.into())
     }
 
     /// As [`open`](Self::open), with a lease: nobody else has the image open for writing, nor at all
@@ -81,77 +40,169 @@ impl Source {
         options: &ImageOptions,
         cancel: &Cancel,
     ) -> Result<Self> {
-        lease::refuse_writers(path, cancel)?;
-        let mut source = Self::open(path, options)?;
-        source.lease = Lease::take(&source.image, cancel)?;
-        source.check()?;
-        Ok(source)
+        Ok(LockedImage::open_leased(path, options, cancel)?.into())
     }
 
-    /// The image.
-    pub fn image(&self) -> &Image {
-        &self.image
+    /// A chain that reads as an image of `size`, which no layer exceeds: `tip`, and what is `below`, the
+    /// newest first.
+    pub(crate) fn of_chain(tip: LockedImage, below: Vec<LockedImage>, size: u64) -> Self {
+        let stamps = once(&tip).chain(&below).map(|layer| *layer.stamp()).collect();
+        Self { tip, below, size, stamp: SourceStamp { size, images: stamps } }
+    }
+
+    /// The newest layer first; of an image, itself alone.
+    pub(crate) fn layers(&self) -> impl DoubleEndedIterator<Item = &LockedImage> {
+        once(&self.tip).chain(&self.below)
+    }
+
+    /// The layers, for a change of one's own.
+    pub(crate) fn oldest_first(&mut self) -> impl Iterator<Item = &mut LockedImage> {
+        self.below.iter_mut().rev().chain(once(&mut self.tip))
+    }
+
+    /// The image, or the newest layer.
+    pub(crate) fn tip(&self) -> &LockedImage {
+        &self.tip
+    }
+
+    /// The image, where it is one.
+    pub fn image(&self) -> Option<&Image> {
+        self.below.is_empty().then_some(self.tip.image())
+    }
+
+    /// Whether all of it `can`.
+    pub(crate) fn all(&self, can: impl Fn(&Image) -> bool) -> bool {
+        self.layers().all(|layer| can(layer.image()))
+    }
+
+    /// The name of the image or of the newest layer.
+    pub fn path(&self) -> &Path {
+        self.tip.image().path()
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Permission bits of the image or of the newest layer.
+    pub fn mode(&self) -> u32 {
+        self.tip.image().mode()
+    }
+
+    /// Whether it is a block device.
+    pub fn is_device(&self) -> bool {
+        self.below.is_empty() && self.tip.image().is_device()
+    }
+
+    /// Bytes that are allocated for it, which may be less than the layers of a chain take; the size of a
+    /// device.
+    pub fn allocated_bytes(&self) -> Result<u64> {
+        let mut sum: u64 = 0;
+        for layer in self.layers() {
+            sum = sum.saturating_add(layer.image().allocated_bytes()?);
+        }
+        Ok(if self.below.is_empty() { sum } else { sum.min(self.size) })
+    }
+
+    /// The unit in which the filesystem allocates, in bytes, at least [`BLOCK`].
+    pub fn allocation_unit(&self) -> u64 {
+        self.layers().map(|layer| layer.image().allocation_unit()).max().unwrap_or(BLOCK)
+    }
+
+    /// See [`Image::read_size`].
+    pub fn read_size(&self) -> usize {
+        self.tip.image().read_size()
+    }
+
+    /// Starts to walk the layout.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Layout::new`].
+    pub fn layout(&self, options: &LayoutOptions) -> Result<Layout<'_>> {
+        match self.below[..] {
+            [] => Layout::new(self.tip.image(), options),
+            _ => Ok(Layout::of_chain(self, options)),
+        }
+    }
+
+    /// Whose the blocks of `range` are, all of it without a gap. An image has them all itself, whatever
+    /// their kind.
+    pub(crate) fn owned(&self, range: Range) -> impl Iterator<Item = Result<Owned<'_>>> {
+        let (image, chain) = match self.below[..] {
+            [] => (Some(Ok(Owned::by(self.tip.image(), range))), None),
+            _ => (None, Some(Overlay::new(self.layers(), range, false))),
+        };
+        image.into_iter().chain(chain.into_iter().flatten())
+    }
+
+    /// Fills `buf` from `offset`; an error where the source ends before.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Image::read_at`].
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        if self.below.is_empty() {
+            return self.tip.image().read_at(buf, offset);
+        }
+        let range = Range::with_length(offset, buf.len() as u64);
+        let range = range.filter(|range| range.end() <= self.size).ok_or_else(|| {
+            Error::io_at("read", self.path(), offset, std::io::ErrorKind::UnexpectedEof)
+        })?;
+        for owned in self.owned(range) {
+            let owned = owned?;
+            owned.read(&mut buf[owned.range.within(range)])?;
+        }
+        Ok(())
     }
 
     /// What it was when it was opened.
-    pub fn stamp(&self) -> &Stamp {
+    pub fn stamp(&self) -> &SourceStamp {
         &self.stamp
     }
 
-    /// Fails when the image has changed since it was opened.
+    /// Fails when any of it has changed since it was opened.
     ///
     /// # Errors
     ///
     /// [`Error::Changed`].
     pub fn check(&self) -> Result<()> {
-        self.hold()?.check()
+        self.layers().try_for_each(LockedImage::check)
     }
 
-    /// See [`Lease::hold`]; without a lease there is nothing to hold.
-    pub(crate) fn hold(&self) -> Result<Held<'_>> {
-        let gate = self.lease.as_ref().map(|lease| lease.hold(&self.image)).transpose()?;
-        Ok(Held { source: self, _gate: gate })
-    }
-
-    /// Takes the image as it is now for what it was: after a change of one's own.
-    pub(crate) fn restamp(&mut self) -> Result<()> {
-        self.stamp = self.image.settled_stamp()?;
-        Ok(())
-    }
-
-    /// Makes the image durable, before what it hides elsewhere is given up.
-    pub(crate) fn sync(&self) -> Result<()> {
-        failpoint::pass("source.sync")
-            .map_err(|error| Error::io("sync", self.image.path(), error))?;
-        self.image.sync()
-    }
-
-    /// As [`check`](Self::check), the image at most every two seconds: to be called often.
+    /// As [`check`](Self::check), at most every two seconds: to be called often.
     pub fn watch(&self) -> Result<()> {
-        drop(self.hold()?);
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.elapsed() < WATCH {
-            return Ok(());
-        }
-        *looked = Instant::now();
-        self.check()
+        self.layers().try_for_each(LockedImage::watch)
     }
 
-    /// Fails when `target` is this image under whatever name.
+    /// See [`Image::drop_cache`].
+    pub fn drop_cache(&self) {
+        self.layers().for_each(|layer| layer.image().drop_cache());
+    }
+
+    /// Fails when `target` is this image, or a layer of this chain, under whatever name.
     ///
     /// # Errors
     ///
     /// [`Error::SameFile`].
     pub fn refuse_same(&self, target: &Path) -> Result<()> {
-        match std::fs::metadata(target) {
-            Ok(metadata) if FileId::from_metadata(&metadata) == self.stamp.id => {
-                Err(Error::SameFile {
-                    source_path: self.image.path().to_owned(),
-                    target: target.to_owned(),
-                })
-            }
-            // Whatever else is wrong with the target is said when it is opened.
-            _ => Ok(()),
+        // Whatever else is wrong with the target is said when it is opened.
+        let Ok(metadata) = std::fs::metadata(target) else { return Ok(()) };
+        let id = FileId::from_metadata(&metadata);
+        match self.layers().find(|layer| layer.stamp().id == id) {
+            Some(layer) => Err(Error::SameFile {
+                source_path: layer.image().path().to_owned(),
+                target: target.to_owned(),
+            }),
+            None => Ok(()),
         }
+    }
+}
+
+impl From<LockedImage> for Source {
+    fn from(image: LockedImage) -> Self {
+        let size = image.image().size();
+        Self::of_chain(image, vec![], size)
     }
 }

@@ -40,6 +40,22 @@ pub struct Stamp {
     pub ctime: (i64, i64),
 }
 
+/// What changes when a source does: the stamps of its images, the newest layer first, and how much of them it
+/// shows.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SourceStamp {
+    /// In bytes.
+    pub size: u64,
+    /// One, or the layers of a chain.
+    pub images: Vec<Stamp>,
+}
+
+impl From<Stamp> for SourceStamp {
+    fn from(image: Stamp) -> Self {
+        Self { size: image.size, images: vec![image] }
+    }
+}
+
 impl Stamp {
     /// For how long a change could still get the same times: filesystems count in ticks of the
     /// kernel, or in one or two seconds where they store no fractions.

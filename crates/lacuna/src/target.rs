@@ -25,7 +25,7 @@ use crate::mark;
 use crate::open::{IoMode, Links};
 use crate::partial::PartialRecord;
 use crate::reflink;
-use crate::stamp::Stamp;
+use crate::stamp::SourceStamp;
 use names::{appear, data_of};
 pub use planned::PlannedTarget;
 
@@ -113,7 +113,7 @@ impl Target {
     }
 
     /// Up to which offset a new target already holds what `source` has.
-    pub fn resumable(&self, source: &Stamp) -> Result<u64> {
+    pub fn resumable(&self, source: &SourceStamp) -> Result<u64> {
         if !matches!(self.state, State::New { resumed: true, .. }) {
             return Ok(0);
         }
@@ -131,12 +131,12 @@ impl Target {
     /// # Errors
     ///
     /// The system's; the record before stays then.
-    pub fn checkpoint(&self, source: &Stamp, done_bytes: u64) -> Result<()> {
+    pub fn checkpoint(&self, source: &SourceStamp, done_bytes: u64) -> Result<()> {
         if self.existed() {
             return Ok(());
         }
         self.image.sync()?;
-        PartialRecord::new(self.image.stamp()?.id, *source, done_bytes).write(&self.path)
+        PartialRecord::new(self.image.stamp()?.id, source.clone(), done_bytes).write(&self.path)
     }
 
     /// Voids the record of a new target: to be called before anything is written that the record

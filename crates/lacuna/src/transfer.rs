@@ -52,12 +52,12 @@ impl<'a> Transfer<'a> {
         progress: &'a Progress,
         cancel: &'a Cancel,
     ) -> Self {
-        let (from, to) = (source.image(), target.image());
         Self {
             source,
             target,
             options,
-            clones: options.reflink != Reflink::Never && reflink::is_possible(from, to),
+            clones: options.reflink != Reflink::Never
+                && source.all(|image| reflink::is_possible(image, target.image())),
             frontier: Frontier::new(options.resumed_bytes),
             checkpoint: Mutex::new(Checkpoint::default()),
             failure: Mutex::new(None),

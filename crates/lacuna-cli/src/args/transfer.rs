@@ -1,6 +1,5 @@
-//! `sync` and `serve`.
+//! What `sync` and `export` have in common.
 
-use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -13,40 +12,9 @@ const TO_PATH: &str = "When SRC and DST are paths";
 const TO_SERVER: &str = "When DST or SRC is a server";
 const TO_LACUNA: &str = "When DST or SRC is HOST:PATH, lacuna:// or lacunas://";
 
-/// Make DST equal to SRC: content, holes and unwritten space.
-///
-/// SRC and DST are paths on this machine, or one of them is on another: HOST:PATH or USER@HOST:PATH runs
-/// `lacuna serve --stdio` there by ssh; lacuna://HOST[:PORT]/PATH is behind `lacuna serve --root`, and
-/// lacunas:// is the same by TLS. Write ./a:b for a file whose name has a colon. Of what is there
-/// already only the blocks that differ are sent, and both ends compute a receipt over size, kinds and
-/// content before DST counts as done.
-///
-/// DST may also be ssync://HOST[:PORT] for a server that speaks Longhorn's ssync protocol: `lacuna
-/// serve --once FILE`, or Longhorn's own `ssync -daemon FILE`. It carries no encryption and no
-/// password. Over it, unwritten space arrives as data that is zero, and of ranges of up to 1 MiB those
-/// that differ are sent whole.
-///
-/// On this machine only what differs is written. A new target appears under its name when it is
-/// complete and durable, here and behind `lacuna serve`; Longhorn's daemon writes in place. A sync that
-/// was interrupted goes on where it stopped when the same command is run again. To ssync://, start the
-/// server again first: then the same command compares and goes on.
-///
-/// With --direct to ssync://, the size of SRC must be a multiple of 4096.
+/// How a source becomes a target.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    lacuna sync disk.img backup/disk.img\n  \
-    lacuna sync disk.img lacuna://node2:5000/disk.img\n  \
-    lacuna sync node2:/srv/disk.img disk.img\n  \
-    lacuna sync --tls-ca ca.pem --token-file token disk.img lacunas://node2:5000/disk.img\n  \
-    lacuna sync disk.img ssync://node2:5000\n  \
-    lacuna sync --dry-run --compare disk.img /dev/sdx")]
-pub(crate) struct SyncArgs {
-    /// The image to read: a file, a block device, HOST:PATH, lacuna://HOST[:PORT]/PATH or lacunas://
-    #[arg(value_name = "SRC")]
-    pub(crate) source: OsString,
-    /// What is to become equal: the same, or ssync://HOST[:PORT]
-    #[arg(value_name = "DST")]
-    pub(crate) target: OsString,
+pub(crate) struct TransferArgs {
     /// Only tell what would be done, from the layouts; write nothing. A server of ssync:// is not asked:
     /// it is taken to have nothing yet
     #[arg(long)]
@@ -139,82 +107,6 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
         digits.parse::<u64>().ok().zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
     let rate = rate.filter(|rate| *rate >= LEAST_RATE).and_then(NonZeroU64::new);
     rate.ok_or_else(|| "write bytes a second, like 500K, 20M or 1G, at least 16K".to_owned())
-}
-
-/// Serve the images under a directory, or receive a single image and exit.
-///
-/// With --root, clients are `lacuna sync` to or from lacuna://HOST:PORT/PATH, where PATH is under DIR;
-/// no name leads out of it. With --tls-cert and --tls-key they say lacunas://, and with --token-file
-/// they must have the token. Beyond this machine, both are asked for. With --json, each session that has
-/// ended is an object on standard output, one a line: `what`, `path`, `peer`, `direction`, `bytes`, `ok`,
-/// `error` and `left`.
-///
-/// With --once, FILE is received from `lacuna sync SRC lacuna://HOST:PORT/NAME`, where NAME is that of
-/// FILE, from `lacuna sync SRC ssync://HOST:PORT`, or from Longhorn's own `ssync -host HOST SRC`. The last
-/// two have no encryption and no password: whoever reaches the port may write FILE. With a token or a
-/// certificate they are sent away.
-///
-/// --stdio is what `lacuna sync` runs by ssh.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    lacuna serve --root /srv/images --listen 127.0.0.1:5000\n  \
-    lacuna serve --root /srv/images --listen 0.0.0.0:5000 \\\n      \
-    --tls-cert cert.pem --tls-key key.pem --token-file token\n  \
-    lacuna serve --once disk.img --listen 127.0.0.1:5000")]
-#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["once", "root", "stdio"])))]
-pub(crate) struct ServeArgs {
-    /// The image to receive; created when it does not exist
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["root", "stdio", "direct", "buffered"])]
-    pub(crate) once: Option<PathBuf>,
-    /// The directory under which clients name images
-    #[arg(long, value_name = "DIR")]
-    pub(crate) root: Option<PathBuf>,
-    /// Serve one client over standard input and output: without --root, with all that this user can
-    /// reach
-    #[arg(long, conflicts_with_all = ["listen", "insecure", "max_sessions", "token_file", "tls_cert"])]
-    pub(crate) stdio: bool,
-    /// Where to listen; port 0 takes a free one and says which
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
-    pub(crate) listen: String,
-    /// Listen beyond this machine though the connection is not protected by TLS and a token
-    #[arg(long)]
-    pub(crate) insecure: bool,
-    /// Exit when no request came for so many seconds, at least 1 [default: 300]
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        conflicts_with_all = ["root", "stdio"],
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub(crate) idle_timeout: Option<u32>,
-    /// Let nobody write
-    #[arg(long, conflicts_with = "once")]
-    pub(crate) read_only: bool,
-    /// Serve block devices under DIR too
-    #[arg(long, requires = "root")]
-    pub(crate) devices: bool,
-    /// Sessions at the same time, of about 25 MiB of memory each (with 4 --jobs); more are sent away
-    /// [default: 16]
-    #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) max_sessions: Option<u16>,
-    #[command(flatten)]
-    pub(crate) io: IoArgs,
-    /// Threads for each kind of work, of each session [default: 4]
-    #[arg(long, value_name = "N", value_parser = jobs(), conflicts_with = "once")]
-    pub(crate) jobs: Option<u16>,
-    /// Whether clients may have compressed what is sent either way: zstd, or none [default: zstd]
-    #[arg(long, value_name = "HOW", value_parser = ["zstd", "none"], hide_possible_values = true,
-          conflicts_with = "once")]
-    pub(crate) compress: Option<String>,
-    /// A file whose first line is the token that clients must have
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Speak TLS: the certificate of this server, and those that lead to its issuer, as PEM
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// The key of the certificate, as PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
 }
 
 fn octal(text: &str) -> Result<u32, String> {

@@ -25,8 +25,9 @@ struct Report<'a> {
 pub(super) fn run(args: &HashArgs, image: &str, output: &Output) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
     let options = super::options(args);
-    let checked =
-        attended(output, |progress, cancel| hash::check(&args.image, &options, progress, cancel))?;
+    let checked = attended(output, None, |progress, cancel| {
+        hash::check(&args.image, &options, progress, cancel)
+    })?;
     let verdict = checked.map_err(|error| super::stopped(error, image))?;
     let (name, recorded, hashed) = match &verdict {
         Verdict::Sound(hashed) => ("sound", Some(&hashed.digest), Some(hashed)),

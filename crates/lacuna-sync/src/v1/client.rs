@@ -5,12 +5,11 @@ mod opening;
 mod walk;
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lacuna::batch::BATCH_BYTES;
-use lacuna::{BLOCK, BufPool, Cancel, Counter, ImageOptions, IoMode, KindBytes, Progress, Source};
+use lacuna::{BLOCK, BufPool, Cancel, Counter, IoMode, KindBytes, Progress, Source};
 use lacuna_wire::v1::{Interval, Request};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -25,8 +24,6 @@ use walk::walk;
 /// How to sync.
 #[derive(Clone, Debug)]
 pub struct SyncOptions {
-    /// How the source is read.
-    pub io: IoMode,
     /// How the server is to write. Direct needs a size that is a multiple of 4096; `Auto` is direct
     /// where that can be and the source has large extents.
     pub target_io: IoMode,
@@ -48,7 +45,6 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     fn default() -> Self {
         Self {
-            io: IoMode::Auto,
             target_io: IoMode::Auto,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -88,16 +84,14 @@ pub struct SyncStats {
 /// Whatever is wrong on either side; after all but a transport error the server was told that the
 /// sync failed.
 pub fn sync(
-    source: &Path,
+    source: Arc<Source>,
     address: &str,
     options: &SyncOptions,
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<SyncStats> {
-    let image_options = ImageOptions { io: options.io, ..ImageOptions::default() };
-    let source = Arc::new(Source::open(source, &image_options)?);
     refuse_size(&source, options)?;
-    let image = source.image();
+    let image = &source;
     progress.total_bytes.set(image.allocated_bytes()?.min(image.size()));
     let peer = Peer {
         address: address.to_owned(),
@@ -110,7 +104,7 @@ pub fn sync(
     let (options, progress, cancel) = (options.clone(), progress.clone(), cancel.clone());
     let session = Session { source, peer, options, progress, cancel };
     let mut stats = runtime::block_on(session.run())?;
-    session.source.image().drop_cache();
+    session.source.drop_cache();
     let progress = &session.progress;
     progress.finish();
     stats.read_bytes = progress.read_bytes.get();
@@ -122,10 +116,10 @@ pub fn sync(
 
 /// Some sizes the protocol cannot name, and some not for direct I/O.
 fn refuse_size(source: &Source, options: &SyncOptions) -> Result<()> {
-    let size = source.image().size();
+    let size = source.size();
     if Interval::new(0, size.next_multiple_of(BLOCK)).is_none() {
         let why = std::io::ErrorKind::FileTooLarge;
-        return Err(lacuna::Error::io("name all of", source.image().path(), why).into());
+        return Err(lacuna::Error::io("name all of", source.path(), why).into());
     }
     if options.target_io == IoMode::Direct && !size.is_multiple_of(BLOCK) {
         return Err(Error::UnalignedSize(size));
@@ -189,7 +183,7 @@ impl Session {
     /// "Did not exist" may mean: when the server started. One hole makes it true, and then no other
     /// hole has to be sent.
     async fn punch_all(&self, control: &mut Connection) -> Result<()> {
-        let size = self.source.image().size();
+        let size = self.source.size();
         match Interval::new(0, size.next_multiple_of(BLOCK)) {
             // Sent once only: a second one that comes late would punch what was written meanwhile.
             Some(all) if size > 0 => control.ask_here(&Request::SendHole(all)).await,

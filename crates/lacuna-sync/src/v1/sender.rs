@@ -59,7 +59,7 @@ impl Sender {
 
     /// As the original names the last range of an image: its end rounded up to the block.
     fn interval(&self, range: Range) -> Result<Interval> {
-        let end = match range.end() == self.source.image().size() {
+        let end = match range.end() == self.source.size() {
             true => range.round_out(BLOCK).end(),
             false => range.end(),
         };
@@ -131,7 +131,7 @@ async fn read(
     runtime::blocking(move || {
         let mut buf = pool.take();
         buf.truncate(whole.len() as usize);
-        source.image().read_at(&mut buf, whole.start())?;
+        source.read_at(&mut buf, whole.start())?;
         let bytes = Bytes::from_owner(buf);
         let digests =
             ranges.into_iter().map(|range| sha512(&slice(&bytes, whole, range))).collect();

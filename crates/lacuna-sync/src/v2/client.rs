@@ -1,11 +1,10 @@
 //! The end that dials.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lacuna::copy::CopyPlan;
-use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source};
+use lacuna::{Cancel, Progress, Source};
 use lacuna_wire::{Dry, Role, Token};
 
 use super::call::{Agreed, Call};
@@ -33,8 +32,6 @@ pub struct Remote {
 /// How to sync with a server.
 #[derive(Clone, Debug)]
 pub struct SyncOptions {
-    /// How the image on this machine is read or written.
-    pub io: IoMode,
     /// Threads for each kind of work.
     pub threads: usize,
     /// The level of zstd, 1 to 19, at either end.
@@ -57,7 +54,6 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     fn default() -> Self {
         Self {
-            io: IoMode::Auto,
             threads: 4,
             zstd: Some(1),
             verify: false,
@@ -76,13 +72,12 @@ impl Default for SyncOptions {
 ///
 /// Whatever went wrong first, at either end.
 pub fn push(
-    source: &Path,
+    source: &Arc<Source>,
     remote: &Remote,
     options: &SyncOptions,
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<(Synced, u64), Stopped> {
-    let source = options.open(source)?;
     let call = Call::new(remote, Role::Source, None, options, progress, cancel);
     let synced = call.sessions(|session, stream, agreed| {
         session.send(stream, source.clone(), options.as_source(agreed))
@@ -96,14 +91,13 @@ pub fn push(
 ///
 /// What would be wrong at either end, as far as that shows without writing.
 pub fn plan_push(
-    source: &Path,
+    source: &Arc<Source>,
     remote: &Remote,
     dry: Dry,
     options: &SyncOptions,
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<CopyPlan, Stopped> {
-    let source = options.open(source)?;
     let call = Call::new(remote, Role::Source, Some(dry), options, progress, cancel);
     call.sessions(|session, stream, agreed| {
         session.plan_send(stream, source.clone(), dry, options.as_source(agreed))
@@ -149,11 +143,6 @@ pub fn plan_pull(
 }
 
 impl SyncOptions {
-    fn open(&self, source: &Path) -> Result<Arc<Source>> {
-        let image = ImageOptions { io: self.io, ..ImageOptions::default() };
-        Ok(Arc::new(Source::open(source, &image)?))
-    }
-
     fn as_source(&self, agreed: Agreed) -> SourceOptions {
         SourceOptions { threads: self.threads, zstd: self.zstd.filter(|_| agreed.zstd) }
     }

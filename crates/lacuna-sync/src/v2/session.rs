@@ -132,7 +132,7 @@ impl Session {
         self.over(stream, move |link, progress, cancel| {
             let sending = Sending { link, source: &source, dry, options, progress, cancel };
             let ended = work(&sending);
-            source.image().drop_cache();
+            source.drop_cache();
             Ok(ended?)
         })
         .await

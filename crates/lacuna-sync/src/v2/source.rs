@@ -16,7 +16,7 @@ use lacuna::layout::rounded;
 use lacuna::ordered::in_order;
 use lacuna::receipt::Receipt;
 use lacuna::settle::held_as;
-use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, Layout, LayoutOptions, LayoutOrigin};
+use lacuna::{BLOCK, Cancel, Extent, Kind, KindBytes, LayoutOptions, LayoutOrigin};
 use lacuna::{Progress, Source};
 use lacuna_wire::{Accept, Done, Dry, End, Kinds, Message, Offer, Planned};
 
@@ -79,7 +79,7 @@ struct Agreed {
 impl Sending<'_> {
     /// All of the session after the hellos.
     pub(super) fn run(&self) -> Result<Synced> {
-        let size = self.source.image().size();
+        let size = self.source.size();
         let agreed = self.begin()?;
         let (kinds, end, Last::Done(done)) = self.transfer(agreed)? else {
             return Err(out_of_place());
@@ -102,7 +102,7 @@ impl Sending<'_> {
 
     /// Says what there is, and hears what the target can take.
     fn begin(&self) -> Result<Agreed> {
-        let image = self.source.image();
+        let image = &self.source;
         let (size, mode) = (image.size(), image.mode());
         let allocated = image.allocated_bytes()?.min(size);
         self.link.say(&Message::Offer(Offer { size, allocated, mode }))?;
@@ -159,7 +159,7 @@ impl Sending<'_> {
     /// What there is to be said when all was sent.
     fn sum(&self, kinds: KindBytes, receipt: Receipt) -> End {
         End {
-            receipt: receipt.finish(self.source.image().size()),
+            receipt: receipt.finish(self.source.size()),
             data: kinds.data_bytes,
             zero: kinds.zero_bytes,
             read: self.progress.read_bytes.get(),
@@ -199,7 +199,7 @@ impl Sending<'_> {
             Kinds::Three | Kinds::One => LayoutOrigin::Fiemap,
             Kinds::Two => LayoutOrigin::SeekHole,
         };
-        let layout = Layout::new(self.source.image(), &LayoutOptions::default())?;
+        let layout = self.source.layout(&LayoutOptions::default())?;
         let counted = rounded(layout, BLOCK).inspect(|extent| {
             if let Ok(Extent { range, kind }) = extent {
                 kinds.add(*kind, range.len());

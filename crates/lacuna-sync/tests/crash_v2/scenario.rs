@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use lacuna::{ImageOptions, IoMode, Kept, Source, Stamp, Target, TargetOptions};
+use lacuna::{ImageOptions, IoMode, Kept, Source, SourceStamp, Target, TargetOptions};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{BLOCK, Block, Pattern};
 use rustix::fs::syncfs;
@@ -79,7 +79,7 @@ pub(crate) struct Scenario {
     pub(crate) target: PathBuf,
     /// Another image of which a part was copied before.
     other: PathBuf,
-    other_stamp: Stamp,
+    other_stamp: SourceStamp,
     before: Before,
     wanted: Content,
     had: Option<Content>,
@@ -229,6 +229,6 @@ impl Scenario {
     }
 }
 
-fn stamp_of(image: &Path) -> Stamp {
-    *Source::open(image, &ImageOptions::default()).expect("open a source").stamp()
+fn stamp_of(image: &Path) -> SourceStamp {
+    Source::open(image, &ImageOptions::default()).expect("open a source").stamp().clone()
 }

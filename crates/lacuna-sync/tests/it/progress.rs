@@ -8,7 +8,7 @@ use lacuna_testing::pattern::{Block, Pattern};
 
 use crate::image::put;
 use crate::options;
-use crate::server::Server;
+use crate::server::{Server, opened};
 
 fn counts(progress: &Progress) -> [u64; 4] {
     let counters = [
@@ -55,7 +55,13 @@ fn a_client_counts_to_the_bytes_that_are_allocated() {
     for sent in [8192, 0] {
         let server = Server::of(&target);
         let progress = Arc::<Progress>::default();
-        let synced = v1::sync(&source, &server.address, &options(), &progress, &Cancel::default());
+        let synced = v1::sync(
+            opened(&source).unwrap(),
+            &server.address,
+            &options(),
+            &progress,
+            &Cancel::default(),
+        );
         let stats = synced.unwrap();
         server.ended().unwrap();
         assert_eq!((progress.total_bytes.get(), progress.done_bytes.get()), (8192, 8192));

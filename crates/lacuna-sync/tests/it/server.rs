@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use lacuna::{Cancel, Progress};
+use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source};
 use lacuna_sync::v1::{self, ServeOptions, ServeStats, SyncOptions, SyncStats};
 use lacuna_sync::{Error, Result};
 use tokio::net::TcpSocket;
@@ -83,7 +83,22 @@ impl Drop for Server {
 
 /// Syncs `source` to a server that somebody else looks after.
 pub(crate) fn sync(source: &Path, address: &str, options: &SyncOptions) -> Result<SyncStats> {
+    sync_by(IoMode::Auto, source, address, options)
+}
+
+/// The same, by a source that is opened like this.
+pub(crate) fn sync_by(
+    io: IoMode,
+    source: &Path,
+    address: &str,
+    options: &SyncOptions,
+) -> Result<SyncStats> {
+    let source = Arc::new(Source::open(source, &ImageOptions { io, ..ImageOptions::default() })?);
     v1::sync(source, address, options, &Arc::<Progress>::default(), &Cancel::default())
+}
+
+pub(crate) fn opened(source: &Path) -> Result<Arc<Source>> {
+    Ok(Arc::new(Source::open(source, &ImageOptions::default())?))
 }
 
 /// A whole session: how it ended for the client, and for the server.
@@ -92,8 +107,18 @@ pub(crate) fn session(
     target: &Path,
     options: &SyncOptions,
 ) -> (Result<SyncStats>, Result<ServeStats>) {
+    session_by(IoMode::Auto, source, target, options)
+}
+
+/// The same, by a source that is opened like this.
+pub(crate) fn session_by(
+    io: IoMode,
+    source: &Path,
+    target: &Path,
+    options: &SyncOptions,
+) -> (Result<SyncStats>, Result<ServeStats>) {
     let server = Server::of(target);
-    let synced = sync(source, &server.address, options);
+    let synced = sync_by(io, source, &server.address, options);
     // One that has not been opened goes on waiting for a client.
     let served = if synced.is_ok() { server.ended() } else { server.stopped() };
     (synced, served)

@@ -17,7 +17,7 @@ use crate::image::{
     Content, assert_same, assert_tidy, assert_vouched, checksum_of, crc64, ctime, data_of, mark_of,
     put, record, vouched,
 };
-use crate::server::{Server, session};
+use crate::server::{Server, session, session_by};
 use crate::{for_all, options};
 
 /// Blocks of an image, at most.
@@ -114,14 +114,10 @@ impl Place {
 
     /// A session that must end well, or be refused for the size of the image.
     fn sync(&self, case: &Case) -> Option<SyncStats> {
-        let options = SyncOptions {
-            io: case.io,
-            target_io: case.target_io,
-            in_flight: case.in_flight,
-            ..options()
-        };
+        let options =
+            SyncOptions { target_io: case.target_io, in_flight: case.in_flight, ..options() };
         let before = Content::of(&self.source);
-        let (synced, served) = session(&self.source, &self.target, &options);
+        let (synced, served) = session_by(case.io, &self.source, &self.target, &options);
         assert!(Content::of(&self.source) == before, "the source was changed");
         if case.target_io == IoMode::Direct && !case.source.size.is_multiple_of(BLOCK) {
             let error = synced.expect_err("a size that direct I/O cannot have");

@@ -22,7 +22,7 @@ use lacuna_wire::{
 
 use crate::dry::seen;
 use crate::for_all;
-use crate::pair::{Wiring, plan};
+use crate::pair::{Wiring, opened, plan};
 use crate::peer::{Server, frame, hello, offer};
 
 /// Blocks in a chunk, and its bytes.
@@ -161,7 +161,7 @@ fn options() -> SyncOptions {
 
 fn planned(source: &Path, remote: &Remote, dry: Dry) -> lacuna_sync::Result<u64> {
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
-    let plan = plan_push(source, remote, dry, &options(), &progress, &cancel);
+    let plan = plan_push(&opened(source)?, remote, dry, &options(), &progress, &cancel);
     plan.map(|plan| plan.written_bytes_max).map_err(|stopped| *stopped.cause)
 }
 
@@ -199,7 +199,9 @@ fn a_target_that_answers_out_of_turn_fails_the_session() {
     // In a session that writes, it is no end.
     let remote = serve_once([accept(0), end]);
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
-    let error = *push(&source, &remote, &options(), &progress, &cancel).unwrap_err().cause;
+    let error = *push(&opened(&source).unwrap(), &remote, &options(), &progress, &cancel)
+        .unwrap_err()
+        .cause;
     assert!(
         matches!(&error, Error::Wire(error) if error.to_string().ends_with(misplaced)),
         "{error:?}"
@@ -251,7 +253,7 @@ fn a_server_that_lets_nobody_write_plans_all_the_same() {
         server.failure();
     }
     let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
-    let written = push(&source, &remote("b.img"), &options(), &progress, &cancel);
+    let written = push(&opened(&source).unwrap(), &remote("b.img"), &options(), &progress, &cancel);
     assert!(matches!(*written.unwrap_err().cause, Error::SentAway { code: 7, .. }));
     server.failure();
 

@@ -98,6 +98,10 @@ impl Ends {
     }
 }
 
+pub(crate) fn opened(source: &Path) -> lacuna_sync::Result<Arc<Source>> {
+    Ok(Arc::new(Source::open(source, &ImageOptions::default())?))
+}
+
 fn cause(stopped: Stopped) -> Error {
     *stopped.cause
 }

@@ -12,6 +12,7 @@ use crate::layout::{LayoutOrigin, Pair};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
 use crate::settle::held_as;
+use crate::source::Source;
 
 /// As [`plan`](super::plan), but exact: what both have is read and compared. Locks both, shared.
 ///
@@ -20,7 +21,7 @@ use crate::settle::held_as;
 /// Whatever can be wrong with either image, [`Error::Cancelled`](crate::Error::Cancelled), and
 /// [`Error::Changed`](crate::Error::Changed) when one does not stay as it is.
 pub fn compare(
-    source: &Path,
+    source: &Source,
     target: &Path,
     options: &CopyOptions,
     progress: &Progress,
@@ -30,12 +31,12 @@ pub fn compare(
     ends.target.lock()?;
     ends.target.watch()?;
     let mut plan = ends.begin()?;
-    progress.total_bytes.set(ends.source.image().allocated_bytes()?);
+    progress.total_bytes.set(ends.source.allocated_bytes()?);
     let (resumed_bytes, mut spared) = (plan.resumed_bytes, Spared::default());
-    let counted = ends.pairs()?.inspect(|pair| {
-        if let Ok(pair) = pair {
-            ends.count(&mut plan, pair);
-        }
+    let counted = ends.pairs()?.map(|pair| {
+        let pair = pair?;
+        ends.count(&mut plan, &pair)?;
+        Ok(pair)
     });
     in_order(
         options.threads,
@@ -100,7 +101,7 @@ fn batches(
     })
 }
 
-impl Ends {
+impl Ends<'_> {
     fn compare(
         &self,
         batch: &Batch<Pair>,
@@ -109,7 +110,7 @@ impl Ends {
     ) -> Result<Spared> {
         let (read, whole) = (batch.span(|pair| pair.left == Kind::Data), batch.span(|_| true));
         let wanted = &mut wanted[..read.len() as usize];
-        self.source.image().read_at(wanted, read.start())?;
+        self.source.read_at(wanted, read.start())?;
         let found = &mut found[..whole.len() as usize];
         self.target.read_at(found, whole.start())?;
         let is_equal = |block: Range| found[block.within(whole)] == wanted[block.within(read)];
@@ -133,7 +134,7 @@ impl Ends {
     fn finish(&self) -> Result<()> {
         self.source.check()?;
         self.target.check()?;
-        self.source.image().drop_cache();
+        self.source.drop_cache();
         if let Some(image) = self.target.image() {
             image.drop_cache();
         }

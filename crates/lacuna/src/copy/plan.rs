@@ -8,8 +8,7 @@ use crate::checksum_file;
 use crate::error::Result;
 use crate::extent::{Kind, KindBytes, Range};
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
-use crate::open::ImageOptions;
+use crate::layout::{LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::partial::PartialRecord;
 use crate::reflink;
 use crate::settle::held_as;
@@ -57,11 +56,11 @@ pub struct CopyPlan {
 /// # Errors
 ///
 /// What would be wrong with either image, as far as that shows without writing.
-pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
+pub fn plan(source: &Source, target: &Path, options: &CopyOptions) -> Result<CopyPlan> {
     let ends = Ends::open(source, target, options)?;
     let mut plan = ends.begin()?;
     for pair in ends.pairs()? {
-        ends.count(&mut plan, &pair?);
+        ends.count(&mut plan, &pair?)?;
     }
     Ok(plan)
 }
@@ -72,10 +71,9 @@ pub fn plan(source: &Path, target: &Path, options: &CopyOptions) -> Result<CopyP
 /// # Errors
 ///
 /// What is wrong with the source.
-pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
-    let source = Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })?;
-    let mut plan = CopyPlan { size_bytes: source.image().size(), ..CopyPlan::default() };
-    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+pub fn plan_remote(source: &Source) -> Result<CopyPlan> {
+    let mut plan = CopyPlan { size_bytes: source.size(), ..CopyPlan::default() };
+    for extent in source.layout(&LayoutOptions::default())? {
         let extent = extent?;
         let pair = Pair { range: extent.range, left: extent.kind, right: Kind::Hole };
         plan.count(&pair, LayoutOrigin::SeekHole, None);
@@ -84,51 +82,54 @@ pub fn plan_remote(source: &Path, options: &CopyOptions) -> Result<CopyPlan> {
 }
 
 /// The two ends of a copy that is not made.
-pub(super) struct Ends {
-    pub(super) source: Source,
+pub(super) struct Ends<'a> {
+    pub(super) source: &'a Source,
     pub(super) target: PlannedTarget,
     /// The unit in which the target shares the source's space where it has nothing, if it does.
     cloned_in: Option<u64>,
 }
 
-impl Ends {
-    pub(super) fn open(source: &Path, target: &Path, options: &CopyOptions) -> Result<Self> {
+impl<'a> Ends<'a> {
+    pub(super) fn open(source: &'a Source, target: &Path, options: &CopyOptions) -> Result<Self> {
         let (io, resume) = (options.io, options.resume);
         let open = TargetOptions { io, resume, ..TargetOptions::default() };
         let planned = PlannedTarget::open(target, &open)?;
-        let image = ImageOptions { io: options.io, ..ImageOptions::default() };
-        let source = Source::open(source, &image)?;
         source.refuse_same(target)?;
         source.refuse_same(&checksum_file::path_of(target))?;
         let directory = directory_of(planned.path());
-        let is_possible =
-            || !planned.is_device() && reflink::is_possible_in(source.image(), directory);
-        let shares = reflink::decide(options.reflink, source.image(), planned.path(), is_possible)?;
-        let cloned_in = shares.then_some(source.image().allocation_unit());
+        let is_possible = || {
+            !planned.is_device() && source.all(|image| reflink::is_possible_in(image, directory))
+        };
+        let shares = reflink::decide(options.reflink, source.path(), planned.path(), is_possible)?;
+        let cloned_in = shares.then_some(source.allocation_unit());
         Ok(Self { source, target: planned, cloned_in })
     }
 
     /// A plan that nothing is counted in yet.
     pub(super) fn begin(&self) -> Result<CopyPlan> {
-        let mut plan = CopyPlan::begin(&self.target, self.source.image().size())?;
+        let mut plan = CopyPlan::begin(&self.target, self.source.size())?;
         let part = self.target.image().filter(|_| !self.target.exists());
         if let Some(part) = part {
-            plan.resumed_bytes = resumable(&self.source, part, self.target.path())?;
+            plan.resumed_bytes = resumable(self.source, part, self.target.path())?;
         }
         Ok(plan)
     }
 
     /// Both layouts side by side, in the target's unit of allocation.
     pub(super) fn pairs(&self) -> Result<impl Iterator<Item = Result<Pair>>> {
-        let image = self.source.image();
-        let source = Layout::new(image, &LayoutOptions::default())?;
-        let whole = Some(Range::to(image.size()));
+        let source = self.source.layout(&LayoutOptions::default())?;
+        let whole = Some(Range::to(self.source.size()));
         let target = self.target.layout(LayoutOptions { range: whole, flush: true })?;
         Ok(pairs(rounded(source, self.target.allocation_unit()), target))
     }
 
-    pub(super) fn count(&self, plan: &mut CopyPlan, pair: &Pair) {
-        plan.count(pair, self.target.origin(), self.cloned_in);
+    /// What of `pair` is shared is shared layer by layer.
+    pub(super) fn count(&self, plan: &mut CopyPlan, pair: &Pair) -> Result<()> {
+        for owned in self.source.owned(pair.range) {
+            let pair = Pair { range: owned?.range, ..*pair };
+            plan.count(&pair, self.target.origin(), self.cloned_in);
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use super::{DiffStats, Difference};
 use crate::aligned_buf::AlignedBuf;
 use crate::error::Result;
 use crate::extent::{BLOCK, Extent, Kind, Range};
-use crate::layout::{Layout, LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
+use crate::layout::{LayoutOptions, LayoutOrigin, Pair, pairs, rounded};
 use crate::progress::Cancel;
 use crate::sharing;
 use crate::source::Source;
@@ -54,23 +54,23 @@ pub(super) struct Compared {
 
 impl Sides {
     pub(super) fn open(left: Source, right: Source) -> Result<Self> {
-        let common = Range::to(left.image().size().min(right.image().size()));
-        let origins = (LayoutOrigin::of(left.image())?, LayoutOrigin::of(right.image())?);
+        let common = Range::to(left.size().min(right.size()));
+        let origins = (origin(&left)?, origin(&right)?);
         Ok(Self { left, right, common, origins })
     }
 
     /// What is known before anything is compared.
     pub(super) fn stats(&self) -> DiffStats {
         DiffStats {
-            left_size_bytes: self.left.image().size(),
-            right_size_bytes: self.right.image().size(),
+            left_size_bytes: self.left.size(),
+            right_size_bytes: self.right.size(),
             kinds_compared: self.shows_all_kinds(),
             ..DiffStats::default()
         }
     }
 
     pub(super) fn allocated_bytes(&self) -> Result<u64> {
-        Ok(self.left.image().allocated_bytes()? + self.right.image().allocated_bytes()?)
+        Ok(self.left.allocated_bytes()? + self.right.allocated_bytes()?)
     }
 
     fn shows_all_kinds(&self) -> bool {
@@ -79,7 +79,7 @@ impl Sides {
 
     /// The larger of the two blocks: a smaller one has no kind of its own there.
     fn unit(&self) -> u64 {
-        self.left.image().allocation_unit().max(self.right.image().allocation_unit())
+        self.left.allocation_unit().max(self.right.allocation_unit())
     }
 
     /// Both layouts where both reach, in whole units.
@@ -87,8 +87,8 @@ impl Sides {
         // The kind of the last unit is that of all of it, also in the image that goes on.
         let whole = Some(self.common.round_out(self.unit()));
         let options = LayoutOptions { range: whole, flush: true };
-        let left = rounded(Layout::new(self.left.image(), &options)?, self.unit());
-        let right = rounded(Layout::new(self.right.image(), &options)?, self.unit());
+        let left = rounded(self.left.layout(&options)?, self.unit());
+        let right = rounded(self.right.layout(&options)?, self.unit());
         let common = self.common;
         let within = move |pair: Pair| Pair { range: common.intersect(pair.range), ..pair };
         let pairs = pairs(left, right).map(move |pair| pair.map(within));
@@ -123,9 +123,11 @@ impl Sides {
 
     fn unshared(&self, pair: &Pair) -> Result<Vec<Range>> {
         let both = (pair.left, pair.right) == (Kind::Data, Kind::Data);
-        match both && self.shows_all_kinds() {
-            true => sharing::unshared(self.left.image(), self.right.image(), pair.range),
-            false => Ok(vec![pair.range]),
+        match (self.left.image(), self.right.image()) {
+            (Some(left), Some(right)) if both && self.shows_all_kinds() => {
+                sharing::unshared(left, right, pair.range)
+            }
+            _ => Ok(vec![pair.range]),
         }
     }
 
@@ -173,7 +175,7 @@ impl Sides {
         for (source, kind, buf) in sides {
             match kind {
                 Kind::Data => {
-                    source.image().read_at(&mut buf[..length], range.start())?;
+                    source.read_at(&mut buf[..length], range.start())?;
                     source.watch()?;
                     compared.read += range.len();
                 }
@@ -197,19 +199,19 @@ impl Sides {
     pub(super) fn finish(&self) -> Result<()> {
         for source in [&self.left, &self.right] {
             source.check()?;
-            source.image().drop_cache();
+            source.drop_cache();
         }
         Ok(())
     }
 
     /// What only the longer one has.
     pub(super) fn past_end(&self) -> Result<impl Iterator<Item = Result<Difference>>> {
-        let left_is_longer = self.left.image().size() > self.right.image().size();
-        let longer = if left_is_longer { self.left.image() } else { self.right.image() };
+        let left_is_longer = self.left.size() > self.right.size();
+        let longer = if left_is_longer { &self.left } else { &self.right };
         let (end, unit) = (self.common.end(), self.unit());
         let rest = Range::to(longer.size()).split_at(end & !(unit - 1)).1;
         let options = LayoutOptions { range: Some(rest), flush: true };
-        let differences = rounded(Layout::new(longer, &options)?, unit).map(move |extent| {
+        let differences = rounded(longer.layout(&options)?, unit).map(move |extent| {
             let Extent { range, kind } = extent?;
             let (left, right) = match left_is_longer {
                 true => (Some(kind), None),
@@ -235,6 +237,10 @@ impl Compared {
         let (left, right) = (Some(pair.left), Some(pair.right));
         self.differences.push(Difference { range, left, right, content });
     }
+}
+
+fn origin(source: &Source) -> Result<LayoutOrigin> {
+    Ok(source.layout(&LayoutOptions::NOTHING)?.origin())
 }
 
 /// Pieces of what is not shared, and what is shared whole.

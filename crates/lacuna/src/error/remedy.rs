@@ -36,6 +36,7 @@ impl Error {
             Self::KindsDiffer { .. } => NO_KINDS,
             Self::NotAllMoved { .. } => "keep the child, and report this: it is a fault of lacuna",
             Self::Malformed { path, .. } => malformed_remedy(path),
+            Self::Chain(error) => return Some(error.remedy()),
             Self::Cancelled => "run the same command again to go on",
         };
         Some(text.to_owned())

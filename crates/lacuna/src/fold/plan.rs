@@ -13,6 +13,7 @@ use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded, shared};
 use crate::progress::Cancel;
 use crate::reflink;
 use crate::settle::compared;
+use crate::source::Source;
 
 /// Of what a fold with `free` writes, so much must fit at least.
 const ROUND_MIN: u64 = 1 << 20;
@@ -49,14 +50,14 @@ pub struct FoldPlan {
 impl FoldPlan {
     /// For two images that fit together. `is_recorded`: what must stay is written down already.
     pub(super) fn of(
-        child: &Image,
+        child: &Source,
         parent: &Image,
         options: &FoldOptions,
         is_recorded: bool,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let is_possible = || reflink::is_possible(child, parent);
-        let clones = reflink::decide(options.reflink, child, parent.path(), is_possible)?;
+        let is_possible = || child.all(|image| reflink::is_possible(image, parent));
+        let clones = reflink::decide(options.reflink, child.path(), parent.path(), is_possible)?;
         let mut plan = Self {
             size_bytes: child.size(),
             grown_bytes: child.size().saturating_sub(parent.size()),
@@ -69,11 +70,11 @@ impl FoldPlan {
         };
         let (recorded, unit) = plan.count_moves(child, parent, clones, cancel)?;
         if !parent.is_device() && !filesystem::rewrites(parent.file(), parent.path())? {
-            plan.needed_bytes += shared_bytes(child, parent, clones, cancel)?;
+            plan.needed_bytes += shared_bytes(child.layout(&UNFLUSHED)?, parent, clones, cancel)?;
         }
         if options.free && is_on_one_filesystem(child, parent)? {
             // What the child shares with others does not come back when it gives it up.
-            let lost = shared_bytes(child, child, clones, cancel)?.min(plan.needed_bytes);
+            let lost = lost_bytes(child, clones, cancel)?.min(plan.needed_bytes);
             plan.needed_bytes = lost + (plan.needed_bytes - lost).min(ROUND_MIN);
         }
         // The last write may need all of a unit when the others have taken their space.
@@ -89,7 +90,7 @@ impl FoldPlan {
     /// recorded, and the most that the filesystem allocates at a time, in bytes.
     fn count_moves(
         &mut self,
-        child: &Image,
+        child: &Source,
         parent: &Image,
         clones: bool,
         cancel: &Cancel,
@@ -109,7 +110,7 @@ impl FoldPlan {
             if pair.left == Kind::Zero && pair.right != Kind::Zero {
                 self.zero_range_bytes += pair.range.len();
             }
-            runs.add(&pair, is_new);
+            runs.add_layers(child, &pair, is_new)?;
         }
         runs.close();
         self.reflink_bytes = runs.cloned_bytes;
@@ -143,17 +144,28 @@ impl FoldPlan {
 }
 
 /// Whether what the child gives up is the parent's to take.
-fn is_on_one_filesystem(child: &Image, parent: &Image) -> Result<bool> {
-    Ok(!parent.is_device() && child.stamp()?.id.device == parent.stamp()?.id.device)
+fn is_on_one_filesystem(child: &Source, parent: &Image) -> Result<bool> {
+    let device = parent.stamp()?.id.device;
+    Ok(!parent.is_device() && child.layers().all(|layer| layer.stamp().id.device == device))
 }
 
-/// How much of what is copied `image`, one of the two, shares with another file.
-fn shared_bytes(child: &Image, image: &Image, clones: bool, cancel: &Cancel) -> Result<u64> {
-    let options = LayoutOptions { range: Some(Range::to(child.size())), flush: false };
+const UNFLUSHED: LayoutOptions = LayoutOptions { range: None, flush: false };
+
+/// How much of what the child gives up its layers share with other files.
+fn lost_bytes(child: &Source, clones: bool, cancel: &Cancel) -> Result<u64> {
+    let mut lost = 0;
+    for layer in child.layers() {
+        let layout = Layout::new(layer.image(), &UNFLUSHED)?;
+        lost += shared_bytes(layout, layer.image(), clones, cancel)?;
+    }
+    Ok(lost)
+}
+
+/// How much of what is copied, which `written` tells, `image` shares with another file.
+fn shared_bytes(written: Layout<'_>, image: &Image, clones: bool, cancel: &Cancel) -> Result<u64> {
     let unit = image.allocation_unit();
-    let layout = rounded(Layout::new(child, &options)?, unit);
     let mut runs = Runs::new(clones, 0);
-    for pair in pairs(layout, rounded(shared(image)?, unit)) {
+    for pair in pairs(rounded(written, unit), rounded(shared(image)?, unit)) {
         let pair = pair?;
         cancel.check()?;
         runs.add(&pair, pair.left.is_allocated() && pair.right == Kind::Data);
@@ -164,8 +176,10 @@ fn shared_bytes(child: &Image, image: &Image, clones: bool, cancel: &Cancel) -> 
 
 /// Runs of data, which are cloned or copied as one, and the space that all but the clones take.
 #[derive(Default)]
-struct Runs {
+struct Runs<'a> {
     clones: bool,
+    /// Whose the last run is, where that matters.
+    owner: Option<&'a Image>,
     cloned_bytes: u64,
     copied_bytes: u64,
     needed_bytes: u64,
@@ -179,9 +193,27 @@ struct Runs {
     run_unit: u64,
 }
 
-impl Runs {
+impl<'a> Runs<'a> {
     fn new(clones: bool, hint: u64) -> Self {
         Self { clones, hint, ..Self::default() }
+    }
+
+    /// Adds the next pair of a child that may have layers: no run is of two of them.
+    fn add_layers(&mut self, child: &'a Source, pair: &Pair, is_new: bool) -> Result<()> {
+        if !self.clones || pair.left != Kind::Data {
+            self.add(pair, is_new);
+            return Ok(());
+        }
+        for owned in child.owned(pair.range) {
+            let owned = owned?;
+            let is_same = |a: &Image, b: &Image| std::ptr::eq(a, b);
+            if !self.owner.zip(owned.owner).is_some_and(|(a, b)| is_same(a, b)) {
+                self.close();
+            }
+            self.owner = owned.owner;
+            self.add(&Pair { range: owned.range, ..*pair }, is_new);
+        }
+        Ok(())
     }
 
     /// Adds the next pair, which takes space if it `is_new`.

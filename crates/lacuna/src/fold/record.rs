@@ -15,7 +15,7 @@ use super::lines::{Line, Lines};
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Extent, Kind, Range};
 use crate::image::Image;
-use crate::layout::{Layout, LayoutOptions, Pair, pairs, rounded};
+use crate::layout::{LayoutOptions, Pair, pairs, rounded};
 use crate::mark;
 use crate::progress::Cancel;
 use crate::settle::compared;
@@ -26,15 +26,16 @@ const WORDS: &str = "A lacuna fold was writing the image beside this file and ha
     Repeat the fold: it completes the image. Keep this file until then: the fold needs what it says.\n";
 
 /// The form of the record; another one is not understood.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The line that says whose record this is.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
-    /// The child's name, for people.
+    /// The name of the child, or of the newest of its layers, for people.
     child: String,
-    child_id: Identity,
+    /// The newest layer first; one, unless several are folded at once.
+    child_ids: Vec<Identity>,
     parent_id: Identity,
     /// What the child had then; all that the parent has gained since is a hole.
     size: u64,
@@ -59,6 +60,10 @@ impl Identity {
         let born = born.and_then(|time| u64::try_from(time.as_nanos()).ok());
         Ok(Self { inode: metadata.ino(), born })
     }
+}
+
+fn identities(child: &Source) -> Result<Vec<Identity>> {
+    child.layers().map(|layer| Identity::of(layer.image())).collect()
 }
 
 /// Whether what the parent has there is written down.
@@ -108,7 +113,7 @@ impl Record {
         let record = Self { freed: before.freed || free, ..before.clone() };
         let header = Header::of(child, parent, record.freed)?;
         if !parent.is_marked() {
-            let pairs = compared(child.image(), parent.image(), Range::to(record.size))?.1;
+            let pairs = compared(child, parent.image(), Range::to(record.size))?.1;
             parent.mark(|out| record.write(header, pairs, out, cancel))?;
         } else if record.freed == before.freed && record.is_current(child, cancel)? {
             parent.keep_mark()?;
@@ -126,7 +131,7 @@ impl Record {
 
     /// Fails when something else than a fold of `child` was interrupted at `parent`.
     pub(super) fn check(child: &Source, parent: &Target) -> Result<Self> {
-        let (path, size) = (mark::of(parent.path()), child.image().size());
+        let (path, size) = (mark::of(parent.path()), child.size());
         let record = Self { path, size, freed: false };
         if !parent.is_marked() {
             return Ok(record);
@@ -165,7 +170,7 @@ impl Record {
         &self,
         child: &'a Source,
     ) -> Result<impl Iterator<Item = Result<Pair>> + use<'a>> {
-        let layout = Layout::new(child.image(), &LayoutOptions::default())?;
+        let layout = child.layout(&LayoutOptions::default())?;
         Ok(pairs(rounded(layout, BLOCK), self.extents()?))
     }
 
@@ -240,20 +245,19 @@ impl Record {
 
 impl Header {
     fn of(child: &Source, parent: &Target, freed: bool) -> Result<Self> {
-        let name = child.image().path().file_name().unwrap_or_default();
+        let name = child.path().file_name().unwrap_or_default();
         Ok(Self {
             version: VERSION,
             child: name.to_string_lossy().into_owned(),
-            child_id: Identity::of(child.image())?,
+            child_ids: identities(child)?,
             parent_id: Identity::of(parent.image())?,
-            size: child.stamp().size,
+            size: child.size(),
             freed,
         })
     }
 
     /// Of these two, whatever they are called by now.
     fn is_of(&self, child: &Source, parent: &Target) -> Result<bool> {
-        Ok(self.child_id == Identity::of(child.image())?
-            && self.parent_id == Identity::of(parent.image())?)
+        Ok(self.child_ids == identities(child)? && self.parent_id == Identity::of(parent.image())?)
     }
 }

@@ -35,7 +35,7 @@ impl Round {
         let mut room = if hint > 0 { room.min(HINTED) } else { room };
         let start = near(rest.split_at(rest.start()).0, hint).start();
         let walked = Range::new(start, rest.end()).unwrap_or(rest);
-        let (origin, pairs) = compared(child.image(), parent.image(), walked)?;
+        let (origin, pairs) = compared(child, parent.image(), walked)?;
         let mut round = Self { origin, pairs: vec![], around: Around::new(hint, start) };
         let mut end = walked.end();
         for pair in pairs {

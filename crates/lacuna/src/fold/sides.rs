@@ -21,7 +21,7 @@ pub(super) fn folded<'a>(
     parent: &'a Target,
     range: Range,
 ) -> Result<(LayoutOrigin, impl Iterator<Item = Result<Pair>> + 'a)> {
-    let (origin, pairs) = compared(child.image(), parent.image(), range)?;
+    let (origin, pairs) = compared(child, parent.image(), range)?;
     Ok((origin, joined(allocated(pairs).map(|pair| pair.map(unseen)))))
 }
 

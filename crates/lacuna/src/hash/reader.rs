@@ -6,7 +6,7 @@ use crate::batch::{BATCH_BYTES, Batch};
 use crate::digest::{Crc64, Hasher};
 use crate::error::Result;
 use crate::extent::{Extent, Kind, Range};
-use crate::layout::{Layout, LayoutOptions, pieces};
+use crate::layout::{LayoutOptions, pieces};
 use crate::progress::Progress;
 use crate::source::Source;
 
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
             (Kind::Zero | Kind::Hole, Method::Crc64) => u64::MAX,
             (Kind::Zero | Kind::Hole, _) => ZEROS,
         };
-        let layout = Layout::new(self.source.image(), &LayoutOptions::default())?;
+        let layout = self.source.layout(&LayoutOptions::default())?;
         let (mut pieces, mut batch) = (pieces(layout, length), Batch::new());
         Ok(std::iter::from_fn(move || {
             for extent in pieces.by_ref() {
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         let read = batch.span(|extent| extent.kind == Kind::Data);
         let mut bytes = self.pool.take();
         bytes.truncate(read.len() as usize);
-        self.source.image().read_at(&mut bytes, read.start())?;
+        self.source.read_at(&mut bytes, read.start())?;
         self.source.watch()?;
         let mut part = Part { extents: batch.into_ranges(), crc: None, read, bytes };
         for extent in part.extents.iter().filter(|extent| extent.kind == Kind::Data) {

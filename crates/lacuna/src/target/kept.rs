@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::Target;
 use crate::error::{Error, describe};
 use crate::extent::{BLOCK, Range};
-use crate::stamp::Stamp;
+use crate::stamp::SourceStamp;
 use crate::stopped::Kept;
 
 /// What is given up of a new target on a full disk, so that the record of the rest fits.
@@ -15,7 +15,7 @@ const ROOM: u64 = 1 << 20;
 impl Target {
     /// Saves what can be saved when a session stops because of `cause`: all before `reached` is what
     /// `source` has. Without a source there is nothing worth going on with.
-    pub fn keep(&self, cause: &Error, source: Option<&Stamp>, reached: u64) -> Kept {
+    pub fn keep(&self, cause: &Error, source: Option<&SourceStamp>, reached: u64) -> Kept {
         let path = self.path().to_owned();
         match (self.existed(), self.image().is_device(), self.is_written()) {
             (false, _, _) => self.keep_part(cause, source, reached),
@@ -51,7 +51,7 @@ impl Target {
         }
     }
 
-    fn keep_part(&self, cause: &Error, source: Option<&Stamp>, mut reached: u64) -> Kept {
+    fn keep_part(&self, cause: &Error, source: Option<&SourceStamp>, mut reached: u64) -> Kept {
         if !self.image().path().exists() {
             return Kept::Named(self.path().to_owned());
         }

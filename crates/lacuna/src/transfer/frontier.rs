@@ -83,7 +83,7 @@ impl Transfer<'_> {
         let due = last.at.elapsed() >= CHECKPOINT_EVERY
             || written.saturating_sub(last.written) >= CHECKPOINT_BYTES
             || failpoint::pass("checkpoint.due").is_err();
-        if due && !self.source.image().is_device() {
+        if due && !self.source.is_device() {
             self.target.checkpoint(self.source.stamp(), self.frontier.reached())?;
             *last = Checkpoint { at: Instant::now(), written };
         }

@@ -6,6 +6,7 @@ use crate::aligned_buf::AlignedBuf;
 use crate::batch::BATCH_BYTES;
 use crate::error::Result;
 use crate::extent::{BLOCK, Kind, Range};
+use crate::image::Image;
 use crate::layout::LayoutOrigin;
 use crate::reflink::{self, Reflink};
 
@@ -37,7 +38,7 @@ impl<'a> Worker<'a> {
         let transfer = self.transfer;
         let read = job.span(|pair| pair.left == Kind::Data);
         let wanted = &mut self.wanted[..read.len() as usize];
-        transfer.source.image().read_at(wanted, read.start())?;
+        transfer.source.read_at(wanted, read.start())?;
         let compare = job.span(|pair| pair.left == Kind::Data && pair.right == Kind::Data);
         let found = &mut self.found[..compare.len() as usize];
         transfer.target.image().read_at(found, compare.start())?;
@@ -67,23 +68,39 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Shares the space of `range`, wherever a layer has enough of it to be worth that.
+    fn clone(&mut self, range: Range) -> Result<()> {
+        for owned in self.transfer.source.owned(range) {
+            let owned = owned?;
+            match owned.owner.filter(|_| owned.range.len() >= reflink::SHORTEST) {
+                Some(owner) => self.clone_from(owner, owned.range)?,
+                None => self.copy(owned.range)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Shares the space of `range`, or copies it where that is refused after all and not asked for at
     /// all costs.
-    fn clone(&mut self, range: Range) -> Result<()> {
+    fn clone_from(&mut self, owner: &Image, range: Range) -> Result<()> {
         let transfer = self.transfer;
-        let source = transfer.source.image();
-        if transfer.target.clone_range(source, range)? {
+        if transfer.target.clone_range(owner, range)? {
             transfer.progress.reflinked_bytes.add(range.len());
             transfer.progress.done_bytes.add(range.len());
             return Ok(());
         }
-        if transfer.options.reflink == Reflink::Always {
-            return Err(reflink::refused(source, transfer.target.path()));
+        match transfer.options.reflink {
+            Reflink::Always => Err(reflink::refused(owner.path(), transfer.target.path())),
+            _ => self.copy(range),
         }
+    }
+
+    fn copy(&mut self, range: Range) -> Result<()> {
+        let transfer = self.transfer;
         for piece in range.pieces(BATCH_BYTES) {
             transfer.check()?;
             let wanted = &mut self.wanted[..piece.len() as usize];
-            source.read_at(wanted, piece.start())?;
+            transfer.source.read_at(wanted, piece.start())?;
             transfer.progress.read_bytes.add(piece.len());
             transfer.write(wanted, piece.start())?;
             transfer.progress.done_bytes.add(piece.len());

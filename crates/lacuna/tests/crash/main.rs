@@ -18,6 +18,8 @@ mod medium;
 mod opened;
 mod order;
 mod partials;
+#[path = "../it/paths.rs"]
+mod paths;
 mod points;
 mod power;
 mod prune;

@@ -7,13 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lacuna::copy::{CopyOptions, copy};
+use lacuna::copy::CopyOptions;
 use lacuna::fiemap::{MapFlags, Walk};
 use lacuna::{Cancel, IoMode, Progress, Range};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::syncfs;
 
+use crate::paths::copy;
 use crate::points::{ALWAYS, NEVER, Points};
 use crate::scenario::Scenario;
 

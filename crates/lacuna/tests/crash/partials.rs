@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lacuna::partials::{Leftover, LeftoverKind, Partials, apply, plan};
-use lacuna::{Cancel, Error, Result, Stamp, Target, TargetOptions};
+use lacuna::{Cancel, Error, Result, SourceStamp, Target, TargetOptions};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::syncfs;
 
 use crate::chain::{Chain, Operation, layers};
 use crate::interrupted::{EIO, ENOSPC};
+use crate::paths::stamp;
 use crate::points::Points;
-use crate::scenario::{names, open};
+use crate::scenario::names;
 
 /// A directory with all that can be left: parts of `new` and `newer`, and a mark of `old`.
 struct Left {
@@ -39,7 +40,7 @@ impl Left {
             std::fs::remove_file(self.path(&name)).unwrap();
         }
         Pattern::whole(vec![Block::Data(1); 4]).write(&self.path("old"));
-        let stamp = open(&self.path("old")).stamp().unwrap();
+        let stamp = stamp(&self.path("old"));
         for name in ["old", "new", "newer"] {
             let target = Target::open(&self.path(name), &TargetOptions::default()).unwrap();
             target.write_at(&[7; 4096], 0).unwrap();
@@ -155,7 +156,7 @@ enum Comes {
 
 impl Comes {
     /// Writes to `target`, which is `Busy` or its own.
-    fn run(self, target: &Path, stamp: &Stamp) -> Result<Target> {
+    fn run(self, target: &Path, stamp: &SourceStamp) -> Result<Target> {
         if self == Self::SessionAfterRemoval {
             apply(target.parent().unwrap(), &Cancel::default())?;
         }
@@ -171,7 +172,7 @@ impl Comes {
     /// Has it come to `name` at one step of a removal; whether it was let in.
     fn at(self, left: &Left, name: &str, points: &Points, number: usize, what: &str) -> bool {
         left.prepare();
-        let stamp = open(&left.path("old")).stamp().unwrap();
+        let stamp = stamp(&left.path("old"));
         let (target, session) = (left.path(name), Arc::new(Mutex::new(None)));
         let came = session.clone();
         points.at(number, move || {
@@ -216,12 +217,15 @@ fn a_session_that_begins_at_any_step_of_a_removal_loses_nothing() {
 
 /// What a session comes to that begins at one step of a removal and goes on beside it.
 fn session_beside(left: &Left, points: &Points, number: usize) -> Result<Target> {
-    let stamp = open(&left.path("old")).stamp().unwrap();
+    let stamp = stamp(&left.path("old"));
     let (target, beside) = (left.path("new"), Arc::new(Mutex::new(None)));
     let begun = beside.clone();
     points.at(number, move || {
         let target = target.clone();
-        let session = std::thread::spawn(move || Comes::Session.run(&target, &stamp));
+        let session = std::thread::spawn({
+            let stamp = stamp.clone();
+            move || Comes::Session.run(&target, &stamp)
+        });
         *begun.lock().unwrap() = Some(session);
         // It meets whatever is locked now, or is through.
         std::thread::sleep(Duration::from_millis(10));

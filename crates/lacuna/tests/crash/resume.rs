@@ -8,13 +8,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::copy::{CopyOptions, CopyStats};
 use lacuna::{Cancel, Error, IoMode, Progress};
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs, syncfs};
 
 use crate::content::Content;
+use crate::paths::copy;
 use crate::points::{ALWAYS, NEVER, Points};
 use crate::scenario::{Scenario, names};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use lacuna::checksum_file::{self, ChecksumFile};
-use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::copy::{CopyOptions, CopyStats};
 use lacuna::digest::Crc64;
 use lacuna::{Cancel, Image, ImageOptions, IoMode, Progress, Result};
 use lacuna_testing::mount::{Fs, Mount};
@@ -13,6 +13,7 @@ use lacuna_testing::pattern::{Block, Pattern};
 use rustix::fs::syncfs;
 
 use crate::content::Content;
+use crate::paths::copy;
 
 /// A source, and a target on a filesystem of its own.
 pub(crate) struct Scenario {

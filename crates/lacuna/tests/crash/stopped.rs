@@ -7,10 +7,10 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lacuna::copy::copy;
 use lacuna::{Cancel, Error, IoMode, Progress, Stopped};
 use lacuna_testing::mount::Fs;
 
+use crate::paths::copy;
 use crate::points::Points;
 use crate::scenario::{Scenario, longer, names, shorter, source};
 

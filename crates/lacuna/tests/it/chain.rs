@@ -3,7 +3,7 @@
 mod cancelled;
 mod full;
 mod metas;
-mod oracle;
+pub(crate) mod oracle;
 mod properties;
 mod refused;
 mod traps;

@@ -10,9 +10,10 @@ mod refused;
 
 use std::path::Path;
 
-use lacuna::copy::{CopyOptions, CopyPlan, CopyStats, compare, copy};
+use lacuna::copy::{CopyOptions, CopyPlan, CopyStats};
 use lacuna::{Cancel, Progress, Stopped, checksum_file};
 
+use crate::paths::{compare, copy};
 use crate::patiently;
 
 /// Copies to the end, whatever it takes.

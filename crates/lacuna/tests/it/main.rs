@@ -11,7 +11,9 @@ mod hash;
 mod image;
 mod layout;
 mod partials;
+mod paths;
 mod receipt;
+mod replica;
 mod small;
 
 use std::io::ErrorKind;

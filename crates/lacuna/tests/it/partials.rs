@@ -5,7 +5,7 @@ mod crossing;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use lacuna::copy::{CopyOptions, copy};
+use lacuna::copy::CopyOptions;
 use lacuna::partials::LeftoverKind::{Draft, Mark, Part, Record};
 use lacuna::partials::{Leftover, LeftoverKind, Partials, apply, plan};
 use lacuna::{
@@ -14,7 +14,8 @@ use lacuna::{
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 
-use crate::{allocated, mark_of, mounts, open_for_reading};
+use crate::paths::{copy, stamp};
+use crate::{allocated, mark_of, mounts};
 
 const SIZE: u64 = 1 << 20;
 
@@ -31,7 +32,7 @@ fn begin(path: &Path) -> Target {
 
 /// Leaves a part of `path` and a record of how far it is that of `source`.
 fn leave(path: &Path, source: &Path) {
-    let stamp = open_for_reading(source).stamp().unwrap();
+    let stamp = stamp(source);
     let target = begin(path);
     target.write_at(&std::fs::read(source).unwrap()[..DONE as usize], 0).unwrap();
     target.checkpoint(&stamp, DONE).unwrap();

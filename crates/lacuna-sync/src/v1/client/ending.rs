@@ -40,7 +40,7 @@ impl Session {
     /// Dials the server again before `close`. It may have been started anew meanwhile, with nothing
     /// open: a range past the end costs nothing to ask for, and is refused then.
     async fn find_again(&self, control: &mut Connection) -> Result<()> {
-        let end = self.source.image().size().next_multiple_of(BLOCK);
+        let end = self.source.size().next_multiple_of(BLOCK);
         let Some(past_the_end) = Interval::new(end, end.saturating_add(BLOCK)) else {
             return Ok(());
         };
@@ -60,7 +60,7 @@ impl Session {
         let peer = Peer { timeout: LAST_WORDS, retries: 0, cancel, ..self.peer.clone() };
         let mut control = Connection::new(peer);
         let close = Request::Close { method: String::new(), checksum: String::new() };
-        let first = Interval::new(0, BLOCK).filter(|_| self.source.image().size() > 0);
+        let first = Interval::new(0, BLOCK).filter(|_| self.source.size() > 0);
         let taint = first.map(Request::WriteData);
         for request in taint.iter().chain([&close]) {
             match control.ask(request, Bytes::new()).await {

@@ -25,9 +25,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Session {
     /// The `.checksum` of the source, where it may save the comparison.
     pub(super) fn recorded_here(&self) -> Option<ChecksumFile> {
-        let image = self.source.image();
-        // Of a device no time tells when it changed.
-        if !self.options.fast || !is_img(image.path()) || image.is_device() {
+        // Of a device no time tells when it changed, and a chain has no record.
+        let image = self.source.image().filter(|image| !image.is_device())?;
+        if !self.options.fast || !is_img(image.path()) {
             return None;
         }
         ChecksumFile::fresh(image).unwrap_or_else(|error| {
@@ -58,7 +58,7 @@ impl Session {
 
     /// Opens the image there, directly or not as the options say.
     pub(super) async fn open(&self, control: &mut Connection) -> Result<bool> {
-        let size = self.source.image().size();
+        let size = self.source.size();
         let open = |direct_io| Request::Open { size, direct_io };
         let answer = match self.options.target_io {
             IoMode::Direct => self.first(control, &open(true)).await,
@@ -85,7 +85,7 @@ impl Session {
 
     /// Whether the source has extents that are worth writing past the page cache.
     async fn suits_direct(&self) -> Result<bool> {
-        let size = self.source.image().size();
+        let size = self.source.size();
         let stats = self.count_kinds().await?;
         let large = stats.kinds.allocated_bytes() >= LARGE * stats.extents;
         Ok(size.is_multiple_of(BLOCK) && large)

@@ -1,7 +1,7 @@
 //! The walk over the source's layout that finds the work to do.
 
 use lacuna::batch::{BATCH_BYTES, Batch};
-use lacuna::{Cancel, Extent, Kind, Layout, LayoutOptions, Source};
+use lacuna::{Cancel, Extent, Kind, LayoutOptions, Source};
 use tokio::sync::mpsc;
 
 use super::{Session, SyncStats};
@@ -14,8 +14,8 @@ impl Session {
     pub(super) async fn count_kinds(&self) -> Result<SyncStats> {
         let source = self.source.clone();
         runtime::blocking(move || {
-            let mut stats = SyncStats { size_bytes: source.image().size(), ..Default::default() };
-            for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+            let mut stats = SyncStats { size_bytes: source.size(), ..Default::default() };
+            for extent in source.layout(&LayoutOptions::default())? {
                 stats.count(&extent?);
             }
             Ok(stats)
@@ -39,9 +39,9 @@ pub(super) fn walk(
     work: &mpsc::Sender<Work>,
     cancel: &Cancel,
 ) -> Result<SyncStats> {
-    let mut stats = SyncStats { size_bytes: source.image().size(), ..SyncStats::default() };
+    let mut stats = SyncStats { size_bytes: source.size(), ..SyncStats::default() };
     let mut batch = Batch::new();
-    for extent in Layout::new(source.image(), &LayoutOptions::default())? {
+    for extent in source.layout(&LayoutOptions::default())? {
         let extent = extent?;
         cancel.check()?;
         stats.count(&extent);

@@ -57,7 +57,7 @@ impl Sending<'_> {
         packer: &mut Packer,
     ) -> Result<Outgoing> {
         let (mut body, mut entries) = (Body::new(&self.link.pool), vec![]);
-        let whole = Range::to(self.source.image().size());
+        let whole = Range::to(self.source.size());
         for want in wanted {
             let chunk = chunk_range(want.chunk, whole);
             let asked = want.missing | want.differing;
@@ -65,7 +65,7 @@ impl Sending<'_> {
                 return Err(Error::malformed("a Want", "names blocks outside of the image"));
             }
             let bytes = &mut buf[..chunk.len() as usize];
-            self.source.image().read_at(bytes, chunk.start())?;
+            self.source.read_at(bytes, chunk.start())?;
             self.link.works();
             self.progress.read_bytes.add(chunk.len());
             let blocks = differing(want, chunk, bytes);

@@ -22,7 +22,7 @@ impl Sending<'_> {
                 (kinds, planned)
             }
         };
-        Ok(plan_of(&planned, dry, self.source.image().size(), kinds))
+        Ok(plan_of(&planned, dry, self.source.size(), kinds))
     }
 
     /// Tells the kinds alone.

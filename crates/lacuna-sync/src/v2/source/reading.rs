@@ -42,7 +42,7 @@ impl<'a> Reading<'a> {
         let (mut receipt, mut digests) = (Receipt::default(), vec![]);
         if part.has_content {
             let extents = part.extents.iter().map(|extent| Ok::<_, Error>(*extent));
-            let most = Most::read(self.sending.source.image().read_size());
+            let most = Most::read(self.sending.source.read_size());
             for piece in parts(extents, Cut { content_end: 0, count_holes: false, most }) {
                 body.clear();
                 self.digest(&piece?.extents, &mut body, &mut receipt, &mut digests)?;
@@ -77,7 +77,7 @@ impl<'a> Reading<'a> {
         digests: &mut Vec<u8>,
     ) -> Result<()> {
         self.read(extents, body)?;
-        for chunk in Chunks::new(extents, self.sending.source.image().size()).iter() {
+        for chunk in Chunks::new(extents, self.sending.source.size()).iter() {
             let digest = self.hasher.hash(&chunk, body.bytes());
             receipt.add(chunk.index, chunk.kinds(), &digest);
             if chunk.data() != 0 {
@@ -89,7 +89,7 @@ impl<'a> Reading<'a> {
 
     /// The bytes of all data, one after the other. Near neighbours are read at once.
     fn read(&mut self, extents: &[Extent], body: &mut Body) -> Result<()> {
-        let image = self.sending.source.image();
+        let image = self.sending.source;
         let data: Vec<Range> =
             extents.iter().filter(|extent| is_data(extent)).map(|extent| extent.range).collect();
         for near in near(&data) {

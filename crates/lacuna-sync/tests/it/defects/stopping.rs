@@ -19,13 +19,13 @@ use crate::image::{Beside, assert_same, assert_tidy};
 use crate::options;
 use crate::original::{Original, Reaction};
 use crate::relay::{Fate, Relay};
-use crate::server::{Server, quiet_port, session};
+use crate::server::{Server, opened, quiet_port, session};
 
 /// Much more than it takes to stop, and less than any time-out.
 const SOON: Duration = Duration::from_secs(15);
 
 fn sync(source: &Path, address: &str, options: &SyncOptions, cancel: &Cancel) -> Result<()> {
-    v1::sync(source, address, options, &Arc::default(), cancel).map(drop)
+    v1::sync(opened(source)?, address, options, &Arc::default(), cancel).map(drop)
 }
 
 #[track_caller]

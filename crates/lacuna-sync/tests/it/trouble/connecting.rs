@@ -13,7 +13,7 @@ use crate::http::Http;
 use crate::image::{assert_same, assert_tidy, bytes_of, put};
 use crate::options;
 use crate::original::Original;
-use crate::server::{Server, quiet_port, sync};
+use crate::server::{Server, opened, quiet_port, sync};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -79,8 +79,9 @@ fn a_server_that_starts_when_its_client_has_given_up_hears_nothing() {
     let options = SyncOptions { connect_timeout: Duration::from_secs(60), ..options() };
     let cancel = Cancel::default();
     let stop = cancel.clone();
+    let source = opened(&source).unwrap();
     let client =
-        std::thread::spawn(move || v1::sync(&source, &address, &options, &Arc::default(), &stop));
+        std::thread::spawn(move || v1::sync(source, &address, &options, &Arc::default(), &stop));
     std::thread::sleep(Duration::from_millis(300));
     cancel.cancel();
     let listener = socket.listen(128).unwrap().into_std().unwrap();

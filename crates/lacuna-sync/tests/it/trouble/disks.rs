@@ -16,7 +16,7 @@ use crate::image::{Beside, assert_tidy, bytes_of, checksum_of, put, record};
 use crate::options;
 use crate::original::Original;
 use crate::relay::{Fate, Relay};
-use crate::server::{Server, session, sync};
+use crate::server::{Server, session, sync, sync_by};
 
 /// A filesystem with room for less than half of the image.
 struct Full {
@@ -118,8 +118,7 @@ fn a_source_that_cannot_be_read_fails_and_the_target_is_unfinished() {
             }
             Fate::Pass
         });
-        let options = SyncOptions { io: IoMode::Direct, ..options() };
-        let error = sync(&source, &relay.address, &options).unwrap_err();
+        let error = sync_by(IoMode::Direct, &source, &relay.address, &options()).unwrap_err();
         assert!(matches!(error, Error::Image(_)), "{error:?}");
         assert!(words(&error).contains("input/output error"), "{}", words(&error));
         server.failed();

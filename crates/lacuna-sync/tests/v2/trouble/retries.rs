@@ -11,6 +11,7 @@ use lacuna_sync::v2::{Reach, Remote, SyncOptions, push};
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_wire::ServerHello;
 
+use crate::pair::opened;
 use crate::peer::Peer;
 
 /// A server that hangs up on one client after the other, with a code or without a word.
@@ -40,8 +41,13 @@ fn code(source: &Path, codes: &[Option<u16>]) -> u16 {
         insecure: false,
     };
     let options = SyncOptions { retries: 5, ..SyncOptions::default() };
-    let failed =
-        push(source, &remote, &options, &Arc::new(Progress::default()), &Cancel::default());
+    let failed = push(
+        &opened(source).unwrap(),
+        &remote,
+        &options,
+        &Arc::new(Progress::default()),
+        &Cancel::default(),
+    );
     // It has had all the clients that it waits for.
     server.join().unwrap();
     let last = match *failed.unwrap_err().cause {

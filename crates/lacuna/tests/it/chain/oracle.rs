@@ -19,19 +19,19 @@ enum Cell {
 
 /// A layer of a chain.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     size: usize,
     cells: Vec<Cell>,
 }
 
 impl Layer {
-    pub(super) fn of(pattern: &Pattern) -> Self {
+    pub(crate) fn of(pattern: &Pattern) -> Self {
         Self::from_content(&Content { bytes: pattern.bytes(), kinds: pattern.kinds() })
     }
 
     /// What a file holds.
     #[track_caller]
-    pub(super) fn seen(path: &Path) -> Self {
+    pub(crate) fn seen(path: &Path) -> Self {
         Self::from_content(&Content::of(path))
     }
 
@@ -49,7 +49,7 @@ impl Layer {
         Self { size: content.bytes.len(), cells: cells.collect() }
     }
 
-    pub(super) fn content(&self) -> Content {
+    pub(crate) fn content(&self) -> Content {
         let kind = |cell: &Cell| match cell {
             Cell::Hole => Kind::Hole,
             Cell::Zero => Kind::Zero,
@@ -65,14 +65,14 @@ impl Layer {
     }
 
     /// Bytes of the file that are of `kind`.
-    pub(super) fn bytes_of(&self, kind: Kind) -> u64 {
+    pub(crate) fn bytes_of(&self, kind: Kind) -> u64 {
         let kinds = self.content().kinds;
         let of_kind = kinds.iter().enumerate().filter(|(_, found)| **found == kind);
         of_kind.map(|(index, _)| self.length(index)).sum()
     }
 
     /// Bytes that are allocated and that `child` hides, once this file is as large as that.
-    pub(super) fn hidden_bytes(&self, child: &Self) -> u64 {
+    pub(crate) fn hidden_bytes(&self, child: &Self) -> u64 {
         let both = self.cells.iter().zip(&child.cells).enumerate();
         let hidden = both.filter(|(_, (a, b))| **a != Cell::Hole && **b != Cell::Hole);
         hidden.map(|(index, _)| child.length(index)).sum()
@@ -85,7 +85,7 @@ impl Layer {
     }
 
     /// Takes what `child` has.
-    pub(super) fn fold(&mut self, child: &Self) {
+    pub(crate) fn fold(&mut self, child: &Self) {
         self.grow(child.size);
         for (own, cell) in self.cells.iter_mut().zip(&child.cells) {
             if *cell != Cell::Hole {
@@ -95,7 +95,7 @@ impl Layer {
     }
 
     /// Gives up what `child` hides.
-    pub(super) fn prune(&mut self, child: &Self) {
+    pub(crate) fn prune(&mut self, child: &Self) {
         self.grow(child.size);
         for (own, cell) in self.cells.iter_mut().zip(&child.cells) {
             if *cell != Cell::Hole {
@@ -105,13 +105,26 @@ impl Layer {
     }
 
     /// Gives up everything.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.cells.fill(Cell::Hole);
     }
 }
 
+/// What a chain of `size` bytes reads as, tip first, in one image.
+pub(crate) fn flattened(layers: &[Layer], size: usize) -> Content {
+    let mut image = Layer { size, cells: vec![Cell::Hole; size.div_ceil(BLOCK)] };
+    for layer in layers.iter().rev() {
+        for (own, cell) in image.cells.iter_mut().zip(&layer.cells) {
+            if *cell != Cell::Hole {
+                *own = cell.clone();
+            }
+        }
+    }
+    image.content()
+}
+
 /// What is read from a chain, tip first: each block from the newest layer that has anything there.
-pub(super) fn read(layers: &[Layer]) -> Vec<u8> {
+pub(crate) fn read(layers: &[Layer]) -> Vec<u8> {
     let size = layers[0].size;
     let mut bytes = vec![];
     for index in 0..size.div_ceil(BLOCK) {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use lacuna::copy::{CopyOptions, compare, plan};
+use lacuna::copy::CopyOptions;
 use lacuna::{
     BLOCK, Cancel, Error, Extent, IoMode, Kind, LayoutOptions, PlannedTarget, Progress, Range,
     Target, TargetOptions,
@@ -13,6 +13,7 @@ use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 
 use super::{compared, copied, names, stopped};
+use crate::paths::{compare, plan};
 use crate::range;
 
 fn options() -> CopyOptions {

@@ -4,7 +4,7 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use lacuna::copy::{CopyOptions, plan};
+use lacuna::copy::CopyOptions;
 use lacuna::{BLOCK, IoMode, Reflink};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Pattern, pair_strategy};
@@ -14,6 +14,7 @@ use rustix::fs::statvfs;
 use super::expected::{On, expect};
 use super::{compared, copied, has_checksum, names, put_checksum};
 use crate::content::Content;
+use crate::paths::plan;
 use crate::small::{small_pieces, write_small_pieces};
 use crate::{IO_MODES, changed_at, for_all, mount_with};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lacuna::copy::{CopyOptions, CopyStats, copy};
+use lacuna::copy::{CopyOptions, CopyStats};
 use lacuna::fiemap::{ExtentFlags, MapFlags, Walk};
 use lacuna::{BLOCK, Cancel, Error, Kept, Progress, Reflink, Stopped};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
@@ -14,6 +14,7 @@ use proptest::prelude::*;
 
 use super::{copied, has_checksum, names, put_checksum};
 use crate::content::Content;
+use crate::paths::copy;
 use crate::{IO_MODES, changed_at, for_all, mark_of, mount_with, range};
 
 /// Shorter runs are copied, in blocks: 64 KiB.

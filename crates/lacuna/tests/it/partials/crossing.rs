@@ -7,7 +7,7 @@ use lacuna::{ImageOptions, Source, Target, TargetOptions};
 use lacuna_testing::mount::{Fs, Mount};
 
 use super::{image, put, removed, source};
-use crate::open_for_reading;
+use crate::paths::stamp;
 
 /// Times that a session begins.
 const ROUNDS: u32 = 1000;
@@ -35,7 +35,7 @@ fn while_removing(directory: &Path, rounds: u32, work: impl Fn()) {
 #[test]
 fn a_new_image_can_be_begun_while_what_is_left_of_another_is_removed() {
     let Some(mount) = Mount::new(Fs::Tmpfs) else { return };
-    let stamp = open_for_reading(&source(mount.path())).stamp().unwrap();
+    let stamp = stamp(&source(mount.path()));
     let path = mount.path().join("a");
     while_removing(mount.path(), ROUNDS, || {
         put(&mount.path().join("..a.lacuna-partial.lacuna-draft"));

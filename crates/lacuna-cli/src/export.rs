@@ -1,0 +1,57 @@
+//! `lacuna export`: write what a snapshot chain reads as to an image.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lacuna::chain::{self, ChainOptions, Replica};
+use lacuna::{Cancel, IoMode, Source};
+
+use crate::args::ExportArgs;
+use crate::endpoint;
+use crate::failure::Usage;
+use crate::output::Output;
+use crate::sync::{Job, Origin, to};
+
+/// A chain to be read.
+pub(crate) struct ChainOrigin {
+    /// A replica directory, or layers from the oldest to the newest.
+    sources: Vec<PathBuf>,
+    snapshot: Option<String>,
+    backing: Option<PathBuf>,
+    force: bool,
+}
+
+impl ChainOrigin {
+    pub(crate) fn open(&self, io: IoMode, cancel: &Cancel) -> lacuna::Result<Arc<Source>> {
+        let options = ChainOptions { io, backing: self.backing.clone(), force: self.force };
+        let source = match &self.sources[..] {
+            [directory] if directory.is_dir() => {
+                Replica::open(directory)?.source(self.snapshot.as_deref(), &options, cancel)
+            }
+            layers => chain::open(layers, &options, cancel),
+        };
+        source.map(Arc::new)
+    }
+
+    /// The directory, or the newest layer.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.sources.last().map_or(std::path::Path::new(""), |path| path)
+    }
+}
+
+pub(crate) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
+    let is_list = !matches!(&args.sources[..], [directory] if directory.is_dir());
+    if let (true, Some(_)) = (is_list, &args.snapshot) {
+        return Err(Usage("--snapshot is for replica directories only".to_owned()).into());
+    }
+    let origin = ChainOrigin {
+        sources: args.sources.clone(),
+        snapshot: args.snapshot.clone(),
+        backing: args.backing.clone(),
+        force: args.force,
+    };
+    let source = origin.path().as_os_str().to_owned();
+    let job = Job { verb: "export", source: &source, target: &args.target, args: &args.transfer };
+    let target = endpoint::parse(&args.target).map_err(Usage)?;
+    job.run(&to(&args.transfer, Origin::Chain(origin), target)?, output)
+}

@@ -1,0 +1,107 @@
+//! Snapshot chains: layers on top of each other that read as one image. A block is that of the newest layer
+//! that has anything there; a layer that is shorter than the volume has nothing past its end.
+
+mod error;
+mod files;
+mod meta;
+mod replica;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::layer::check_layout;
+use crate::locked::LockedImage;
+use crate::open::{Access, ImageOptions, IoMode, Links};
+use crate::progress::Cancel;
+use crate::source::Source;
+pub use error::ChainError;
+pub use files::{Files, Looked, SMALL};
+pub use meta::{LayerMeta, VolumeMeta};
+pub use replica::Replica;
+
+/// How to read a chain.
+#[derive(Clone, Debug, Default)]
+pub struct ChainOptions {
+    /// Direct or buffered.
+    pub io: IoMode,
+    /// A raw image under the oldest layer.
+    pub backing: Option<PathBuf>,
+    /// Read although others may write meanwhile, or the replica is not complete.
+    pub force: bool,
+}
+
+/// Opens the chain of the images `base_to_tip`, whatever `.meta` files say. It is as large as the largest.
+///
+/// # Errors
+///
+/// What is wrong with an image, or with its place in the chain.
+pub fn open(base_to_tip: &[PathBuf], options: &ChainOptions, cancel: &Cancel) -> Result<Source> {
+    let newest_first: Vec<_> = base_to_tip.iter().rev().cloned().collect();
+    open_layers(&newest_first, None, options, cancel)
+}
+
+/// The same of a volume of `size`, where that is known; otherwise it is that of its newest layer.
+fn open_layers(
+    newest_first: &[PathBuf],
+    size: Option<u64>,
+    options: &ChainOptions,
+    cancel: &Cancel,
+) -> Result<Source> {
+    let mut layers: Vec<LockedImage> = vec![];
+    for path in newest_first {
+        let layer = open_layer(path, options, cancel)?;
+        let above = layers.last().map(|above| above.image());
+        if let Some(above) = above.filter(|above| layer.image().size() > above.size()) {
+            return Err(Error::LargerParent {
+                parent: path.clone(),
+                parent_size: layer.image().size(),
+                child: above.path().to_owned(),
+                child_size: above.size(),
+            });
+        }
+        if let Some(same) = layers.iter().find(|other| other.stamp().id == layer.stamp().id) {
+            let source_path = same.image().path().to_owned();
+            return Err(Error::SameFile { source_path, target: path.clone() });
+        }
+        layers.push(layer);
+    }
+    let mut layers = layers.into_iter();
+    let tip = layers.next().ok_or(ChainError::NoLayers)?;
+    let size = size.unwrap_or(tip.image().size());
+    if tip.image().size() > size {
+        let (layer, layer_size) = (tip.image().path().to_owned(), tip.image().size());
+        return Err(ChainError::LargerThanVolume { layer, layer_size, size }.into());
+    }
+    let backing = options.backing.as_deref().map(|path| open_backing(path, options.io));
+    Ok(Source::of_chain(tip, layers.chain(backing.transpose()?).collect(), size))
+}
+
+fn open_layer(path: &Path, options: &ChainOptions, cancel: &Cancel) -> Result<LockedImage> {
+    let image = ImageOptions {
+        io: options.io,
+        access: Access::Read,
+        links: Links::Refuse,
+        ..ImageOptions::default()
+    };
+    let layer = match options.force {
+        true => LockedImage::open(path, &image)?,
+        false => LockedImage::open_leased(path, &image, cancel)?,
+    };
+    check_layout(layer.image())?;
+    Ok(layer)
+}
+
+/// What other volumes may read at the same time.
+fn open_backing(path: &Path, io: IoMode) -> Result<LockedImage> {
+    let backing = LockedImage::open(path, &ImageOptions { io, ..ImageOptions::default() })?;
+    let mut magic = [0; QCOW.len()];
+    let read = backing.image().file().take(magic.len() as u64).read(&mut magic);
+    match read.map_err(|error| Error::io("read", path, error))? {
+        _ if magic == QCOW => Err(ChainError::NotRaw { backing: path.to_owned() }.into()),
+        _ => Ok(backing),
+    }
+}
+
+/// What an image of QEMU's own format begins with.
+const QCOW: [u8; 4] = *b"QFI\xfb";

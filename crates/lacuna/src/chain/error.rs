@@ -1,0 +1,113 @@
+//! What can be wrong with a chain.
+
+use std::path::{Path, PathBuf};
+
+/// Why a chain cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The directory of something else, or an empty one.
+    #[error("{} is no replica directory: it has no volume.meta", directory.display())]
+    NotAReplica {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// No layer was named.
+    #[error("a chain has at least one layer")]
+    NoLayers,
+    /// A layer was asked for that is not there.
+    #[error("{} has no layer {layer}", directory.display())]
+    NoLayer {
+        /// The directory.
+        directory: PathBuf,
+        /// As it was asked for.
+        layer: String,
+        /// The names of those that are there.
+        layers: Vec<String>,
+    },
+    /// The chain leads to a layer that is not described.
+    #[error("{} or its .meta file is missing, which {named_by} names", image.display())]
+    NoMeta {
+        /// The image.
+        image: PathBuf,
+        /// The file that names it.
+        named_by: String,
+    },
+    /// The parents of a layer lead back to it.
+    #[error("the chain leads back to {}", layer.display())]
+    Cycle {
+        /// The layer.
+        layer: PathBuf,
+    },
+    /// The newest layer is larger than the volume.
+    #[error("{} has {layer_size} bytes, more than the {size} of its volume", layer.display())]
+    LargerThanVolume {
+        /// The layer.
+        layer: PathBuf,
+        /// In bytes.
+        layer_size: u64,
+        /// Of the volume, in bytes.
+        size: u64,
+    },
+    /// The replica is a copy that was not completed.
+    #[error("{} is not complete: it was being rebuilt", directory.display())]
+    Rebuilding {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The volume reads through an image that is elsewhere.
+    #[error("{} stands on the backing image {}", directory.display(), backing.display())]
+    NeedsBacking {
+        /// The directory.
+        directory: PathBuf,
+        /// The image, as the directory names it.
+        backing: PathBuf,
+    },
+    /// A file that no replica has was to be written or removed.
+    #[error("{name} is no file of a replica, in {}", directory.display())]
+    NotOurs {
+        /// The directory.
+        directory: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A backing image in a format that is not read here.
+    #[error("{} is a qcow2 image, not a raw one", backing.display())]
+    NotRaw {
+        /// The image.
+        backing: PathBuf,
+    },
+}
+
+impl ChainError {
+    /// What the person who reads the error can do.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NotAReplica { .. } => {
+                "name the directory of one replica, like replicas/VOLUME-1a2b3c4d".to_owned()
+            }
+            Self::NoLayers => "name the images from the oldest to the newest".to_owned(),
+            Self::NoLayer { layers, .. } if layers.is_empty() => "it has no layers".to_owned(),
+            Self::NoLayer { layers, .. } => format!("name one of {}", layers.join(", ")),
+            Self::NoMeta { image, .. } => {
+                format!("bring {} back from another replica, with its .meta file", name(image))
+            }
+            Self::Cycle { layer } => {
+                format!("restore the .meta files from another replica, {}.meta first", name(layer))
+            }
+            Self::LargerThanVolume { .. } => {
+                "compare volume.meta with that of another replica".to_owned()
+            }
+            Self::Rebuilding { .. } => "use another replica of the volume".to_owned(),
+            Self::NeedsBacking { .. } => "name a raw copy of it".to_owned(),
+            Self::NotOurs { .. } => "move it elsewhere".to_owned(),
+            Self::NotRaw { backing } => {
+                format!("make it raw: qemu-img convert -O raw {} OUT", backing.display())
+            }
+        }
+    }
+}
+
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}

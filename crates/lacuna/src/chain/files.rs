@@ -1,0 +1,203 @@
+//! The files of a replica directory that becomes a copy of another: listed, looked at, replaced, removed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::error::ChainError;
+use super::meta::VolumeMeta;
+use crate::beside;
+use crate::checksum_file::ChecksumFile;
+use crate::error::{Error, Result};
+use crate::extent::{BLOCK, Kind};
+use crate::image::Image;
+use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
+use crate::open::{Access, ImageOptions, Links};
+use crate::progress::Cancel;
+
+/// No file but an image is larger, in bytes.
+pub const SMALL: u64 = 64 << 10;
+
+/// What tells whether two layers are equal without reading them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// In bytes.
+    pub size: u64,
+    /// Of the kinds of all blocks.
+    pub layout: [u8; 32],
+    /// Method and value of a `.checksum` file that is as fresh as the image.
+    pub checksum: Option<(String, String)>,
+}
+
+impl Looked {
+    /// Whether `other` is equal for certain: the same bytes by the same fresh checksum, and the same kinds.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.checksum.is_some() && self == other
+    }
+}
+
+/// A replica directory that is written.
+#[derive(Clone, Debug)]
+pub struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    /// Those of `directory`, which need not exist.
+    pub fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Where a file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The names of what belongs to a replica, in order; nothing of a directory that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotAReplica`] when there is something else and no `volume.meta`, or the system's.
+    pub fn list(&self) -> Result<BTreeSet<String>> {
+        let entries = match beside::entries(&self.directory) {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
+                return Ok(BTreeSet::new());
+            }
+            entries => entries?,
+        };
+        let name = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+        let ours: BTreeSet<_> =
+            entries.iter().filter_map(name).filter(|name| is_ours(name)).collect();
+        match ours.contains(VolumeMeta::NAME) || entries.iter().all(|path| is_hidden(path)) {
+            true => Ok(ours),
+            false => Err(ChainError::NotAReplica { directory: self.directory.clone() }.into()),
+        }
+    }
+
+    /// Makes the directory if it is not there, durably.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn make(&self) -> Result<()> {
+        match std::fs::DirBuilder::new().mode(0o700).create(&self.directory) {
+            Ok(()) => beside::sync_directory(&self.directory),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Error::io("make the directory", &self.directory, error)),
+        }
+    }
+
+    /// What is known of the layer `name` without reading it; `None` when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the image.
+    pub fn look(&self, name: &str, cancel: &Cancel) -> Result<Option<Looked>> {
+        let path = self.path(name);
+        let options = ImageOptions { links: Links::Refuse, ..ImageOptions::default() };
+        let image = match Image::open(&path, &options) {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(None),
+            image => image?,
+        };
+        let checksum = match ChecksumFile::fresh(&image) {
+            Ok(found) => found.map(|found| (found.method, found.checksum)),
+            // It says nothing, then.
+            Err(Error::Malformed { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Looked { size: image.size(), layout: layout_digest(&image, cancel)?, checksum }))
+    }
+
+    /// Replaces a small file, atomically and durably.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotOurs`] for a name that no replica has, or the system's.
+    pub fn put(&self, name: &str, text: &[u8]) -> Result<()> {
+        if !is_small(name) || text.len() as u64 > SMALL {
+            return Err(self.not_ours(name));
+        }
+        let path = self.path(name);
+        beside::replace(&path, |out| {
+            out.write_all(text).map_err(|error| Error::io("write", &path, error))
+        })
+    }
+
+    /// Removes a file, durably. An image must be nobody's, and what an interrupted session left of it goes too.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotOurs`] for a name that no replica has, [`Error::Busy`], or the system's.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        if !is_ours(name) {
+            return Err(self.not_ours(name));
+        }
+        let path = self.path(name);
+        if !name.ends_with(".img") {
+            return beside::remove(&path);
+        }
+        let options =
+            ImageOptions { access: Access::Write, links: Links::Refuse, ..ImageOptions::default() };
+        let _locked = match Image::open(&path, &options) {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => None,
+            image => {
+                let image = image?;
+                image.lock()?;
+                Some(image)
+            }
+        };
+        beside::remove_alone(&path)?;
+        beside::remove(&crate::mark::of(&path))
+    }
+
+    /// A small file.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(name);
+        beside::read_limited(&path, SMALL).map_err(|error| Error::io("read", &path, error))
+    }
+
+    fn not_ours(&self, name: &str) -> Error {
+        ChainError::NotOurs { directory: self.directory.clone(), name: name.to_owned() }.into()
+    }
+}
+
+/// Whether a replica may have a file of this name, which leads nowhere else.
+fn is_ours(name: &str) -> bool {
+    let is_plain = Path::new(name).file_name() == Some(OsStr::new(name)) && !name.starts_with('.');
+    is_plain && (name.ends_with(".img") || name.ends_with(".img.checksum") || is_small(name))
+}
+
+fn is_small(name: &str) -> bool {
+    let is_plain = Path::new(name).file_name() == Some(OsStr::new(name)) && !name.starts_with('.');
+    is_plain
+        && (name.ends_with(".img.meta") || [VolumeMeta::NAME, "revision.counter"].contains(&name))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// One digest over size and kinds.
+fn layout_digest(image: &Image, cancel: &Cancel) -> Result<[u8; 32]> {
+    let layout = Layout::new(image, &LayoutOptions::default())?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&image.size().to_le_bytes());
+    hasher.update(&[u8::from(layout.origin() == LayoutOrigin::Fiemap)]);
+    for extent in rounded(layout, BLOCK) {
+        cancel.check()?;
+        let extent = extent?;
+        let kind = match extent.kind {
+            Kind::Hole => 0,
+            Kind::Zero => 1,
+            Kind::Data => 2,
+        };
+        hasher.update(&extent.range.end().to_le_bytes()).update(&[kind]);
+    }
+    Ok(*hasher.finalize().as_bytes())
+}

@@ -1,0 +1,145 @@
+//! The `.meta` files of a replica directory. What is unknown in them is kept out of the way; what a chain
+//! rests on must be there.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::beside;
+use crate::error::{Error, Result};
+
+/// No `.meta` file is larger, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// What a directory says of its volume, in `volume.meta`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VolumeMeta {
+    /// Of the volume, in bytes.
+    pub size: u64,
+    /// The newest layer, which the volume is written to.
+    pub head: String,
+    /// The volume was not closed in order.
+    #[serde(default)]
+    pub dirty: bool,
+    /// Another replica was being copied here.
+    #[serde(default)]
+    pub rebuilding: bool,
+    /// Why the engine has given the replica up.
+    #[serde(default)]
+    pub error: String,
+    /// The image under the oldest layer.
+    #[serde(default, alias = "BackingFileName")]
+    pub backing_file_path: String,
+    /// What the layers hold is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
+}
+
+/// What a directory says of a layer, in `IMAGE.meta`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LayerMeta {
+    /// The layer below; empty for the oldest.
+    pub parent: String,
+    /// The snapshot is to go.
+    pub removed: bool,
+    /// A person has made it, not the system.
+    pub user_created: bool,
+    /// When.
+    pub created: String,
+    /// Whatever was attached to it.
+    #[serde(deserialize_with = "labels")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Go writes `null` for no map.
+fn labels<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<BTreeMap<String, String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl VolumeMeta {
+    /// What a replica directory calls it.
+    pub const NAME: &str = "volume.meta";
+
+    /// That of `directory`; `None` where there is none.
+    pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
+        let path = directory.join(Self::NAME);
+        let meta: Option<Self> = read(&path, "a volume")?;
+        if let Some(meta) = &meta
+            && !is_plain(&meta.head)
+        {
+            return Err(not_plain(path, "Head", &meta.head));
+        }
+        Ok(meta)
+    }
+}
+
+impl LayerMeta {
+    /// Where that of `image` is.
+    pub fn path_of(image: &Path) -> PathBuf {
+        let mut path = image.as_os_str().to_owned();
+        path.push(".meta");
+        path.into()
+    }
+
+    /// That of `image`; `None` where there is none.
+    pub(crate) fn read(image: &Path) -> Result<Option<Self>> {
+        let path = Self::path_of(image);
+        let meta: Option<Self> = read(&path, "a layer")?;
+        if let Some(meta) = &meta
+            && !(meta.parent.is_empty() || is_plain(&meta.parent))
+        {
+            return Err(not_plain(path, "Parent", &meta.parent));
+        }
+        Ok(meta)
+    }
+
+    /// Whether it names `parent`.
+    pub(crate) fn names(&self, parent: &Path) -> bool {
+        !self.parent.is_empty() && parent.file_name().is_some_and(|name| name == &*self.parent)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path, of: &str) -> Result<Option<T>> {
+    let text = match beside::read_limited(path, LIMIT) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    let meta = serde_json::from_slice(&text);
+    meta.map(Some).map_err(|error| Error::Malformed {
+        path: path.to_owned(),
+        reason: format!("it should describe {of}: {error}"),
+    })
+}
+
+/// Whether it names a file of the same directory.
+fn is_plain(name: &str) -> bool {
+    Path::new(name).file_name() == Some(OsStr::new(name))
+}
+
+fn not_plain(path: PathBuf, key: &str, name: &str) -> Error {
+    Error::Malformed { path, reason: format!("its {key} {name:?} is no name of a file beside it") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_the_same_directory() {
+        for name in ["volume-head-000.img", "a", "..a"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["", ".", "..", "/", "/a", "a/b", "../a", "a/", "a/.."] {
+            assert!(!is_plain(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A replica directory of Longhorn: its volume, its layers, and which stands on which. Only read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::meta::{LayerMeta, VolumeMeta};
+use super::{ChainError, ChainOptions, open_layers};
+use crate::beside;
+use crate::error::Result;
+use crate::progress::Cancel;
+use crate::source::Source;
+
+/// What the files of a layer end in.
+const IMAGE: &str = ".img";
+
+/// A replica directory.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    directory: PathBuf,
+    volume: VolumeMeta,
+    layers: BTreeMap<String, LayerMeta>,
+}
+
+impl Replica {
+    /// Reads what `directory` says of its volume and its layers.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotAReplica`], or that a `.meta` file is malformed.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let Some(volume) = VolumeMeta::read(directory)? else {
+            // A directory that is not there says so itself.
+            beside::entries(directory)?;
+            return Err(ChainError::NotAReplica { directory: directory.to_owned() }.into());
+        };
+        let mut layers = BTreeMap::new();
+        for path in beside::entries(directory)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(name) = name.filter(|name| name.ends_with(IMAGE)) else { continue };
+            if let Some(meta) = LayerMeta::read(&path)? {
+                layers.insert(name.to_owned(), meta);
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), volume, layers })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What it says of the volume.
+    pub fn volume(&self) -> &VolumeMeta {
+        &self.volume
+    }
+
+    /// The layers by the names of their files.
+    pub fn layers(&self) -> &BTreeMap<String, LayerMeta> {
+        &self.layers
+    }
+
+    /// The file of a layer.
+    pub fn path(&self, layer: &str) -> PathBuf {
+        self.directory.join(layer)
+    }
+
+    /// The name of the file of a layer, which may be named as Longhorn names a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NoLayer`].
+    pub fn find(&self, layer: &str) -> Result<&str> {
+        let names = [layer.to_owned(), format!("volume-snap-{layer}{IMAGE}")];
+        let found = names.iter().find_map(|name| self.layers.get_key_value(name));
+        found.map(|(name, _)| &**name).ok_or_else(|| {
+            let (directory, layer) = (self.directory.clone(), layer.to_owned());
+            ChainError::NoLayer { directory, layer, layers: self.layers.keys().cloned().collect() }
+                .into()
+        })
+    }
+
+    /// The names of the layers that `tip` reads through, itself first.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NoMeta`], [`ChainError::Cycle`].
+    pub fn chain(&self, tip: &str) -> Result<Vec<&str>> {
+        let (mut chain, mut next, mut child): (Vec<&str>, &str, Option<&str>) = (vec![], tip, None);
+        while !next.is_empty() {
+            let Some((name, meta)) = self.layers.get_key_value(next) else {
+                let named_by =
+                    child.map_or_else(|| VolumeMeta::NAME.into(), |child| format!("{child}.meta"));
+                return Err(ChainError::NoMeta { image: self.path(next), named_by }.into());
+            };
+            if chain.contains(&&**name) {
+                return Err(ChainError::Cycle { layer: self.path(name) }.into());
+            }
+            chain.push(name);
+            (next, child) = (&*meta.parent, Some(&**name));
+        }
+        Ok(chain)
+    }
+
+    /// The volume as it reads at `snapshot`, or now: nothing is written, and unless it is forced, nobody may
+    /// write meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the directory or with a layer of the chain; [`ChainError::Rebuilding`],
+    /// [`ChainError::NeedsBacking`], [`Error::OpenForWriting`](crate::Error::OpenForWriting).
+    pub fn source(
+        &self,
+        snapshot: Option<&str>,
+        options: &ChainOptions,
+        cancel: &Cancel,
+    ) -> Result<Source> {
+        let directory = self.directory.clone();
+        if self.volume.rebuilding && !options.force {
+            return Err(ChainError::Rebuilding { directory }.into());
+        }
+        let backing = &self.volume.backing_file_path;
+        if !backing.is_empty() && options.backing.is_none() {
+            let backing = PathBuf::from(backing);
+            return Err(ChainError::NeedsBacking { directory, backing }.into());
+        }
+        let tip = snapshot.map_or(Ok(&*self.volume.head), |name| self.find(name))?;
+        let newest_first: Vec<_> = self.chain(tip)?.iter().map(|name| self.path(name)).collect();
+        // Of a snapshot, the size is that of then.
+        let size = snapshot.is_none().then_some(self.volume.size);
+        open_layers(&newest_first, size, options, cancel)
+    }
+}
