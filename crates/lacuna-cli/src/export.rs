@@ -40,18 +40,26 @@ impl ChainOrigin {
 }
 
 pub(crate) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
-    let is_list = !matches!(&args.sources[..], [directory] if directory.is_dir());
+    let Some((target, sources)) =
+        args.names.split_last().filter(|(_, sources)| !sources.is_empty())
+    else {
+        return Err(
+            Usage("name a replica directory or layers, and behind them DST".to_owned()).into()
+        );
+    };
+    let sources: Vec<_> = sources.iter().map(PathBuf::from).collect();
+    let is_list = !matches!(&sources[..], [directory] if directory.is_dir());
     if let (true, Some(_)) = (is_list, &args.snapshot) {
         return Err(Usage("--snapshot is for replica directories only".to_owned()).into());
     }
     let origin = ChainOrigin {
-        sources: args.sources.clone(),
+        sources,
         snapshot: args.snapshot.clone(),
         backing: args.backing.clone(),
         force: args.force,
     };
     let source = origin.path().as_os_str().to_owned();
-    let job = Job { verb: "export", source: &source, target: &args.target, args: &args.transfer };
-    let target = endpoint::parse(&args.target).map_err(Usage)?;
+    let job = Job { verb: "export", source: &source, target, args: &args.transfer };
+    let target = endpoint::parse(target).map_err(Usage)?;
     job.run(&to(&args.transfer, Origin::Chain(origin), target)?, output)
 }

@@ -17,18 +17,19 @@ use super::TransferArgs;
 /// The volume is as large as volume.meta says, a snapshot as large as it was then. A directory is refused whose
 /// files another process has open for writing, and one whose copy was never completed (Rebuilding).
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "lacuna export [OPTIONS] SRC... DST",
+    after_help = "Examples:\n  \
     lacuna export /var/lib/longhorn/replicas/pvc-1a2b-0f3c9a7e disk.img\n  \
     lacuna export --snapshot before-upgrade replicas/pvc-1a2b-0f3c9a7e node2:/srv/disk.img\n  \
     lacuna export --backing base.raw replicas/pvc-1a2b-0f3c9a7e /dev/sdx\n  \
-    lacuna export base.img middle.img newest.img disk.img")]
+    lacuna export base.img middle.img newest.img disk.img"
+)]
 pub(crate) struct ExportArgs {
-    /// A replica directory, or the layers from the oldest to the newest
-    #[arg(value_name = "SRC", required = true, num_args = 1..)]
-    pub(crate) sources: Vec<PathBuf>,
-    /// What is to become equal: a path, HOST:PATH, lacuna://, lacunas:// or ssync://
-    #[arg(value_name = "DST", required = true)]
-    pub(crate) target: OsString,
+    /// A replica directory, or the layers from the oldest to the newest; and behind them what is to become
+    /// equal: a path, HOST:PATH, lacuna://, lacunas:// or ssync://
+    #[arg(value_name = "SRC... DST", required = true)]
+    pub(crate) names: Vec<OsString>,
     /// The volume as it was at this snapshot, instead of now
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot: Option<String>,
