@@ -7,6 +7,7 @@ mod error;
 mod front;
 mod listener;
 pub mod once;
+pub mod replica;
 mod resolve;
 mod retry;
 mod runtime;

@@ -4,6 +4,7 @@ mod asks;
 mod ending;
 mod parts;
 mod planned;
+pub mod types;
 
 use crate::codec::Reader;
 use crate::error::Error;
@@ -153,27 +154,6 @@ pub struct Checked {
     pub done: u64,
 }
 
-/// The types of frames.
-pub mod types {
-    #![allow(missing_docs)]
-    pub const OFFER: u8 = 0x01;
-    pub const DIGESTS: u8 = 0x02;
-    pub const DATA: u8 = 0x03;
-    pub const BLOCKS: u8 = 0x04;
-    pub const END: u8 = 0x05;
-    pub const LAYOUT: u8 = 0x06;
-    pub const ASK: u8 = 0x07;
-    pub const ACCEPT: u8 = 0x11;
-    pub const WANT: u8 = 0x12;
-    pub const CHECKED: u8 = 0x13;
-    pub const SETTLE: u8 = 0x14;
-    pub const DONE: u8 = 0x15;
-    pub const PLANNED: u8 = 0x16;
-    pub const ANSWER: u8 = 0x17;
-    pub const WORKING: u8 = 0x1d;
-    pub const ALIVE: u8 = 0x1e;
-    pub const FAILED: u8 = 0x1f;
-}
 use types::{
     ACCEPT, ALIVE, ANSWER, ASK, BLOCKS, CHECKED, DATA, DIGESTS, DONE, END, FAILED, LAYOUT, OFFER,
     PLANNED, SETTLE, WANT, WORKING,
@@ -249,7 +229,7 @@ impl<'a> Message<'a> {
     ///
     /// [`Error::Malformed`].
     pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, Error> {
-        let mut reader = Reader::new(name(kind)?, payload);
+        let mut reader = Reader::new(types::name(kind)?, payload);
         let message = match kind {
             DIGESTS => {
                 let runs = Runs::decode(&mut reader)?;
@@ -289,30 +269,4 @@ impl<'a> Message<'a> {
         };
         reader.finish().map(|()| message)
     }
-}
-
-fn name(kind: u8) -> Result<&'static str, Error> {
-    Ok(match kind {
-        OFFER => "Offer",
-        DIGESTS => "Digests",
-        DATA => "Data",
-        BLOCKS => "Blocks",
-        END => "End",
-        LAYOUT => "Layout",
-        ASK => "Ask",
-        ACCEPT => "Accept",
-        WANT => "Want",
-        CHECKED => "Checked",
-        SETTLE => "Settle",
-        DONE => "Done",
-        PLANNED => "Planned",
-        ANSWER => "Answer",
-        WORKING => "Working",
-        ALIVE => "Alive",
-        FAILED => "Failed",
-        _ => {
-            let reason = "has a type that there is not";
-            return Err(Error::Malformed { what: "a frame", reason });
-        }
-    })
 }

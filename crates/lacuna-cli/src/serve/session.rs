@@ -1,6 +1,6 @@
 //! What is said of a session that a server has had.
 
-use lacuna_sync::v2::Served;
+use lacuna_sync::v2::{Role, Served};
 use serde::Serialize;
 
 use crate::lines::{Lines, Std};
@@ -25,7 +25,7 @@ pub(super) fn print(lines: &Lines, served: &Served) {
         what: if served.dry.is_some() { "dry-run" } else { "sync" },
         path: served.path.as_deref(),
         peer: &served.peer,
-        direction: if served.is_target { "received" } else { "sent" },
+        direction: direction(served.role),
         bytes: served.ended.as_ref().ok().copied(),
         ok: served.ended.is_ok(),
         error: served.ended.as_ref().err().map(String::as_str),
@@ -36,14 +36,28 @@ pub(super) fn print(lines: &Lines, served: &Served) {
     }
 }
 
+/// As the server sees it.
+fn direction(role: Role) -> &'static str {
+    match role {
+        Role::Source | Role::Keeper => "received",
+        Role::Target => "sent",
+    }
+}
+
 /// For people.
 pub(super) fn line(served: &Served) -> String {
-    let Served { peer, path, is_target, dry, ended, left } = served;
+    let Served { peer, path, role, dry, ended, left } = served;
     let path = path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
     match ended {
         Ok(_) if dry.is_some() => format!("{path}looked at for {peer}, nothing written"),
-        Ok(bytes) if *is_target => format!("{path}{} written, from {peer}", units::bytes(*bytes)),
-        Ok(bytes) => format!("{path}{} sent, to {peer}", units::bytes(*bytes)),
+        Ok(bytes) => {
+            let bytes = units::bytes(*bytes);
+            match role {
+                Role::Source => format!("{path}{bytes} written, from {peer}"),
+                Role::Target => format!("{path}{bytes} sent, to {peer}"),
+                Role::Keeper => format!("{path}{bytes} of metadata, from {peer}"),
+            }
+        }
         Err(error) => {
             let left = left.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
             format!("{path}session with {peer} failed: {error}{left}")

@@ -8,6 +8,7 @@ use lacuna::{Cancel, Progress, Source};
 use lacuna_wire::{Dry, Role, Token};
 
 use super::call::{Agreed, Call};
+use super::keeping::{Answered, Asked};
 use super::link::LinkOptions;
 use super::session::{Landing, Synced};
 use super::source::SourceOptions;
@@ -140,6 +141,25 @@ pub fn plan_pull(
     call.sessions(|session, stream, agreed| {
         session.plan_receive(stream, landing.clone(), dry, options.as_target(agreed))
     })
+}
+
+/// Has `asks` done with the replica directory at `remote`, in order; `dry` when nothing of it writes: then a
+/// directory that is not there is an empty one. Else it is made.
+///
+/// # Errors
+///
+/// Whatever went wrong first; what was asked before that is done.
+pub fn keep(
+    remote: &Remote,
+    asks: Vec<Asked>,
+    dry: Option<Dry>,
+    options: &SyncOptions,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<Vec<Answered>, Stopped> {
+    let asks = Arc::new(asks);
+    let call = Call::new(remote, Role::Keeper, dry, options, progress, cancel);
+    call.sessions(|session, stream, _| session.ask(stream, asks.clone()))
 }
 
 impl SyncOptions {

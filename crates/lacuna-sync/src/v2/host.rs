@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lacuna::chain::Files;
 use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source, Target};
 use lacuna_wire::{ClientHello, Dry, Role, Token, VERSION};
 use tokio::sync::Semaphore;
@@ -67,8 +68,8 @@ pub struct Served {
     pub peer: String,
     /// What the client named; `None` for one that may not name anything.
     pub path: Option<String>,
-    /// Whether the image came from the client.
-    pub is_target: bool,
+    /// Which end the client was.
+    pub role: Role,
     /// Whether nothing was to be written, and how it was found out what would be.
     pub dry: Option<Dry>,
     /// Bytes of the image that were sent, or written; or why the session failed.
@@ -84,7 +85,7 @@ impl Served {
         Self {
             peer,
             path: is_known.then(|| named(hello)),
-            is_target: hello.role == Role::Source,
+            role: hello.role,
             dry: hello.dry,
             ended: Err(lacuna::describe(error)),
             left: None,
@@ -100,10 +101,19 @@ pub(crate) struct Host {
     cancel: Cancel,
 }
 
-/// What a client may have: an image to be read, or a place for one.
+/// What a client may have.
 struct Admitted {
     named: Named,
-    source: Option<Arc<Source>>,
+    what: What,
+}
+
+enum What {
+    /// An image to be read.
+    Source(Arc<Source>),
+    /// A place for one.
+    Target,
+    /// A replica directory.
+    Files(Files),
 }
 
 impl Host {
@@ -137,7 +147,7 @@ impl Host {
         peer: String,
         progress: &Arc<Progress>,
     ) -> Served {
-        let (path, is_target, dry) = (Some(named(hello)), hello.role == Role::Source, hello.dry);
+        let (path, role, dry) = (Some(named(hello)), hello.role, hello.dry);
         let mut alias = Arc::default();
         let ended = self.session(stream, hello, &mut alias, progress).await;
         let (ended, left) = match ended {
@@ -147,7 +157,7 @@ impl Host {
                 (Err(alias.applied(&lacuna::describe(&*cause))), left)
             }
         };
-        Served { peer, path, is_target, dry, ended, left }
+        Served { peer, path, role, dry, ended, left }
     }
 
     async fn session(
@@ -185,19 +195,23 @@ impl Host {
         admitted: Admitted,
         progress: Arc<Progress>,
     ) -> Result<u64, Stopped> {
-        let Admitted { named, source } = admitted;
+        let Admitted { named, what } = admitted;
         let zstd = hello.zstd.filter(|_| self.options.zstd);
         let zstd = zstd.map(|level| level.min(self.options.zstd_max));
         welcome(&mut stream, zstd.is_some()).await?;
         let session = Session::new(self.options.link.clone(), progress, self.cancel.clone());
         let session = session.named(named.alias.clone());
         let threads = self.options.threads;
-        if let Some(source) = source {
-            let how = SourceOptions { threads, zstd };
-            return match hello.dry {
-                Some(dry) => session.plan_send(stream, source, dry, how).await.map(|_| 0),
-                None => session.send(stream, source, how).await.map(|synced| synced.sent_bytes),
-            };
+        match what {
+            What::Source(source) => {
+                let how = SourceOptions { threads, zstd };
+                return match hello.dry {
+                    Some(dry) => session.plan_send(stream, source, dry, how).await.map(|_| 0),
+                    None => session.send(stream, source, how).await.map(|synced| synced.sent_bytes),
+                };
+            }
+            What::Files(files) => return session.keep(stream, files, hello.dry.is_none()).await,
+            What::Target => {}
         }
         let (path, io, links) = (named.path.clone(), self.options.io, named.links);
         let landing = Landing { path, io, links, mode: hello.mode };
@@ -211,19 +225,25 @@ impl Host {
 
     /// Finds what the client names, and opens it when it is the source.
     async fn admit(&self, hello: &ClientHello, alias: &mut Arc<Alias>) -> Result<Admitted> {
+        if hello.role == Role::Keeper {
+            let named = self.names.find_directory(&hello.path, hello.dry.is_none())?;
+            *alias = named.alias.clone();
+            let what = What::Files(Files::of(&named.path));
+            return Ok(Admitted { named, what });
+        }
         let named = self.names.find(&hello.path)?;
         *alias = named.alias.clone();
         if !self.options.devices && Target::is_device(&named.path) {
             return Err(Refusal::Device { path: named.path }.into());
         }
         if hello.role == Role::Source {
-            return Ok(Admitted { named, source: None });
+            return Ok(Admitted { named, what: What::Target });
         }
         let image =
             ImageOptions { io: self.options.io, links: named.links, ..ImageOptions::default() };
         let path = named.path.clone();
         let source = runtime::blocking(move || Ok(Source::open(&path, &image)?)).await?;
-        Ok(Admitted { named, source: Some(Arc::new(source)) })
+        Ok(Admitted { named, what: What::Source(Arc::new(source)) })
     }
 
     /// Whether a client names an image.
@@ -241,7 +261,7 @@ impl Host {
             return Some(Refusal::Token);
         }
         match (hello.role, &self.options.images) {
-            (Role::Source, _) if self.options.read_only && hello.dry.is_none() => {
+            (Role::Source | Role::Keeper, _) if self.options.read_only && hello.dry.is_none() => {
                 Some(Refusal::ReadOnly)
             }
             (Role::Target, Images::One { .. }) => Some(Refusal::ReceivesOnly),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacuna::Links;
+use lacuna::chain::Files;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
 use rustix::io::Errno;
 
@@ -76,7 +77,43 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Finds the directory that a client calls `name`, which is made where it is not there and may be.
+    pub(super) fn find_directory(&self, name: &[u8], make: bool) -> Result<Named> {
+        let name = Path::new(OsStr::from_bytes(name));
+        let (named, root) = match self {
+            Self::Under(root) => (under(root, trimmed(name))?, Some(root)),
+            Self::One { name, .. } => return Err(Refusal::OtherImage { name: name.into() }.into()),
+            Self::Any => (Named::at(name.to_owned(), Arc::default()), None),
+        };
+        if make {
+            Files::of(&named.path).make()?;
+        }
+        // Whatever it is called by now, it is this one.
+        match root.map(|root| beneath(root, trimmed(name).strip_prefix("/").unwrap_or(name))) {
+            None | Some(Err(Errno::NOENT)) => Ok(named),
+            Some(Ok(directory)) => Ok(Named::of(directory, trimmed(name))),
+            Some(Err(errno)) => Err(lacuna::Error::io("open", name, errno).into()),
+        }
+    }
+}
+
+/// Without slashes at its end.
+fn trimmed(name: &Path) -> &Path {
+    // Its components have none.
+    let components = name.components();
+    components.as_path()
+}
+
 impl Named {
+    /// The directory itself.
+    fn of(directory: OwnedFd, shown: &Path) -> Self {
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let alias = Alias { path: format!("{path}/"), shown: format!("{}/", shown.display()) };
+        let (path, alias) = (PathBuf::from(path), Arc::new(alias));
+        Self { path, links: Links::Refuse, alias, _directory: Some(directory) }
+    }
+
     fn at(path: PathBuf, alias: Arc<Alias>) -> Self {
         Self { path, links: Links::Follow, alias, _directory: None }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lacuna::chain::Files;
 use lacuna::copy::CopyPlan;
 use lacuna::{
     Cancel, IoMode, Kept, KindBytes, LayoutOrigin, Links, Permissions, Progress, Source, Target,
@@ -10,6 +11,7 @@ use lacuna::{
 use lacuna_wire::{Done, Dry, Message, Offer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::keeping::{self, Answered, Asked};
 use super::link::{Alias, Link, LinkOptions};
 use super::planning::look;
 use super::source::{Sending, SourceOptions};
@@ -175,6 +177,34 @@ impl Session {
     {
         self.over(stream, move |link, progress, cancel| {
             Ok(look(link, &landing, dry, options, progress, cancel)?)
+        })
+        .await
+    }
+
+    /// Has `asks` done with the directory at the other end of `stream`.
+    pub(super) async fn ask<S>(
+        self,
+        stream: S,
+        asks: Arc<Vec<Asked>>,
+    ) -> Result<Vec<Answered>, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.over(stream, move |link, _, _| Ok(keeping::ask(link, &asks)?)).await
+    }
+
+    /// Does with `files` what the other end of `stream` asks for.
+    pub(super) async fn keep<S>(
+        self,
+        stream: S,
+        files: Files,
+        may_write: bool,
+    ) -> Result<u64, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.over(stream, move |link, _, cancel| {
+            Ok(keeping::keep(link, &files, may_write, cancel)?)
         })
         .await
     }

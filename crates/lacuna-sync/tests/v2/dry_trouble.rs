@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lacuna::{Cancel, IoMode, Links, Progress};
 use lacuna_sync::Error;
+use lacuna_sync::v2::Role;
 use lacuna_sync::v2::{
     Dry, Landing, LinkOptions, Reach, Remote, SyncOptions, plan_pull, plan_push, push,
 };
@@ -246,7 +247,7 @@ fn a_server_that_lets_nobody_write_plans_all_the_same() {
     for dry in [Dry::Plan, Dry::Compare] {
         assert_eq!(planned(&source, &remote("b.img"), dry).unwrap(), 64 * BLOCK);
         let served = server.served();
-        assert_eq!((served.is_target, served.dry, served.ended), (true, Some(dry), Ok(0)));
+        assert_eq!((served.role, served.dry, served.ended), (Role::Source, Some(dry), Ok(0)));
         assert!(before == seen(&root));
         let outside = planned(&source, &remote("../a.img"), dry).unwrap_err();
         assert!(matches!(outside, Error::SentAway { code: 5, .. }), "{outside:?}");

@@ -11,8 +11,6 @@ const NAME_MAX: usize = 255;
 pub enum Verb {
     /// Tell the names of the files.
     List,
-    /// Make the directory if it is not there.
-    Make,
     /// Tell what is known of an image without reading it.
     Look,
     /// Tell what a small file holds.
@@ -64,11 +62,10 @@ impl Ask {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let verb = match self.verb {
             Verb::List => 0,
-            Verb::Make => 1,
-            Verb::Look => 2,
-            Verb::Read => 3,
-            Verb::Put => 4,
-            Verb::Remove => 5,
+            Verb::Look => 1,
+            Verb::Read => 2,
+            Verb::Put => 3,
+            Verb::Remove => 4,
         };
         out.extend([verb, u8::from(self.last)]);
         put_text(out, &self.name);
@@ -77,11 +74,10 @@ impl Ask {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let verb = match reader.u8()? {
             0 => Verb::List,
-            1 => Verb::Make,
-            2 => Verb::Look,
-            3 => Verb::Read,
-            4 => Verb::Put,
-            5 => Verb::Remove,
+            1 => Verb::Look,
+            2 => Verb::Read,
+            3 => Verb::Put,
+            4 => Verb::Remove,
             _ => return Err(reader.malformed("asks for what there is not")),
         };
         Ok(Self { verb, last: bit(reader)?, name: text(reader)? })

@@ -14,8 +14,12 @@ use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind};
 use crate::image::Image;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
+use crate::lease;
 use crate::open::{Access, ImageOptions, Links};
 use crate::progress::Cancel;
+
+/// What the name of an image ends in.
+const IMAGE: &str = ".img";
 
 /// No file but an image is larger, in bytes.
 pub const SMALL: u64 = 64 << 10;
@@ -29,12 +33,15 @@ pub struct Looked {
     pub layout: [u8; 32],
     /// Method and value of a `.checksum` file that is as fresh as the image.
     pub checksum: Option<(String, String)>,
+    /// Somebody has it open for writing.
+    pub in_use: bool,
 }
 
 impl Looked {
     /// Whether `other` is equal for certain: the same bytes by the same fresh checksum, and the same kinds.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.checksum.is_some() && self == other
+        let of = |looked: &Self| (looked.size, looked.layout, looked.checksum.clone());
+        self.checksum.is_some() && of(self) == of(other)
     }
 }
 
@@ -89,12 +96,15 @@ impl Files {
         }
     }
 
-    /// What is known of the layer `name` without reading it; `None` when it is not there.
+    /// What is known of the image `name` without reading it; `None` when it is not there.
     ///
     /// # Errors
     ///
     /// What is wrong with the image.
     pub fn look(&self, name: &str, cancel: &Cancel) -> Result<Option<Looked>> {
+        if !is_ours(name) || !name.ends_with(IMAGE) {
+            return Err(self.not_ours(name));
+        }
         let path = self.path(name);
         let options = ImageOptions { links: Links::Refuse, ..ImageOptions::default() };
         let image = match Image::open(&path, &options) {
@@ -107,7 +117,13 @@ impl Files {
             Err(Error::Malformed { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Some(Looked { size: image.size(), layout: layout_digest(&image, cancel)?, checksum }))
+        let in_use = match lease::refuse_writers(&path, cancel) {
+            Ok(()) => false,
+            Err(Error::OpenForWriting { .. }) => true,
+            Err(error) => return Err(error),
+        };
+        let layout = layout_digest(&image, cancel)?;
+        Ok(Some(Looked { size: image.size(), layout, checksum, in_use }))
     }
 
     /// Replaces a small file, atomically and durably.
@@ -135,7 +151,7 @@ impl Files {
             return Err(self.not_ours(name));
         }
         let path = self.path(name);
-        if !name.ends_with(".img") {
+        if !name.ends_with(IMAGE) {
             return beside::remove(&path);
         }
         let options =
@@ -156,8 +172,11 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// [`ChainError::NotOurs`] for a name that no replica has, or the system's.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        if !is_small(name) {
+            return Err(self.not_ours(name));
+        }
         let path = self.path(name);
         beside::read_limited(&path, SMALL).map_err(|error| Error::io("read", &path, error))
     }
@@ -170,7 +189,7 @@ impl Files {
 /// Whether a replica may have a file of this name, which leads nowhere else.
 fn is_ours(name: &str) -> bool {
     let is_plain = Path::new(name).file_name() == Some(OsStr::new(name)) && !name.starts_with('.');
-    is_plain && (name.ends_with(".img") || name.ends_with(".img.checksum") || is_small(name))
+    is_plain && (name.ends_with(IMAGE) || name.ends_with(".img.checksum") || is_small(name))
 }
 
 fn is_small(name: &str) -> bool {

@@ -71,13 +71,16 @@ impl VolumeMeta {
     /// That of `directory`; `None` where there is none.
     pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
         let path = directory.join(Self::NAME);
-        let meta: Option<Self> = read(&path, "a volume")?;
-        if let Some(meta) = &meta
-            && !is_plain(&meta.head)
-        {
-            return Err(not_plain(path, "Head", &meta.head));
+        read(&path)?.map(|text| Self::parse(&path, &text)).transpose()
+    }
+
+    /// What `text`, that of `path`, says.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
+        let meta: Self = parse(path, text, "a volume")?;
+        match is_plain(&meta.head) {
+            true => Ok(meta),
+            false => Err(not_plain(path, "Head", &meta.head)),
         }
-        Ok(meta)
     }
 }
 
@@ -92,13 +95,16 @@ impl LayerMeta {
     /// That of `image`; `None` where there is none.
     pub(crate) fn read(image: &Path) -> Result<Option<Self>> {
         let path = Self::path_of(image);
-        let meta: Option<Self> = read(&path, "a layer")?;
-        if let Some(meta) = &meta
-            && !(meta.parent.is_empty() || is_plain(&meta.parent))
-        {
-            return Err(not_plain(path, "Parent", &meta.parent));
+        read(&path)?.map(|text| Self::parse(&path, &text)).transpose()
+    }
+
+    /// What `text`, that of `path`, says.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
+        let meta: Self = parse(path, text, "a layer")?;
+        match meta.parent.is_empty() || is_plain(&meta.parent) {
+            true => Ok(meta),
+            false => Err(not_plain(path, "Parent", &meta.parent)),
         }
-        Ok(meta)
     }
 
     /// Whether it names `parent`.
@@ -107,14 +113,17 @@ impl LayerMeta {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path, of: &str) -> Result<Option<T>> {
-    let text = match beside::read_limited(path, LIMIT) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path, error)),
-    };
-    let meta = serde_json::from_slice(&text);
-    meta.map(Some).map_err(|error| Error::Malformed {
+/// `None` where there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match beside::read_limited(path, LIMIT) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &[u8], of: &str) -> Result<T> {
+    serde_json::from_slice(text).map_err(|error| Error::Malformed {
         path: path.to_owned(),
         reason: format!("it should describe {of}: {error}"),
     })
@@ -125,7 +134,8 @@ fn is_plain(name: &str) -> bool {
     Path::new(name).file_name() == Some(OsStr::new(name))
 }
 
-fn not_plain(path: PathBuf, key: &str, name: &str) -> Error {
+fn not_plain(path: &Path, key: &str, name: &str) -> Error {
+    let path = path.to_owned();
     Error::Malformed { path, reason: format!("its {key} {name:?} is no name of a file beside it") }
 }
 

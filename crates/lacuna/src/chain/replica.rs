@@ -44,6 +44,31 @@ impl Replica {
         Ok(Self { directory: directory.to_owned(), volume, layers })
     }
 
+    /// The same, of what its files were read to say: `volume.meta`, if it is there, and each `IMAGE.meta` by its
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn of_texts(
+        directory: &Path,
+        volume: Option<&[u8]>,
+        metas: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self> {
+        let directory = directory.to_owned();
+        let Some(volume) = volume else {
+            return Err(ChainError::NotAReplica { directory }.into());
+        };
+        let volume = VolumeMeta::parse(&directory.join(VolumeMeta::NAME), volume)?;
+        let mut layers = BTreeMap::new();
+        for (name, text) in metas {
+            let image = name.strip_suffix(".meta").filter(|image| image.ends_with(IMAGE));
+            let Some(image) = image else { continue };
+            layers.insert(image.to_owned(), LayerMeta::parse(&directory.join(name), text)?);
+        }
+        Ok(Self { directory, volume, layers })
+    }
+
     /// Where it is.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -101,6 +126,32 @@ impl Replica {
         Ok(chain)
     }
 
+    /// The names of all layers, each behind its parent.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`chain`](Self::chain).
+    pub fn oldest_first(&self) -> Result<Vec<&str>> {
+        let mut layers = vec![];
+        for name in self.layers.keys() {
+            layers.push((self.chain(name)?.len(), &**name));
+        }
+        layers.sort_unstable();
+        Ok(layers.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// Fails when another replica was being copied here.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Rebuilding`].
+    pub fn refuse_rebuilding(&self) -> Result<()> {
+        match self.volume.rebuilding {
+            true => Err(ChainError::Rebuilding { directory: self.directory.clone() }.into()),
+            false => Ok(()),
+        }
+    }
+
     /// The volume as it reads at `snapshot`, or now: nothing is written, and unless it is forced, nobody may
     /// write meanwhile.
     ///
@@ -114,10 +165,10 @@ impl Replica {
         options: &ChainOptions,
         cancel: &Cancel,
     ) -> Result<Source> {
-        let directory = self.directory.clone();
-        if self.volume.rebuilding && !options.force {
-            return Err(ChainError::Rebuilding { directory }.into());
+        if !options.force {
+            self.refuse_rebuilding()?;
         }
+        let directory = self.directory.clone();
         let backing = &self.volume.backing_file_path;
         if !backing.is_empty() && options.backing.is_none() {
             let backing = PathBuf::from(backing);

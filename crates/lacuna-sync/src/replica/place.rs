@@ -1,0 +1,145 @@
+//! Where a replica directory is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lacuna::chain::{ChainError, Files};
+use lacuna::{Cancel, ImageOptions, Links, Progress, Source, copy};
+
+use super::{ReplicaOptions, ReplicaStats};
+use crate::error::{Error, Result};
+use crate::v2::{self, Answered, Asked, Dry, Landing, Remote, Synced};
+
+/// A replica directory.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// On this machine.
+    Here(PathBuf),
+    /// Behind a server.
+    There(Remote),
+}
+
+impl Place {
+    /// As people know it.
+    pub(super) fn shown(&self) -> &Path {
+        match self {
+            Self::Here(directory) => directory,
+            Self::There(remote) => Path::new(std::ffi::OsStr::new(
+                str::from_utf8(&remote.path).unwrap_or("the directory of the server"),
+            )),
+        }
+    }
+
+    /// Fails when `other` is this directory.
+    pub(super) fn refuse_same(&self, other: &Self) -> Result<()> {
+        let (Self::Here(source), Self::Here(target)) = (self, other) else { return Ok(()) };
+        match (source.canonicalize(), target.canonicalize()) {
+            (Ok(one), Ok(two)) if one == two => {
+                let (source_path, target) = (source.clone(), target.clone());
+                Err(lacuna::Error::SameFile { source_path, target }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// That the image of a layer is missing, which a file names.
+    pub(super) fn missing(&self, layer: &str, named_by: String) -> lacuna::Error {
+        ChainError::NoMeta { image: self.shown().join(layer), named_by }.into()
+    }
+
+    pub(super) fn in_use(&self, image: &str) -> lacuna::Error {
+        lacuna::Error::OpenForWriting { path: self.shown().join(image) }
+    }
+
+    /// Has `asks` done, in order. What writes makes the directory if it is not there.
+    pub(super) fn ask(
+        &self,
+        asks: Vec<Asked>,
+        options: &ReplicaOptions,
+        progress: &Arc<Progress>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Answered>> {
+        if asks.is_empty() {
+            return Ok(vec![]);
+        }
+        let dry = (!asks.iter().any(Asked::writes)).then_some(Dry::Plan);
+        match self {
+            Self::Here(directory) => {
+                let files = Files::of(directory);
+                if dry.is_none() {
+                    files.make()?;
+                }
+                let answered = asks.iter().map(|asked| asked.act(&files, cancel));
+                Ok(answered.collect::<lacuna::Result<_>>()?)
+            }
+            Self::There(remote) => v2::keep(remote, asks, dry, &options.sync, progress, cancel)
+                .map_err(|stopped| *stopped.cause),
+        }
+    }
+
+    /// Makes the image of `layer` at `target` what it is here.
+    pub(super) fn layer_to(
+        &self,
+        target: &Self,
+        layer: &str,
+        options: &ReplicaOptions,
+        progress: &Arc<Progress>,
+        cancel: &Cancel,
+        stats: &mut ReplicaStats,
+    ) -> Result<()> {
+        match (self, target) {
+            (Self::Here(source), Self::Here(target)) => {
+                let source = open(&source.join(layer), options)?;
+                let copied =
+                    copy::copy(&source, &target.join(layer), &options.copy, progress, cancel);
+                let copied = copied.map_err(|stopped| stopped.cause)?;
+                stats.read_bytes += copied.read_bytes;
+                stats.compared_bytes += copied.compared_bytes;
+                stats.written_bytes += copied.written_bytes;
+            }
+            (Self::Here(source), Self::There(target)) => {
+                let source = open(&source.join(layer), options)?;
+                let target = within(target, layer);
+                let pushed = v2::push(&source, &target, &options.sync, progress, cancel);
+                stats.add(pushed.map_err(|stopped| *stopped.cause)?);
+            }
+            (Self::There(source), Self::Here(target)) => {
+                let landing = Landing {
+                    path: target.join(layer),
+                    io: options.copy.io,
+                    links: Links::Refuse,
+                    mode: options.copy.mode,
+                };
+                let source = within(source, layer);
+                let pulled = v2::pull(&source, &landing, &options.sync, progress, cancel);
+                stats.add(pulled.map_err(|stopped| *stopped.cause)?);
+            }
+            (Self::There(_), Self::There(_)) => {
+                return Err(Error::State("two directories that are both behind servers"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ReplicaStats {
+    fn add(&mut self, (synced, wire_bytes): (Synced, u64)) {
+        self.read_bytes += synced.read_bytes;
+        self.compared_bytes += synced.compared_bytes;
+        self.sent_bytes += synced.sent_bytes;
+        self.written_bytes += synced.written_bytes;
+        self.wire_bytes += wire_bytes;
+    }
+}
+
+fn open(image: &Path, options: &ReplicaOptions) -> Result<Arc<Source>> {
+    let options =
+        ImageOptions { io: options.copy.io, links: Links::Refuse, ..ImageOptions::default() };
+    Ok(Arc::new(Source::open(image, &options)?))
+}
+
+/// A file of the directory at `remote`.
+fn within(remote: &Remote, name: &str) -> Remote {
+    let directory = remote.path.strip_suffix(b"/").unwrap_or(&remote.path);
+    Remote { path: [directory, b"/", name.as_bytes()].concat(), ..remote.clone() }
+}

@@ -1,0 +1,175 @@
+//! Work on the files of a replica directory: asked for at one end, done at the other, in order.
+
+use std::collections::BTreeSet;
+
+use lacuna::Cancel;
+use lacuna::chain::{Files, Looked};
+use lacuna_wire::{Answer, Ask, Message, Verb};
+
+use super::frames::Outgoing;
+use super::link::Link;
+use crate::error::{Error, Refusal, Result};
+
+/// What is asked of a replica directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The names of its files.
+    List,
+    /// What is known of a layer without reading it.
+    Look(String),
+    /// What a small file holds.
+    Read(String),
+    /// To replace a small file.
+    Put(String, Vec<u8>),
+    /// To remove a file.
+    Remove(String),
+}
+
+/// What that comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It was done.
+    Did,
+    /// The names.
+    Names(BTreeSet<String>),
+    /// Of a layer, if it is there.
+    Looked(Option<Looked>),
+    /// Of a small file.
+    Text(Vec<u8>),
+}
+
+impl Asked {
+    /// Whether anything is written.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self, Self::Put(..) | Self::Remove(_))
+    }
+
+    /// Does it.
+    pub(crate) fn act(&self, files: &Files, cancel: &Cancel) -> lacuna::Result<Answered> {
+        cancel.check()?;
+        Ok(match self {
+            Self::List => Answered::Names(files.list()?),
+            Self::Look(name) => Answered::Looked(files.look(name, cancel)?),
+            Self::Read(name) => Answered::Text(files.read(name)?),
+            Self::Put(name, text) => {
+                files.put(name, text)?;
+                Answered::Did
+            }
+            Self::Remove(name) => {
+                files.remove(name)?;
+                Answered::Did
+            }
+        })
+    }
+
+    fn message(&self, last: bool) -> Result<Outgoing> {
+        let (verb, name, bytes): (_, &str, &[u8]) = match self {
+            Self::List => (Verb::List, "", &[]),
+            Self::Look(name) => (Verb::Look, name, &[]),
+            Self::Read(name) => (Verb::Read, name, &[]),
+            Self::Put(name, text) => (Verb::Put, name, text),
+            Self::Remove(name) => (Verb::Remove, name, &[]),
+        };
+        let ask = Ask { verb, last, name: name.to_owned() };
+        Outgoing::new(&Message::Ask { ask, bytes })
+    }
+
+    fn of(ask: Ask, bytes: &[u8]) -> Self {
+        match ask.verb {
+            Verb::List => Self::List,
+            Verb::Look => Self::Look(ask.name),
+            Verb::Read => Self::Read(ask.name),
+            Verb::Put => Self::Put(ask.name, bytes.to_vec()),
+            Verb::Remove => Self::Remove(ask.name),
+        }
+    }
+}
+
+/// Asks for all of `asks`, and returns what they come to, each in its place.
+pub(super) fn ask(link: &Link, asks: &[Asked]) -> Result<Vec<Answered>> {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _guard = link.guard();
+            for (index, asked) in asks.iter().enumerate() {
+                let sent = asked.message(index + 1 == asks.len()).and_then(|ask| link.send(ask));
+                if let Err(error) = sent {
+                    link.fail(error);
+                    return;
+                }
+            }
+        });
+        asks.iter().map(|asked| answer_to(link, asked)).collect()
+    })
+}
+
+fn answer_to(link: &Link, asked: &Asked) -> Result<Answered> {
+    let answer = link.recv()?.open(&link.pool)?;
+    let Message::Answer { answer, bytes } = answer.message()? else {
+        return Err(Error::malformed("something", "is no Answer"));
+    };
+    Ok(match (asked, answer) {
+        (Asked::Put(..) | Asked::Remove(_), Answer::Did) => Answered::Did,
+        (Asked::Look(_), Answer::Absent) => Answered::Looked(None),
+        (Asked::Look(_), Answer::Looked(looked)) => Answered::Looked(Some(Looked {
+            size: looked.size,
+            layout: looked.layout,
+            checksum: looked.checksum,
+            in_use: looked.in_use,
+        })),
+        (Asked::Read(_), Answer::Bytes) => Answered::Text(bytes.to_vec()),
+        (Asked::List, Answer::Bytes) => Answered::Names(names(bytes)?),
+        _ => return Err(Error::malformed("an Answer", "is none to what was asked")),
+    })
+}
+
+/// Each with a zero byte behind it.
+fn names(bytes: &[u8]) -> Result<BTreeSet<String>> {
+    let text = str::from_utf8(bytes);
+    let text = text.map_err(|_| Error::malformed("an Answer", "has names that are no UTF-8"))?;
+    Ok(text.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// Does what is asked with `files`, until that was all; returns how many bytes were put.
+pub(super) fn keep(link: &Link, files: &Files, may_write: bool, cancel: &Cancel) -> Result<u64> {
+    let mut put = 0;
+    loop {
+        let arrived = link.recv()?.open(&link.pool)?;
+        let Message::Ask { ask, bytes } = arrived.message()? else {
+            return Err(Error::malformed("something", "is no Ask"));
+        };
+        put += bytes.len() as u64;
+        let last = ask.last;
+        let asked = Asked::of(ask, bytes);
+        if asked.writes() && !may_write {
+            return Err(Refusal::ReadOnly.into());
+        }
+        let answered = link.in_call(|| asked.act(files, cancel))?;
+        link.send(answer(&answered)?)?;
+        if last {
+            return Ok(put);
+        }
+    }
+}
+
+fn answer(answered: &Answered) -> Result<Outgoing> {
+    let mut bytes = vec![];
+    let answer = match answered {
+        Answered::Did => Answer::Did,
+        Answered::Looked(None) => Answer::Absent,
+        Answered::Looked(Some(looked)) => Answer::Looked(lacuna_wire::Looked {
+            size: looked.size,
+            layout: looked.layout,
+            in_use: looked.in_use,
+            checksum: looked.checksum.clone(),
+        }),
+        Answered::Names(names) => {
+            names.iter().for_each(|name| bytes.extend([name.as_bytes(), b"\0"].concat()));
+            Answer::Bytes
+        }
+        Answered::Text(text) => {
+            bytes.extend(text);
+            Answer::Bytes
+        }
+    };
+    Outgoing::new(&Message::Answer { answer, bytes: &bytes })
+}
