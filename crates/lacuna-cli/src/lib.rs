@@ -23,6 +23,7 @@ mod partials;
 mod prune;
 mod remedy;
 mod remote;
+mod replica;
 mod report;
 mod serve;
 mod sfold;

@@ -50,7 +50,7 @@ fn words(args: &TransferArgs, host: &str) -> Result<Vec<OsString>, Usage> {
 }
 
 /// With the token that a server may ask for.
-fn admissible(args: &TransferArgs, remote: &Remote) -> anyhow::Result<Remote> {
+pub(crate) fn admissible(args: &TransferArgs, remote: &Remote) -> anyhow::Result<Remote> {
     let token = token(args.token_file.as_deref())?;
     Ok(Remote { token, insecure: args.insecure, ..remote.clone() })
 }
@@ -143,7 +143,7 @@ pub(crate) fn plan_pull(
     })??)
 }
 
-fn dry(args: &TransferArgs) -> Dry {
+pub(crate) fn dry(args: &TransferArgs) -> Dry {
     if args.compare { Dry::Compare } else { Dry::Plan }
 }
 
@@ -152,7 +152,7 @@ fn landing(args: &TransferArgs, target: &Path) -> Landing {
     Landing { path, io, links: Links::Follow, mode: args.chmod }
 }
 
-fn options(args: &TransferArgs) -> SyncOptions {
+pub(crate) fn options(args: &TransferArgs) -> SyncOptions {
     let defaults = SyncOptions::default();
     SyncOptions {
         threads: args.jobs.map_or(defaults.threads, usize::from),

@@ -17,8 +17,8 @@ use crate::failure::{Interrupted, Usage, of_session, unless_stopped};
 use crate::meter::attended;
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON, SERVER_AGAIN};
-use crate::remote;
 use crate::report::{DryRun, Report};
+use crate::{remote, replica};
 
 /// What is read on this machine.
 pub(crate) enum Origin {
@@ -62,9 +62,17 @@ pub(crate) struct Job<'a> {
 }
 
 pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
-    let job =
-        Job { verb: "sync", source: &args.source, target: &args.target, args: &args.transfer };
-    job.run(&way(args)?, output)
+    let source = endpoint::parse(&args.source).map_err(Usage)?;
+    let target = endpoint::parse(&args.target).map_err(Usage)?;
+    if let Some(places) = replica::places(&args.transfer, &source, &target)? {
+        return replica::run(args, places, output);
+    }
+    if args.force {
+        return Err(Usage("--force is for replica directories only".to_owned()).into());
+    }
+    let way = way(args, source, target)?;
+    let (source, target) = (&args.source, &args.target);
+    Job { verb: "sync", source, target, args: &args.transfer }.run(&way, output)
 }
 
 impl Job<'_> {
@@ -123,9 +131,8 @@ impl Job<'_> {
     }
 }
 
-fn way(args: &SyncArgs) -> anyhow::Result<Way> {
-    let target = endpoint::parse(&args.target).map_err(Usage)?;
-    match (endpoint::parse(&args.source).map_err(Usage)?, target) {
+fn way(args: &SyncArgs, source: Endpoint, target: Endpoint) -> anyhow::Result<Way> {
+    match (source, target) {
         (Endpoint::Path(source), target) => to(&args.transfer, Origin::Image(source), target),
         (Endpoint::Ssync(_), _) => {
             let why = "a server of ssync:// can only be the target: name an image on this machine \
@@ -275,7 +282,7 @@ fn plan_v1(args: &TransferArgs, origin: &Origin, output: &Output) -> anyhow::Res
     })??)
 }
 
-fn copy_options(args: &TransferArgs) -> CopyOptions {
+pub(crate) fn copy_options(args: &TransferArgs) -> CopyOptions {
     let defaults = CopyOptions::default();
     CopyOptions {
         io: args.io.mode(),

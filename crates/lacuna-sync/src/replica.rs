@@ -4,18 +4,20 @@
 //! it is complete or says that it is not.
 
 mod place;
+mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use lacuna::chain::{LayerMeta, Looked, Replica, VolumeMeta};
+use lacuna::chain::{Looked, Replica, VolumeMeta};
 use lacuna::copy::CopyOptions;
 use lacuna::{Cancel, Progress};
 
 use crate::error::{Error, Result};
 use crate::v2::{Answered, Asked, SyncOptions};
 pub use place::Place;
+pub use plan::{ReplicaPlan, plan};
 
 /// What is copied beside images and what describes them.
 const COUNTER: &str = "revision.counter";
@@ -115,6 +117,8 @@ struct Content {
 struct Plan {
     equal: BTreeSet<String>,
     removed: Vec<String>,
+    /// There is nothing at the target yet.
+    is_new: bool,
 }
 
 impl Run<'_> {
@@ -177,7 +181,7 @@ impl Run<'_> {
             both.is_some_and(|(source, target)| source.is_same(target))
         };
         let equal = content.layers.iter().filter(is_equal).cloned().collect();
-        Ok(Plan { equal, removed: removed(&theirs, content) })
+        Ok(Plan { equal, removed: removed(&theirs, content), is_new: theirs.is_empty() })
     }
 
     fn look(&self, place: &Place, images: &[String]) -> Result<BTreeMap<String, Looked>> {

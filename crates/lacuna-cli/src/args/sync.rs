@@ -22,6 +22,11 @@ use super::TransferArgs;
 /// was interrupted goes on where it stopped when the same command is run again. To ssync://, start the
 /// server again first: then the same command compares and goes on.
 ///
+/// SRC may be the directory of a Longhorn replica, on another machine with a slash at its end: then DST becomes
+/// the same, with all layers and what describes them. Until that is complete, its volume.meta says
+/// `Rebuilding`. Layers that both have with equal, fresh .checksum files and equal layouts are not read; files of
+/// a replica that SRC does not have are removed.
+///
 /// With --direct to ssync://, the size of SRC must be a multiple of 4096.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -30,6 +35,7 @@ use super::TransferArgs;
     lacuna sync node2:/srv/disk.img disk.img\n  \
     lacuna sync --tls-ca ca.pem --token-file token disk.img lacunas://node2:5000/disk.img\n  \
     lacuna sync disk.img ssync://node2:5000\n  \
+    lacuna sync replicas/pvc-1a2b-0f3c9a7e node2:/srv/replicas/pvc-1a2b-0f3c9a7e\n  \
     lacuna sync --dry-run --compare disk.img /dev/sdx")]
 pub(crate) struct SyncArgs {
     /// The image to read: a file, a block device, HOST:PATH, lacuna://HOST[:PORT]/PATH or lacunas://
@@ -38,6 +44,10 @@ pub(crate) struct SyncArgs {
     /// What is to become equal: the same, or ssync://HOST[:PORT]
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
+    /// When SRC is a replica directory: copy it though others have its files open for writing (what they write
+    /// meanwhile fails the copy, once it is noticed) or though it is not complete itself
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
 }

@@ -132,14 +132,14 @@ impl ReplicaStats {
     }
 }
 
-fn open(image: &Path, options: &ReplicaOptions) -> Result<Arc<Source>> {
+pub(super) fn open(image: &Path, options: &ReplicaOptions) -> Result<Arc<Source>> {
     let options =
         ImageOptions { io: options.copy.io, links: Links::Refuse, ..ImageOptions::default() };
     Ok(Arc::new(Source::open(image, &options)?))
 }
 
 /// A file of the directory at `remote`.
-fn within(remote: &Remote, name: &str) -> Remote {
+pub(super) fn within(remote: &Remote, name: &str) -> Remote {
     let directory = remote.path.strip_suffix(b"/").unwrap_or(&remote.path);
     Remote { path: [directory, b"/", name.as_bytes()].concat(), ..remote.clone() }
 }

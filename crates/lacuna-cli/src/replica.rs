@@ -1,0 +1,223 @@
+//! `lacuna sync` of a replica directory: all of its layers, and what describes them.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use lacuna_sync::replica::{self, Place, ReplicaOptions, ReplicaPlan, ReplicaStats};
+use serde::Serialize;
+
+use crate::args::{SyncArgs, TransferArgs};
+use crate::endpoint::Endpoint;
+use crate::failure::{Usage, unless_stopped};
+use crate::meter::attended;
+use crate::output::Output;
+use crate::remedy::{BEGIN_ANEW, GO_ON};
+use crate::remote;
+use crate::sync::copy_options;
+use crate::units::{bytes, counted, seconds};
+
+/// What a copy did.
+#[derive(Serialize)]
+struct Report {
+    source: String,
+    target: String,
+    layers: u64,
+    skipped_layers: u64,
+    removed_files: u64,
+    size_bytes: u64,
+    read_bytes: u64,
+    compared_bytes: u64,
+    sent_bytes: u64,
+    wire_bytes: u64,
+    written_bytes: u64,
+    elapsed_seconds: f64,
+}
+
+/// What a copy would do.
+#[derive(Serialize)]
+struct DryRun {
+    source: String,
+    target: String,
+    dry_run: bool,
+    layers: u64,
+    skipped_layers: u64,
+    removed_files: Vec<String>,
+    #[serde(flatten)]
+    plan: lacuna::copy::CopyPlan,
+}
+
+/// The two directories, where SRC is one: a directory on this machine, or elsewhere with a slash at its end.
+pub(crate) fn places(
+    args: &TransferArgs,
+    source: &Endpoint,
+    target: &Endpoint,
+) -> anyhow::Result<Option<(Place, Place)>> {
+    let is_directory = match source {
+        Endpoint::Path(path) => path.is_dir(),
+        Endpoint::Ssync(_) => false,
+        Endpoint::Lacuna { path, .. } | Endpoint::Ssh { path, .. } => path.ends_with('/'),
+    };
+    if !is_directory {
+        return Ok(None);
+    }
+    Ok(Some((place(args, source.clone())?, place(args, target.clone())?)))
+}
+
+fn place(args: &TransferArgs, endpoint: Endpoint) -> anyhow::Result<Place> {
+    match endpoint {
+        Endpoint::Path(path) => Ok(Place::Here(path)),
+        Endpoint::Ssync(_) => {
+            let why = "ssync:// knows no directories: name a directory, HOST:DIR, lacuna:// or lacunas://";
+            Err(Usage(why.to_owned()).into())
+        }
+        elsewhere => {
+            let remote = remote::at(args, elsewhere)?;
+            Ok(Place::There(remote::admissible(args, &remote)?))
+        }
+    }
+}
+
+pub(crate) fn run(
+    args: &SyncArgs,
+    (source, target): (Place, Place),
+    output: &Output,
+) -> anyhow::Result<()> {
+    refuse_strangers(args, &source, &target)?;
+    let transfer = &args.transfer;
+    let options = ReplicaOptions {
+        copy: copy_options(transfer),
+        sync: remote::options(transfer),
+        force: args.force,
+    };
+    let peer = [&source, &target].into_iter().find_map(|place| match place {
+        Place::There(remote) => Some(remote.reach.peer().to_owned()),
+        Place::Here(_) => None,
+    });
+    let names = [&args.source, &args.target].map(|name| PathBuf::from(name).display().to_string());
+    let [from, to] = names.clone();
+    if transfer.dry_run {
+        let dry = remote::dry(transfer);
+        let plan = attended(output, peer.as_deref(), |progress, cancel| {
+            replica::plan(&source, &target, dry, &options, progress, cancel)
+        })?;
+        let operation = format!("dry run of the sync of {from} to {to}");
+        let plan = plan.map_err(|error| unless_stopped(error.into(), operation, BEGIN_ANEW))?;
+        return Ok(output.report(&DryRun::of(names, &plan), || lines_of_plan(&from, &to, &plan))?);
+    }
+    let begun = Instant::now();
+    let stats = attended(output, peer.as_deref(), |progress, cancel| {
+        replica::sync(&source, &target, &options, progress, cancel)
+    })?;
+    let operation = format!("sync of {from} to {to}");
+    let stats = stats.map_err(|error| unless_stopped(error.into(), operation, GO_ON))?;
+    let report = Report::of(names, &stats, begun.elapsed().as_secs_f64());
+    let printed = output.report(&report, || report.lines());
+    Ok(printed.map_err(|error| error.but(format!("{to} is complete")))?)
+}
+
+/// Options that mean nothing here are mistakes, not decoration.
+fn refuse_strangers(args: &SyncArgs, source: &Place, target: &Place) -> Result<(), Usage> {
+    let transfer = &args.transfer;
+    if let (Place::There(_), Place::There(_)) = (source, target) {
+        return Err(Usage("one of SRC and DST must be a path on this machine".to_owned()));
+    }
+    let local = matches!((source, target), (Place::Here(_), Place::Here(_)));
+    let options = [
+        ("--no-fast", transfer.no_fast, false),
+        ("--chmod", transfer.chmod.is_some(), false),
+        ("--reflink", transfer.reflink.is_some(), local),
+        ("--compress", transfer.compress.is_some(), !local),
+        ("--bwlimit", transfer.bwlimit.is_some(), !local),
+        ("--verify", transfer.verify, !local),
+        ("--retries", transfer.retries.is_some(), !local),
+        ("--token-file", transfer.token_file.is_some(), !local),
+        ("--tls-ca", transfer.tls_ca.is_some(), !local),
+        ("--rsh", transfer.rsh.is_some(), !local),
+        ("--remote-command", transfer.remote_command.is_some(), !local),
+        ("--connect-timeout", transfer.connect_timeout.is_some(), !local),
+    ];
+    match options.iter().find(|(_, given, known)| *given && !known) {
+        Some((option, _, _)) => Err(Usage(format!("{option} means nothing for these directories"))),
+        None => Ok(()),
+    }
+}
+
+impl Report {
+    fn of([source, target]: [String; 2], stats: &ReplicaStats, elapsed_seconds: f64) -> Self {
+        Self {
+            source,
+            target,
+            layers: stats.layers,
+            skipped_layers: stats.skipped_layers,
+            removed_files: stats.removed_files,
+            size_bytes: stats.size_bytes,
+            read_bytes: stats.read_bytes,
+            compared_bytes: stats.compared_bytes,
+            sent_bytes: stats.sent_bytes,
+            wire_bytes: stats.wire_bytes,
+            written_bytes: stats.written_bytes,
+            elapsed_seconds,
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let Self { source, target, layers, skipped_layers, removed_files, .. } = self;
+        let layers = counted(*layers, "layer");
+        let removed = counted(*removed_files, "file");
+        let elapsed = seconds(self.elapsed_seconds);
+        let moved = match self.wire_bytes {
+            0 => String::new(),
+            wire => format!(", sent {} ({} on the wire)", bytes(self.sent_bytes), bytes(wire)),
+        };
+        vec![
+            format!("{source} -> {target}: {layers} of {} in {elapsed}", bytes(self.size_bytes)),
+            format!("{skipped_layers} equal by checksum, {removed} removed"),
+            format!(
+                "read {}, compared {}{moved}, written {}",
+                bytes(self.read_bytes),
+                bytes(self.compared_bytes),
+                bytes(self.written_bytes)
+            ),
+        ]
+    }
+}
+
+impl DryRun {
+    fn of([source, target]: [String; 2], plan: &ReplicaPlan) -> Self {
+        Self {
+            source,
+            target,
+            dry_run: true,
+            layers: plan.layers,
+            skipped_layers: plan.skipped_layers,
+            removed_files: plan.removed_files.clone(),
+            plan: plan.copy.clone(),
+        }
+    }
+}
+
+fn lines_of_plan(source: &str, target: &str, plan: &ReplicaPlan) -> Vec<String> {
+    let layers = counted(plan.layers, "layer");
+    let size = bytes(plan.copy.size_bytes);
+    let copy = &plan.copy;
+    let written = copy
+        .written_bytes
+        .map_or_else(|| format!("at most {}", bytes(copy.written_bytes_max)), bytes);
+    let mut lines = vec![
+        format!("{source} -> {target}: {layers} of {size}, nothing done"),
+        format!("{} equal by checksum", plan.skipped_layers),
+        format!(
+            "would read {}, compare {}, write {written}, punch or zero {}",
+            bytes(copy.read_bytes),
+            bytes(copy.compared_bytes),
+            bytes(copy.cleared_bytes)
+        ),
+    ];
+    if let Some(free) = copy.free_bytes {
+        let verdict = if copy.needed_bytes > free { ": not enough" } else { "" };
+        let (needed, free) = (bytes(copy.needed_bytes), bytes(free));
+        lines.push(format!("needs {needed} more space, {free} are free{verdict}"));
+    }
+    lines.extend(plan.removed_files.iter().map(|name| format!("would remove {name}")));
+    lines
+}
