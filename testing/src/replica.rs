@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::pattern::Pattern;
 
 /// A layer of a [`Replica`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Layer {
     /// The name of its file.
     pub file: String,
@@ -38,7 +38,7 @@ pub enum Meta {
 }
 
 /// A replica directory.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     /// Any order; the head is among them.
     pub layers: Vec<Layer>,

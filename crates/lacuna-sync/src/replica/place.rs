@@ -2,13 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lacuna::chain::{ChainError, Files};
 use lacuna::{Cancel, ImageOptions, Links, Progress, Source, copy};
 
 use super::{ReplicaOptions, ReplicaStats};
 use crate::error::{Error, Result};
-use crate::v2::{self, Answered, Asked, Dry, Landing, Remote, Synced};
+use crate::v2::{self, Answered, Asked, Dry, Landing, Remote, Synced, codes};
+
+/// For how long a session may be in the way that is over for this end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A replica directory.
 #[derive(Clone, Debug)]
@@ -72,8 +79,9 @@ impl Place {
                 let answered = asks.iter().map(|asked| asked.act(&files, cancel));
                 Ok(answered.collect::<lacuna::Result<_>>()?)
             }
-            Self::There(remote) => v2::keep(remote, asks, dry, &options.sync, progress, cancel)
-                .map_err(|stopped| *stopped.cause),
+            Self::There(remote) => {
+                patiently(|| v2::keep(remote, asks.clone(), dry, &options.sync, progress, cancel))
+            }
         }
     }
 
@@ -100,8 +108,9 @@ impl Place {
             (Self::Here(source), Self::There(target)) => {
                 let source = open(&source.join(layer), options)?;
                 let target = within(target, layer);
-                let pushed = v2::push(&source, &target, &options.sync, progress, cancel);
-                stats.add(pushed.map_err(|stopped| *stopped.cause)?);
+                stats.add(patiently(|| {
+                    v2::push(&source, &target, &options.sync, progress, cancel)
+                })?);
             }
             (Self::There(source), Self::Here(target)) => {
                 let landing = Landing {
@@ -111,14 +120,30 @@ impl Place {
                     mode: options.copy.mode,
                 };
                 let source = within(source, layer);
-                let pulled = v2::pull(&source, &landing, &options.sync, progress, cancel);
-                stats.add(pulled.map_err(|stopped| *stopped.cause)?);
+                stats.add(patiently(|| {
+                    v2::pull(&source, &landing, &options.sync, progress, cancel)
+                })?);
             }
             (Self::There(_), Self::There(_)) => {
                 return Err(Error::State("two directories that are both behind servers"));
             }
         }
         Ok(())
+    }
+}
+
+/// Does `session`, again where the place of the one before may not be free yet.
+pub(super) fn patiently<T>(
+    mut session: impl FnMut() -> std::result::Result<T, v2::Stopped>,
+) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        match session().map_err(|stopped| *stopped.cause) {
+            Err(error) if error.told() == Some(codes::BUSY) && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            ended => return ended,
+        }
     }
 }
 

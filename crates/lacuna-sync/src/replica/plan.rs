@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lacuna::copy::{self, CopyPlan};
 use lacuna::{Cancel, Links, Progress};
 
-use super::place::{Place, open, within};
+use super::place::{Place, open, patiently, within};
 use super::{ReplicaOptions, Run};
 use crate::error::{Error, Result};
 use crate::v2::{self, Dry, Landing};
@@ -63,7 +63,6 @@ impl Run<'_> {
     /// `is_new`: there is no directory at the target yet.
     fn plan_layer(&self, layer: &str, dry: Dry, is_new: bool) -> Result<CopyPlan> {
         let Self { options, progress, cancel, .. } = self;
-        let cause = |stopped: v2::Stopped| *stopped.cause;
         match (self.source, self.target) {
             (Place::Here(source), _) if is_new => {
                 Ok(copy::plan_remote(&*open(&source.join(layer), options)?)?)
@@ -79,14 +78,13 @@ impl Run<'_> {
             }
             (Place::Here(source), Place::There(target)) => {
                 let (source, target) = (open(&source.join(layer), options)?, within(target, layer));
-                v2::plan_push(&source, &target, dry, &options.sync, progress, cancel).map_err(cause)
+                patiently(|| v2::plan_push(&source, &target, dry, &options.sync, progress, cancel))
             }
             (Place::There(source), Place::Here(target)) => {
                 let (path, io) = (target.join(layer), options.copy.io);
                 let landing = Landing { path, io, links: Links::Refuse, mode: options.copy.mode };
                 let source = within(source, layer);
-                v2::plan_pull(&source, &landing, dry, &options.sync, progress, cancel)
-                    .map_err(cause)
+                patiently(|| v2::plan_pull(&source, &landing, dry, &options.sync, progress, cancel))
             }
             (Place::There(_), Place::There(_)) => {
                 Err(Error::State("two directories that are both behind servers"))

@@ -12,6 +12,9 @@ mod image;
 #[path = "../v2/pair.rs"]
 mod pair;
 #[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../v2/peer.rs"]
+mod peer;
+#[allow(dead_code, reason = "the other tests use the rest")]
 #[path = "../crash/steps.rs"]
 mod steps;
 #[allow(dead_code, reason = "the other tests use the rest")]
@@ -21,6 +24,7 @@ mod wire;
 mod checkpoints;
 mod errors;
 mod power;
+mod replica;
 mod scenario;
 mod slow;
 mod verify;

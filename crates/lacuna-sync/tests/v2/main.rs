@@ -3,6 +3,9 @@
 //!
 //! `PROPTEST_CASES` sets how many cases every property is tried on.
 
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../../../lacuna/tests/it/content.rs"]
+mod content;
 mod cost;
 mod crossings;
 mod cuts;
@@ -10,10 +13,14 @@ mod devices;
 mod dry;
 mod dry_trouble;
 mod full;
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../it/image.rs"]
+mod image;
 mod memory;
 mod pair;
 mod peer;
 mod progress;
+mod replica;
 mod sessions;
 mod trouble;
 mod wire;

@@ -1,0 +1,442 @@
+//! Copies of replica directories: here, to a server, and from one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lacuna::chain::ChainError;
+use lacuna::copy::CopyOptions;
+use lacuna::{Cancel, Progress};
+use lacuna_sync::replica::{Place, ReplicaOptions, ReplicaPlan, ReplicaStats, plan, sync};
+use lacuna_sync::v2::{Dry, Reach, Remote};
+use lacuna_sync::{Error, Result};
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::{Block, Kind, Pattern, pair_strategy};
+use lacuna_testing::replica::{Meta, Replica, leave_leftovers, snapshot};
+use lacuna_wire::{Ask, ClientHello, Message, Role, Verb};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::content::Content;
+use crate::for_all;
+use crate::image::record;
+use crate::peer::{Server, hello};
+
+/// What the files of a directory hold: images with their kinds, the others as text.
+type Held = BTreeMap<String, (Option<Vec<Kind>>, Vec<u8>)>;
+
+fn held(directory: &Path) -> Held {
+    let mut held = Held::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let found = match name.ends_with(".img") {
+            true => {
+                let content = Content::of(&path);
+                (Some(content.kinds), content.bytes)
+            }
+            false => (None, fs::read(&path).unwrap()),
+        };
+        held.insert(name, found);
+    }
+    held
+}
+
+/// Which way a copy goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Local,
+    Push,
+    Pull,
+}
+
+/// Two directories on one filesystem.
+struct Two {
+    mount: Mount,
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Two {
+    fn on(fs: Fs) -> Option<Self> {
+        let mount = Mount::new(fs)?;
+        let (source, target) = (mount.path().join("a"), mount.path().join("b"));
+        Some(Self { mount, source, target })
+    }
+
+    fn write(&self, replica: &Replica, directory: &Path) {
+        // Removed files stay removed.
+        let _ = fs::remove_dir_all(directory);
+        fs::create_dir(directory).unwrap();
+        replica.write(directory);
+    }
+
+    /// Between which places, and the server that is asked.
+    fn places(&self, way: Way) -> (Place, Place, Option<Server>) {
+        let here = |path: &Path| Place::Here(path.to_owned());
+        let server = (way != Way::Local).then(|| Server::start(self.mount.path()));
+        let there = |name: &str| {
+            let address = server.as_ref().unwrap().address.to_string();
+            let (reach, path) = (Reach::Tcp(address), name.as_bytes().to_vec());
+            Place::There(Remote { reach, path, token: None, insecure: false })
+        };
+        let (source, target) = match way {
+            Way::Local => (here(&self.source), here(&self.target)),
+            Way::Push => (here(&self.source), there("b")),
+            Way::Pull => (there("a/"), here(&self.target)),
+        };
+        (source, target, server)
+    }
+
+    fn sync_with(&self, way: Way, options: &ReplicaOptions) -> Result<ReplicaStats> {
+        let (source, target, _server) = self.places(way);
+        sync(&source, &target, options, &Arc::new(Progress::default()), &Cancel::default())
+    }
+
+    fn sync(&self, way: Way) -> Result<ReplicaStats> {
+        self.sync_with(way, &ReplicaOptions::default())
+    }
+
+    fn plan(&self, way: Way, dry: Dry) -> Result<ReplicaPlan> {
+        let (source, target, _server) = self.places(way);
+        let options = ReplicaOptions::default();
+        plan(&source, &target, dry, &options, &Arc::new(Progress::default()), &Cancel::default())
+    }
+
+    #[track_caller]
+    fn assert_same(&self) {
+        let (source, target) = (held(&self.source), held(&self.target));
+        let names: Vec<_> = target.keys().collect();
+        assert!(source == target, "{names:?}");
+    }
+}
+
+const WAYS: [Way; 3] = [Way::Local, Way::Push, Way::Pull];
+
+fn small() -> Replica {
+    use Block::{Data, Hole, Zero};
+    Replica::line(vec![
+        Pattern::whole(vec![Data(1), Zero, Hole]),
+        Pattern::whole(vec![Hole, Data(2), Hole, Data(3)]),
+    ])
+}
+
+/// A replica, and another of the same volume or of none.
+fn replicas() -> impl Strategy<Value = (Replica, Option<Replica>)> {
+    (vec(pair_strategy(40), 1..=4), any::<bool>(), 0..3_usize).prop_map(|(pairs, older, fewer)| {
+        let (mut newer, mut before): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        newer.sort_by_key(|pattern| pattern.size);
+        before.sort_by_key(|pattern| pattern.size);
+        before.truncate(before.len().saturating_sub(fewer).max(1));
+        (Replica::line(newer), older.then(|| Replica::line(before)))
+    })
+}
+
+#[test]
+fn whatever_there_was_the_target_becomes_what_the_source_is() {
+    for fs in [Fs::Ext4, Fs::Xfs, Fs::Btrfs] {
+        let Some(two) = Two::on(fs) else { continue };
+        for_all(6, (replicas(), prop::sample::select(WAYS.to_vec())), |((newer, older), way)| {
+            two.write(&newer, &two.source);
+            let _ = fs::remove_dir_all(&two.target);
+            if let Some(older) = older {
+                two.write(&older, &two.target);
+            }
+            let stats = two.sync(way).unwrap();
+            assert_eq!(stats.layers, newer.layers.len() as u64);
+            two.assert_same();
+            let again = two.sync(way).unwrap();
+            assert_eq!((again.written_bytes, again.removed_files), (0, 0));
+            two.assert_same();
+        });
+    }
+}
+
+#[test]
+fn layers_of_equal_fresh_checksums_and_layouts_are_not_read() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        let made = small();
+        two.write(&made, &two.source);
+        two.sync(way).unwrap();
+        let layer = snapshot("s0");
+        let images = [two.source.join(&layer), two.target.join(&layer)];
+        images.iter().for_each(|image| record(image));
+        let stats = two.sync(way).unwrap();
+        assert_eq!((stats.layers, stats.skipped_layers), (2, 1), "{way:?}");
+        assert!(two.target.join(format!("{layer}.checksum")).exists());
+
+        // The same bytes, and a checksum that says so, but zeros that hide and a hole that does not.
+        use Block::{Data, Hole};
+        Pattern::whole(vec![Data(1), Hole, Hole]).write_over(&images[1]);
+        record(&images[1]);
+        let stats = two.sync(way).unwrap();
+        assert_eq!(stats.skipped_layers, 0, "{way:?}");
+        assert_eq!(Content::of(&images[1]).kinds, made.layers[0].pattern.kinds());
+
+        // A checksum of another time says nothing.
+        record(&images[1]);
+        let file = File::options().write(true).open(&images[1]).unwrap();
+        file.set_times(fs::FileTimes::new().set_modified(std::time::SystemTime::now())).unwrap();
+        drop(file);
+        assert_eq!(two.sync(way).unwrap().skipped_layers, 0, "{way:?}");
+    }
+}
+
+#[test]
+fn what_only_the_target_has_goes_and_what_is_not_a_replicas_stays() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        two.write(&small(), &two.source);
+        let mut older = small();
+        older.layers[0].file = snapshot("other");
+        older.layers[1].parent = snapshot("other");
+        two.write(&older, &two.target);
+        record(&two.target.join(snapshot("other")));
+        let left = leave_leftovers(&two.target);
+        fs::write(two.target.join("notes.txt"), "mine").unwrap();
+        let planned = two.plan(way, Dry::Plan).unwrap();
+        let before = held(&two.target);
+        let stats = two.sync(way).unwrap();
+        assert_eq!(planned.removed_files.len() as u64, stats.removed_files);
+        let removed = [
+            "volume-snap-other.img",
+            "volume-snap-other.img.checksum",
+            "volume-snap-other.img.meta",
+        ];
+        assert_eq!(planned.removed_files, removed, "{before:?}", before = before.keys());
+        assert_eq!(fs::read(two.target.join("notes.txt")).unwrap(), b"mine");
+        fs::remove_file(two.target.join("notes.txt")).unwrap();
+        left.iter().for_each(|path| fs::remove_file(path).unwrap());
+        two.assert_same();
+    }
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_tells_what_a_copy_does() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        two.write(&small(), &two.source);
+        if way != Way::Pull {
+            let plan = two.plan(way, Dry::Plan).unwrap();
+            assert_eq!((plan.layers, plan.copy.read_bytes), (2, 4 * 4096));
+            assert!(!two.target.exists());
+        }
+        let mut older = small();
+        older.layers[1].pattern.blocks[1] = Block::Data(9);
+        two.write(&older, &two.target);
+        let before = held(&two.target);
+        let plan = two.plan(way, Dry::Compare).unwrap();
+        assert!(held(&two.target) == before);
+        assert_eq!(plan.copy.written_bytes, Some(4096));
+        assert_eq!(two.sync(way).unwrap().written_bytes, 4096);
+    }
+}
+
+#[track_caller]
+fn assert_untouched(two: &Two, before: &Held, ended: Result<ReplicaStats>, words: &str) {
+    let error = ended.unwrap_err();
+    let said = lacuna::describe(&error);
+    assert!(said.contains(words), "{said}");
+    // What the other end says has its remedy behind a semicolon.
+    assert!(error.remedy().is_some() || said.contains("; "), "{said}");
+    assert!(held(&two.target) == *before, "{said}");
+}
+
+#[test]
+fn a_source_that_is_not_to_be_copied_is_refused_before_anything_is_written() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        let mut made = small();
+        two.write(&made, &two.target);
+        two.write(&made, &two.source);
+        let before = held(&two.target);
+        let forced = ReplicaOptions { force: true, ..ReplicaOptions::default() };
+
+        let head = two.source.join(&made.head);
+        let writer = File::options().write(true).open(&head).unwrap();
+        assert_untouched(&two, &before, two.sync(way), "open for writing");
+        two.sync_with(way, &forced).unwrap();
+        drop(writer);
+
+        made.rebuilding = true;
+        made.write(&two.source);
+        assert_untouched(&two, &before, two.sync(way), "not complete");
+        two.sync_with(way, &forced).unwrap();
+        assert!(
+            held(&two.target)["volume.meta"]
+                .1
+                .windows(18)
+                .any(|text| text == b"\"Rebuilding\":true,")
+        );
+
+        made.rebuilding = false;
+        made.write(&two.source);
+        two.sync(way).unwrap();
+        fs::remove_file(&head).unwrap();
+        let before = held(&two.target);
+        assert_untouched(&two, &before, two.sync(way), "is missing");
+        made.write(&two.source);
+        fs::write(two.source.join(format!("{}.meta", snapshot("s0"))), "{").unwrap();
+        assert_untouched(&two, &before, two.sync(way), "malformed");
+        made.write(&two.source);
+        made.layers[0].meta = Meta::Missing;
+        fs::remove_file(two.source.join(format!("{}.meta", snapshot("s0")))).unwrap();
+        assert_untouched(&two, &before, two.sync(way), "missing");
+    }
+}
+
+#[test]
+fn a_directory_of_something_else_is_no_target() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        two.write(&small(), &two.source);
+        fs::create_dir(&two.target).unwrap();
+        fs::write(two.target.join("letter"), "dear").unwrap();
+        let before = held(&two.target);
+        assert_untouched(&two, &before, two.sync(way), "no replica directory");
+    }
+}
+
+#[test]
+fn a_target_in_use_is_refused() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        let made = small();
+        two.write(&made, &two.source);
+        two.write(&made, &two.target);
+        let before = held(&two.target);
+        let writer = File::options().write(true).open(two.target.join(&made.head)).unwrap();
+        assert_untouched(&two, &before, two.sync(way), "open for writing");
+        drop(writer);
+        two.sync(way).unwrap();
+    }
+}
+
+/// A snapshot that is taken meanwhile changes what describes the layers.
+#[test]
+fn a_source_that_is_another_at_the_end_leaves_a_target_that_says_so() {
+    let Some(two) = Two::on(Fs::Ext4) else { return };
+    two.write(&small(), &two.source);
+    let (source, target, _) = two.places(Way::Local);
+    let meta = two.source.join(format!("{}.meta", snapshot("s0")));
+    let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
+    std::thread::scope(|scope| {
+        let data = two.target.join("volume.meta");
+        scope.spawn(move || {
+            while !data.exists() {
+                std::thread::yield_now();
+            }
+            fs::write(meta, "{\"Parent\":\"\",\"Removed\":true}\n").unwrap();
+        });
+        // It is read a last time when all images are there, so that it was changed by then.
+        let waits = CopyOptions { threads: 1, ..CopyOptions::default() };
+        let options = ReplicaOptions { copy: waits, ..ReplicaOptions::default() };
+        let ended = sync(&source, &target, &options, &progress, &cancel);
+        if let Err(error) = ended {
+            assert!(matches!(error, Error::Image(lacuna::Error::Changed { .. })), "{error:?}");
+            let volume = fs::read(two.target.join("volume.meta")).unwrap();
+            assert!(String::from_utf8(volume).unwrap().contains("\"Rebuilding\":true"));
+        }
+    });
+    two.sync(Way::Local).unwrap();
+    two.assert_same();
+}
+
+fn keeper(path: &str) -> ClientHello {
+    ClientHello { role: Role::Keeper, ..hello(path) }
+}
+
+/// Files that belong to no replica, and names that lead elsewhere, are nobody's to ask for.
+#[test]
+fn a_server_keeps_to_the_files_of_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let replica = root.join("a");
+    fs::create_dir_all(&replica).unwrap();
+    fs::write(directory.path().join("volume.meta"), "outside").unwrap();
+    fs::write(replica.join("volume.meta"), "{\"Size\":0,\"Head\":\"h.img\"}").unwrap();
+    fs::write(replica.join("secret.txt"), "secret").unwrap();
+    std::os::unix::fs::symlink(directory.path(), root.join("link")).unwrap();
+    let server = Server::start(&root);
+    let ask = |verb, name: &str, bytes: &'static [u8]| {
+        let mut peer = server.client(&keeper("a"));
+        peer.say(&Message::Ask { ask: Ask { verb, last: true, name: name.to_owned() }, bytes });
+        let told = peer.told();
+        server.failure();
+        told
+    };
+    for name in
+        ["../volume.meta", "/etc/passwd", "", "..", "secret.txt", ".x.img.meta", "b/c.img.meta"]
+    {
+        for verb in [Verb::Look, Verb::Read, Verb::Put, Verb::Remove] {
+            let told = ask(verb, name, b"");
+            assert!(told.contains("no file of a replica"), "{verb:?} {name}: {told}");
+        }
+    }
+    let told = ask(Verb::Put, "volume.meta", &[b' '; 65_537]);
+    assert!(told.contains("no file of a replica"), "{told}");
+    assert!(ask(Verb::Put, "a.img", b"x").contains("no file of a replica"));
+    assert_eq!(fs::read(replica.join("secret.txt")).unwrap(), b"secret");
+    assert_eq!(fs::read(directory.path().join("volume.meta")).unwrap(), b"outside");
+    assert_eq!(fs::read_dir(&replica).unwrap().count(), 2);
+
+    for path in ["link", "../root/a", "/", "missing/deeper"] {
+        let mut peer = server.connect();
+        peer.send(&keeper(path).encode().unwrap());
+        let answer = peer.answer();
+        assert!(matches!(answer, lacuna_wire::ServerHello::Refusal { .. }), "{path}: {answer:?}");
+        server.failure();
+    }
+    assert!(!root.join("missing").exists());
+}
+
+#[test]
+fn a_server_that_nobody_may_write_to_answers_and_makes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::with(directory.path(), |options| options.read_only = true);
+    let mut peer = server.connect();
+    peer.send(&keeper("a").encode().unwrap());
+    assert!(matches!(peer.answer(), lacuna_wire::ServerHello::Refusal { code: 7, .. }));
+    server.failure();
+    let dry = ClientHello { dry: Some(Dry::Plan), ..keeper("a") };
+    for (verb, refused) in [(Verb::List, false), (Verb::Put, true), (Verb::Remove, true)] {
+        let mut peer = server.client(&dry);
+        let ask =
+            Ask { verb, last: true, name: if refused { "volume.meta" } else { "" }.to_owned() };
+        peer.say(&Message::Ask { ask, bytes: b"" });
+        match refused {
+            true => assert!(peer.told().contains("read-only")),
+            false => drop(peer.wait_for(lacuna_wire::types::ANSWER)),
+        }
+        drop(peer);
+        assert_eq!(server.ended().is_err(), refused);
+    }
+    assert_eq!(fs::metadata(directory.path()).unwrap().nlink(), 2, "a directory was made");
+}
+
+#[test]
+fn a_directory_is_not_copied_onto_itself() {
+    let Some(two) = Two::on(Fs::Ext4) else { return };
+    two.write(&small(), &two.source);
+    let place = Place::Here(two.source.clone());
+    let other = Place::Here(two.source.join("../a"));
+    let progress = Arc::new(Progress::default());
+    let ended = sync(&place, &other, &ReplicaOptions::default(), &progress, &Cancel::default());
+    assert!(matches!(ended, Err(Error::Image(lacuna::Error::SameFile { .. }))), "{ended:?}");
+    let empty = two.mount.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let ended = sync(
+        &Place::Here(empty),
+        &place,
+        &ReplicaOptions::default(),
+        &progress,
+        &Cancel::default(),
+    );
+    let is_none = |error: &Error| {
+        matches!(error, Error::Image(lacuna::Error::Chain(ChainError::NotAReplica { .. })))
+    };
+    assert!(ended.as_ref().is_err_and(is_none), "{ended:?}");
+}
