@@ -1,8 +1,9 @@
 //! Version 2 of the wire: what is written is read as it was, and what a peer makes up is refused.
 
 use lacuna_wire::{
-    Accept, Answered, Checked, ClientHello, DIGEST, Done, End, Error, HEADER, Header, Kind, Kinds,
-    Message, Offer, Planned, Run, Runs, ServerHello, Wanted, hello_length,
+    Accept, Answer, Answered, Ask, Checked, ClientHello, DIGEST, Done, End, Error, HEADER, Header,
+    Kind, Kinds, Looked, Message, Offer, Planned, Run, Runs, ServerHello, Verb, Wanted,
+    hello_length,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,6 +37,28 @@ fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
     })
 }
 
+fn put(name: &str) -> Ask {
+    Ask { verb: Verb::Put, last: true, name: name.to_owned() }
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let verbs = vec![Verb::List, Verb::Look, Verb::Read, Verb::Put, Verb::Remove];
+    let verb = prop::sample::select(verbs);
+    (verb, any::<bool>(), "[ -~é]{0,100}").prop_map(|(verb, last, name)| Ask { verb, last, name })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let checksum = proptest::option::of(("[a-z0-9]{0,20}", "[0-9a-f]{0,255}"));
+    let looked = (any::<(u64, [u8; 32], bool)>(), checksum)
+        .prop_map(|((size, layout, in_use), checksum)| Looked { size, layout, in_use, checksum });
+    prop_oneof![
+        Just(Answer::Did),
+        Just(Answer::Absent),
+        Just(Answer::Bytes),
+        looked.prop_map(Answer::Looked)
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message<'static>> {
     let bytes = || vec(any::<u8>(), 0..300).prop_map(|bytes| &*bytes.leak());
     let offer = (0..=i64::MAX as u64, any::<(u64, u32)>())
@@ -67,6 +90,8 @@ fn message() -> impl Strategy<Value = Message<'static>> {
             Message::End(End { receipt, data, zero, read, sent })
         }),
         runs().prop_map(Message::Layout),
+        (ask(), bytes()).prop_map(|(ask, bytes)| Message::Ask { ask, bytes }),
+        (answer(), bytes()).prop_map(|(answer, bytes)| Message::Answer { answer, bytes }),
         wanted().prop_map(Message::Want),
         any::<(u64, u64)>().prop_map(|(chunks, done)| Message::Checked(Checked { chunks, done })),
         Just(Message::Settle),
@@ -164,6 +189,11 @@ fn messages_have_these_bytes() {
     let accept = Accept { kinds: Kinds::Three, content_end: 1, total: 2 };
     let checked = Checked { chunks: 5, done: 6 };
     let of_device = Planned { free: None, exists: false, ..planned };
+    let ask = Message::Ask { ask: put("a.img"), bytes: b"bytes" };
+    let checksum = Some(("m".to_owned(), "v".to_owned()));
+    let looked = Looked { size: 1, layout: [9; 32], in_use: true, checksum };
+    let looked = Message::Answer { answer: Answer::Looked(looked), bytes: b"" };
+    let names = Message::Answer { answer: Answer::Bytes, bytes: b"a\0" };
     for (message, kind, golden) in [
         (Message::Planned(planned), 0x16, numbers("0600000000000000") + "01"),
         (Message::Planned(of_device), 0x16, numbers("ffffffffffffffff") + "00"),
@@ -175,6 +205,11 @@ fn messages_have_these_bytes() {
         (Message::Checked(checked), 0x13, "05000000000000000600000000000000".to_owned()),
         (Message::End(end), 0x05, "09".repeat(32) + &eight(["01", "02", "03", "04"])),
         (Message::Done(done), 0x15, "09".repeat(32) + &eight(["01", "02", "03"])),
+        (ask, 0x07, "0301".to_owned() + "05612e696d67" + "6279746573"),
+        (looked, 0x17, "02".to_owned() + &eight(["01"]) + &"09".repeat(32) + "0101016d0176"),
+        (names, 0x17, "036100".to_owned()),
+        (Message::Answer { answer: Answer::Did, bytes: b"" }, 0x17, "00".to_owned()),
+        (Message::Answer { answer: Answer::Absent, bytes: b"" }, 0x17, "01".to_owned()),
         (Message::Settle, 0x14, String::new()),
         (Message::Working, 0x1d, String::new()),
         (Message::Alive, 0x1e, String::new()),
@@ -215,6 +250,13 @@ fn what_no_peer_may_send_is_refused() {
         (0x16, vec![0; 56], "ends early"),
         (0x16, [vec![0; 56], vec![2]].concat(), "unsure whether there is a target"),
         (0x14, vec![0], "goes on after its end"),
+        (0x07, vec![5, 0, 0], "asks for what there is not"),
+        (0x07, vec![0, 2, 0], "neither sure nor not"),
+        (0x07, vec![1, 0, 2, b'a'], "ends early"),
+        (0x07, vec![1, 0, 1, 0xff], "text that is no UTF-8"),
+        (0x17, vec![4], "of a form that there is not"),
+        (0x17, [&[2][..], &[0; 40], &[0, 2]].concat(), "neither sure nor not"),
+        (0x17, [&[2][..], &[0; 40], &[0, 1, 1, b'm']].concat(), "ends early"),
         (0x99, vec![], "a type that there is not"),
     ] {
         let refused = Message::decode(kind, &payload).unwrap_err().to_string();
