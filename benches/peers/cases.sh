@@ -156,6 +156,39 @@ case_million() {
     rm -f "$SRC"
 }
 
+# make_chain DIR SIZE UNIT EVERY [MAKE...]: ten layers, each with another one in EVERY units of its own.
+make_chain() {
+    local dir=$1 size=$2 unit=$3 every=$4 layer parent= name
+    shift 4
+    mkdir -p "$dir"
+    for layer in 0 1 2 3 4 5 6 7 8 9; do
+        name=volume-snap-$layer.img
+        [ "$layer" -lt 9 ] || name=volume-head-009.img
+        "$FLOOR" make "$dir/$name" "$size" alternating --unit "$unit" --every "$every" \
+            --first "$((layer % every))" --seed "$layer" "$@" >/dev/null
+        echo "{\"Parent\":\"$parent\"}" >"$dir/$name.meta"
+        parent=$name
+    done
+    echo "{\"Size\":$(stat -c %s "$dir/$parent"),\"Head\":\"$parent\"}" >"$dir/volume.meta"
+}
+
+case_export() {
+    local list=(floor_copy) plan=()
+    add list lacuna_export
+    add list lacuna_export_v2
+    [ ${#list[@]} -gt 1 ] || return 0
+    make_chain "$WORK/chain" "${SIZE_MIB}M" 256K 10
+    "$LACUNA" export "$WORK/chain" "$SRC" --quiet
+    run_case "Export of a chain of 10 layers with $SIZE_MIB MiB in all" target_absent "${list[@]}"
+    rm -rf "$WORK/chain" "$SRC"
+    add plan lacuna_export_plan
+    mount_disk ext4 -b 1024 || return 0
+    make_chain "$MOUNTED" "$((SIZE_MIB * 4))M" 1K 8 --unwritten
+    SRC=$MOUNTED/volume-head-009.img
+    run_case "Layout of 10 layers with $((SIZE_MIB * 512)) extents each, ext4 with blocks of 1 KiB" target_absent "${plan[@]}"
+    unmount_disk
+}
+
 case_fold() {
     local list=(floor_fold_direct floor_fold_buffered)
     add list lacuna_fold
@@ -191,8 +224,8 @@ mount_disk() {
     fi
     MOUNTED=$WORK/mounted
     mkdir -p "$MOUNTED"
-    truncate -s "$((SIZE_MIB * 2))M" "$WORK/disk"
-    "mkfs.$1" -q "$WORK/disk" >&2 && mount -o loop "$WORK/disk" "$MOUNTED"
+    truncate -s "$((SIZE_MIB * 16))M" "$WORK/disk"
+    "mkfs.$1" -q "${@:2}" "$WORK/disk" >&2 && mount -o loop "$WORK/disk" "$MOUNTED"
 }
 
 unmount_disk() {
@@ -256,5 +289,6 @@ run_cases() {
     for name in alternating fold reflink prune hash; do case_of "$name" alternating.img; done
     case_of delay delayed.img
     case_of million million.img
+    case_of export flat.img
     case_of map extents.img
 }

@@ -124,6 +124,25 @@ lacuna_map() {
     timed -- "$LACUNA" map "$SRC" --json
 }
 
+# Of the chain whose flattened image is SRC.
+lacuna_export() {
+    timed --fsync "$DST" -- "$LACUNA" export "$WORK/chain" "$DST" --json --quiet
+}
+
+lacuna_export_v2() {
+    ON_WIRE=yes
+    start_server "$LACUNA" serve --root "$WORK" --listen 127.0.0.1:0
+    local port
+    port=$(announced_port) || return
+    timed --fsync "$DST" -- "$LACUNA" export "$WORK/chain" "lacuna://127.0.0.1:$port/target.img" --json --quiet || return
+    stop_server
+}
+
+lacuna_export_plan() {
+    CHECK=no
+    timed -- "$LACUNA" export "$MOUNTED" "$DST" --dry-run --json
+}
+
 lacuna_local() {
     timed --fsync "$DST" -- "$LACUNA" sync "$SRC" "$DST" --json --quiet
 }
@@ -272,6 +291,9 @@ label_contenders() {
         [lacuna_diff]='lacuna diff'
         [floor_fiemap]='floor: FIEMAP'
         [lacuna_map]='lacuna map'
+        [lacuna_export]='lacuna export, local'
+        [lacuna_export_v2]='lacuna export, v2 on loopback'
+        [lacuna_export_plan]='lacuna export --dry-run'
         [lacuna_local]='lacuna sync, local'
         [lacuna_v1]='lacuna sync, v1 on loopback'
         [lacuna_v2]='lacuna sync, v2 on loopback'

@@ -87,9 +87,9 @@ impl Args {
     /// Takes `--unit` and answers it in bytes: a multiple of the block; one block when it is not there.
     pub(crate) fn unit(&mut self) -> Result<u64> {
         let unit = self.text("--unit")?.map_or(Ok(BLOCK as u64), |text| parse_bytes(&text))?;
-        match unit > 0 && unit.is_multiple_of(BLOCK as u64) {
+        match unit > 0 && unit.is_multiple_of(1024) {
             true => Ok(unit),
-            false => Err(Failure::Usage(format!("--unit: no multiple of {BLOCK}: {unit}"))),
+            false => Err(Failure::Usage(format!("--unit: no multiple of 1024: {unit}"))),
         }
     }
 

@@ -40,7 +40,8 @@ usage: floor copy SRC DST [--threads N] [--chunk-kib K]     direct copy to a fre
                                                             every second unit of SRC into DST, one fsync
        floor punch FILE                                     punch every second block, and fsync
        floor make FILE SIZE full|alternating|sparse|unwritten [--unit SIZE] [--unwritten] [--seed N]
-                                                            write a sample image
+             [--every N] [--first N]                        write a sample image; alternating: every
+                                                            N-th unit (default 2), from one on
        floor change FILE [--percent P] [--seed N]           rewrite P % of the blocks (default 1)
        floor loopback BYTES                                 one TCP connection on this machine
        floor fiemap FILE                                    walk the layout

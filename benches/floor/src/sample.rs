@@ -15,10 +15,19 @@ const CHUNK: usize = 1 << 20;
 /// What a sample image looks like.
 enum Layout {
     Full,
-    /// Units of this size.
-    Alternating(u64, Fill),
+    Alternating(Units, Fill),
     Sparse,
     Unwritten,
+}
+
+/// Which units are no holes.
+#[derive(Clone, Copy)]
+struct Units {
+    size: u64,
+    /// One in so many,
+    every: u64,
+    /// from this one on.
+    first: u64,
 }
 
 /// What stands in a unit that is no hole.
@@ -31,7 +40,9 @@ enum Fill {
 /// `floor make`. The bytes are those written.
 pub(crate) fn make(mut args: Args) -> Result<Timing> {
     let seed = args.number("--seed", 1)?;
-    let unit = args.unit()?;
+    let size = args.unit()?;
+    let (every, first) = (args.number("--every", 2)?, args.number("--first", 0)?);
+    let units = Units { size, every, first };
     let fill = if args.flag("--unwritten") { Fill::Unwritten } else { Fill::Random };
     let [path, size, layout] = args.operands()?;
     let size = args::parse_bytes(&size)?;
@@ -40,7 +51,7 @@ pub(crate) fn make(mut args: Args) -> Result<Timing> {
     }
     let layout = match layout.as_str() {
         "full" => Layout::Full,
-        "alternating" => Layout::Alternating(unit, fill),
+        "alternating" => Layout::Alternating(units, fill),
         "sparse" => Layout::Sparse,
         "unwritten" => Layout::Unwritten,
         other => return Err(Failure::Usage(format!("no such layout: {other}"))),
@@ -51,7 +62,7 @@ pub(crate) fn make(mut args: Args) -> Result<Timing> {
     let mut random = Random::new(seed);
     let bytes = match layout {
         Layout::Full => write_full(&image, size, &mut random)?,
-        Layout::Alternating(unit, fill) => alternate(&image, size, unit, fill, &mut random)?,
+        Layout::Alternating(units, fill) => alternate(&image, size, units, fill, &mut random)?,
         Layout::Sparse => write_sparse(&image, size, &mut random)?,
         Layout::Unwritten => {
             image.allocate(0, size)?;
@@ -72,11 +83,18 @@ fn write_full(image: &Image, size: u64, random: &mut Random) -> Result<u64> {
     Ok(size)
 }
 
-/// A unit of data, or of unwritten space, and a hole of one unit in turn.
-fn alternate(image: &Image, size: u64, unit: u64, fill: Fill, random: &mut Random) -> Result<u64> {
+/// A unit of data, or of unwritten space, and a hole of one or more units in turn.
+fn alternate(
+    image: &Image,
+    size: u64,
+    units: Units,
+    fill: Fill,
+    random: &mut Random,
+) -> Result<u64> {
+    let unit = units.size;
     let mut buffer = AlignedBuf::new(CHUNK.min(unit as usize));
     let mut bytes = 0;
-    for offset in (0..size).step_by(2 * unit as usize) {
+    for offset in (units.first * unit..size).step_by((units.every * unit) as usize) {
         let length = unit.min(size - offset);
         bytes += length;
         if fill == Fill::Unwritten {

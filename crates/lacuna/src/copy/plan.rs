@@ -125,6 +125,10 @@ impl<'a> Ends<'a> {
 
     /// What of `pair` is shared is shared layer by layer.
     pub(super) fn count(&self, plan: &mut CopyPlan, pair: &Pair) -> Result<()> {
+        if self.cloned_in.is_none() {
+            plan.count(pair, self.target.origin(), None);
+            return Ok(());
+        }
         for owned in self.source.owned(pair.range) {
             let pair = Pair { range: owned?.range, ..*pair };
             plan.count(&pair, self.target.origin(), self.cloned_in);
