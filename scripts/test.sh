@@ -11,7 +11,9 @@ PATH="$PATH:/usr/sbin:/sbin"
 
 # Programs and the Debian packages that have them.
 tools=(
+    e2fsck:e2fsprogs
     filefrag:e2fsprogs
+    fsfreeze:util-linux
     mkfs.ext4:e2fsprogs
     mkfs.xfs:xfsprogs
     ssh:openssh-client

@@ -91,6 +91,41 @@ impl Mount {
         }
     }
 
+    /// Mounts the filesystem that `image` holds, for reading only.
+    ///
+    /// # Panics
+    ///
+    /// If it holds none.
+    pub fn of_image(fs: Fs, image: &Path) -> Self {
+        let directory = tempfile::Builder::new().prefix("lacuna-mount-").tempdir();
+        let directory = directory.expect("make a temporary directory");
+        let root = directory.path().canonicalize().expect("resolve the temporary directory");
+        let (disk, point) = (image.to_owned(), root.join("mnt"));
+        std::fs::create_dir(&point).expect("make a mount point");
+        let mount = Self { fs, options: "loop,ro".to_owned(), disk, point, _directory: directory };
+        mount.attach().unwrap_or_else(|error| panic!("mount {}: {error}", image.display()));
+        mount
+    }
+
+    /// Hands the disk to `look` while nothing is written and the filesystem is whole on it.
+    ///
+    /// # Panics
+    ///
+    /// If the filesystem cannot be frozen.
+    pub fn frozen<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
+        struct Thaw<'a>(&'a Path);
+        impl Drop for Thaw<'_> {
+            fn drop(&mut self) {
+                let thawed = run("fsfreeze", |command| command.arg("-u").arg(self.0));
+                assert!(thawed.is_ok() || std::thread::panicking(), "{thawed:?}");
+            }
+        }
+        let frozen = run("fsfreeze", |command| command.arg("-f").arg(&self.point));
+        frozen.unwrap_or_else(|error| panic!("freeze a {}: {error}", self.fs));
+        let _thaw = Thaw(&self.point);
+        look(&self.disk)
+    }
+
     /// The root of the mounted filesystem.
     pub fn path(&self) -> &Path {
         &self.point

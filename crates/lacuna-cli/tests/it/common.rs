@@ -82,7 +82,7 @@ pub(crate) fn interrupt(
 }
 
 /// Whether the process has a handler for `signal`; for SIGKILL there is none to wait for.
-fn handles(pid: u32, signal: Signal) -> bool {
+pub(crate) fn handles(pid: u32, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

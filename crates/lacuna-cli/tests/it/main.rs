@@ -3,6 +3,7 @@
 mod common;
 mod diff;
 mod dig;
+mod export;
 mod fold;
 mod fold_stopped;
 mod hash;

@@ -9,7 +9,7 @@ use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern};
 use rustix::process::Signal;
 
-use crate::common::{PATIENCE, expect, json, lacuna, names, sample, text};
+use crate::common::{PATIENCE, expect, handles, json, lacuna, names, sample, text};
 
 /// A source that takes a moment, and a sync of it that has begun to write and was sent `signal`.
 pub(crate) fn interrupted(directory: &Path, signal: Signal) -> (PathBuf, PathBuf, Output) {
@@ -87,14 +87,8 @@ fn a_command_that_takes_a_while_to_stop_says_that_it_will() {
     held.lock().unwrap();
     let mut sync = lacuna();
     let child = sync.arg("sync").args([&source, &target]).stderr(Stdio::piped()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
     let start = Instant::now();
-    let handles_signals = || {
-        let status = std::fs::read_to_string(&status).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        u64::from_str_radix(caught.trim(), 16).unwrap() >> (Signal::TERM.as_raw() - 1) & 1 == 1
-    };
-    while !handles_signals() {
+    while !handles(child.id(), Signal::TERM) {
         assert!(start.elapsed() < PATIENCE, "no signal is handled");
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,0 +1,197 @@
+//! `lacuna export`, and `lacuna sync` of a replica directory.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::pattern::{BLOCK, Block, Pattern};
+use lacuna_testing::replica::{Replica, snapshot};
+use rustix::process::Signal;
+
+use crate::common::{PATIENCE, expect, interrupt, json, keys, lacuna, names, sample, text};
+
+/// A replica of two layers on a filesystem that has all kinds.
+fn place() -> Option<(Mount, PathBuf, Replica)> {
+    let mount = Mount::new(Fs::Ext4)?;
+    let directory = mount.path().join("replica");
+    fs::create_dir(&directory).unwrap();
+    let mut head = vec![Block::Hole; sample().blocks.len()];
+    head[1..4].fill(Block::Zero);
+    head[50..60].fill(Block::Data(9));
+    let base = Pattern::whole(sample().blocks);
+    let replica = Replica::line(vec![base, Pattern::whole(head)]);
+    replica.write(&directory);
+    Some((mount, directory, replica))
+}
+
+fn flat() -> Vec<u8> {
+    let mut blocks = sample().blocks;
+    blocks[1..4].fill(Block::Zero);
+    blocks[50..60].fill(Block::Data(9));
+    Pattern::whole(blocks).bytes()
+}
+
+/// Runs a command that leases refuse as long as a program that another test is starting has its files open.
+fn run(command: impl Fn() -> Command) -> Output {
+    let begun = std::time::Instant::now();
+    loop {
+        let output = command().output().unwrap();
+        let is_open = text(&output.stderr).contains("open for writing");
+        if !is_open || begun.elapsed() > PATIENCE {
+            return output;
+        }
+    }
+}
+
+fn export(words: &[&str], directory: &Path) -> Output {
+    run(|| {
+        let mut command = lacuna();
+        command.current_dir(directory).arg("export").args(words);
+        command
+    })
+}
+
+#[test]
+fn a_chain_is_exported_and_told_about() {
+    let Some((mount, directory, replica)) = place() else { return };
+    let here = mount.path();
+    let (out, _) = expect(&export(&["--json", "--dry-run", "replica", "a.img"], here), 0);
+    let plan = json(&out);
+    assert_eq!(plan["dry_run"], true);
+    assert!(!here.join("a.img").exists());
+    let (out, err) = expect(&export(&["--json", "replica", "a.img"], here), 0);
+    let report = json(&out);
+    assert_eq!((err.as_str(), &report["source"]), ("", &"replica".into()));
+    assert_eq!(report["written_bytes"], plan["written_bytes_max"]);
+    assert_eq!(report["size_bytes"], replica.size);
+    assert_eq!(report["zero_bytes"], 12 * BLOCK);
+    assert!(fs::read(here.join("a.img")).unwrap() == flat());
+
+    let (out, _) = expect(&export(&["replica", "--snapshot", "s0", "a.img"], here), 0);
+    assert!(out.starts_with("replica -> a.img: "), "{out}");
+    assert!(fs::read(here.join("a.img")).unwrap() == replica.layers[0].pattern.bytes());
+    let [base, head] = [0, 1].map(|at| format!("replica/{}", replica.layers[at].file));
+    expect(&export(&[&base, &head, "b.img"], here), 0);
+    assert!(fs::read(here.join("b.img")).unwrap() == flat());
+    let mut listed = names(&directory);
+    listed.retain(|name| !name.ends_with(".img") && !name.ends_with(".meta"));
+    assert_eq!(listed, ["revision.counter"]);
+}
+
+#[test]
+fn what_is_wrong_with_an_export_is_said_with_what_to_do() {
+    let Some((mount, directory, replica)) = place() else { return };
+    let here = mount.path();
+    fs::create_dir(here.join("empty")).unwrap();
+    for (words, code, said) in [
+        (&["empty", "a.img"][..], 1, "no replica directory"),
+        (&["missing", "a.img"], 1, "no such file"),
+        (&["replica"], 2, "behind them DST"),
+        (&["replica", "--snapshot", "s9", "a.img"], 1, "volume-snap-s0.img"),
+        (
+            &["replica/volume-snap-s0.img", "--snapshot", "s0", "a.img"],
+            2,
+            "for replica directories",
+        ),
+        (&["replica", "replica/volume-snap-s0.img"], 1, "are the same file"),
+        (&["replica", "--chmod", "600", "ssync://127.0.0.1:1"], 2, "--chmod"),
+    ] {
+        let (_, err) = expect(&export(words, here), code);
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+    let writer = File::options().write(true).open(directory.join(&replica.head)).unwrap();
+    let refused = lacuna().current_dir(here).args(["export", "replica", "a.img"]).output().unwrap();
+    let (_, err) = expect(&refused, 1);
+    assert!(err.contains("is open for writing") && err.contains("fuser"), "{err}");
+    expect(&export(&["--force", "replica", "a.img"], here), 0);
+    drop(writer);
+    assert!(fs::read(here.join("a.img")).unwrap() == flat());
+}
+
+fn sync(words: &[&str], directory: &Path) -> Output {
+    run(|| {
+        let mut command = lacuna();
+        command.current_dir(directory).arg("sync").args(words);
+        command
+    })
+}
+
+#[test]
+fn a_replica_directory_is_copied_and_told_about() {
+    let Some((mount, directory, replica)) = place() else { return };
+    let here = mount.path();
+    let (out, _) = expect(&sync(&["--json", "--dry-run", "replica", "copy"], here), 0);
+    assert_eq!(json(&out)["layers"], 2);
+    assert!(!here.join("copy").exists());
+    let (out, err) = expect(&sync(&["--json", "replica", "copy"], here), 0);
+    assert_eq!(err, "");
+    let report = json(&out);
+    assert_eq!(
+        keys(&report),
+        [
+            "compared_bytes",
+            "elapsed_seconds",
+            "layers",
+            "read_bytes",
+            "removed_files",
+            "sent_bytes",
+            "size_bytes",
+            "skipped_layers",
+            "source",
+            "target",
+            "wire_bytes",
+            "written_bytes"
+        ]
+    );
+    assert_eq!(names(&here.join("copy")), names(&directory));
+    for layer in &replica.layers {
+        let copy = fs::read(here.join("copy").join(&layer.file)).unwrap();
+        assert!(copy == layer.pattern.bytes(), "{}", layer.file);
+    }
+    let (out, _) = expect(&sync(&["replica", "copy"], here), 0);
+    assert!(out.contains("2 layers") && out.contains("written 0 B"), "{out}");
+    for (words, code, said) in [
+        (&["--no-fast", "replica", "copy"][..], 2, "--no-fast"),
+        (&["--force", "replica/volume-snap-s0.img", "a.img"], 2, "replica directories only"),
+        (&["replica", "replica"], 1, "are the same file"),
+        (&["replica", "ssync://127.0.0.1:1"], 2, "knows no directories"),
+        (&["node:dir/", "other:dir"], 2, "must be a path on this machine"),
+    ] {
+        let (_, err) = expect(&sync(words, here), code);
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+}
+
+/// Killed in the middle, the target says that it is not complete, and the same command completes it.
+#[test]
+fn a_copy_of_a_replica_that_is_killed_says_so_and_goes_on() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (directory, target) = (mount.path().join("replica"), mount.path().join("copy"));
+    fs::create_dir(&directory).unwrap();
+    let large = |seed| Pattern::whole(vec![Block::Data(seed); 6000]);
+    let replica = Replica::line(vec![large(1), large(2)]);
+    replica.write(&directory);
+    let volume = target.join("volume.meta");
+    for signal in [Signal::KILL, Signal::TERM] {
+        let _ = fs::remove_dir_all(&target);
+        let begun = |_| volume.exists();
+        let mut command = lacuna();
+        command.current_dir(mount.path()).args(["sync", "replica", "copy", "--jobs", "1"]);
+        let stopped = interrupt(&mut command, signal, begun);
+        if stopped.status.success() {
+            continue;
+        }
+        if text(&stopped.stderr).contains("open for writing") {
+            continue;
+        }
+        let text = fs::read_to_string(&volume).unwrap();
+        assert!(text.contains("\"Rebuilding\":true"), "{text}");
+    }
+    expect(&sync(&["replica", "copy"], mount.path()), 0);
+    assert_eq!(names(&target), names(&directory));
+    for name in names(&directory) {
+        assert!(fs::read(directory.join(&name)).unwrap() == fs::read(target.join(&name)).unwrap());
+    }
+    assert!(directory.join(snapshot("s0")).exists());
+}
