@@ -1,9 +1,12 @@
 //! Replica directories as Longhorn leaves them.
 
+mod strategy;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use self::strategy::sound;
 use crate::pattern::Pattern;
 
 /// A layer of a [`Replica`].

@@ -1,5 +1,6 @@
 //! The command line of `lacuna`.
 
+mod chain;
 mod directory;
 mod export;
 mod image;
@@ -15,6 +16,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use lacuna::{IoMode, Reflink};
 
+pub(crate) use chain::{ChainArgs, ChainCheckArgs, ChainCommand};
 pub(crate) use directory::PartialsArgs;
 pub(crate) use export::ExportArgs;
 pub(crate) use image::{DiffArgs, DigArgs, HashArgs, HashMethod, MapArgs};
@@ -26,8 +28,8 @@ pub(crate) use transfer::TransferArgs;
 /// Map, sync, compare, fold and prune sparse disk images and snapshot layers.
 ///
 /// Holes stay holes, unwritten space stays unwritten where the target can hold it, and what a command
-/// reports as done survives a power cut. Exit status: 0 done, 1 failed, 2 wrong usage; of `diff` and
-/// `hash --check` 0 the same or sound, 1 different or unsound, 2 trouble.
+/// reports as done survives a power cut. Exit status: 0 done, 1 failed, 2 wrong usage; of `diff`,
+/// `chain diff`, `chain check` and `hash --check` 0 the same or sound, 1 different or unsound, 2 trouble.
 #[derive(Debug, Parser)]
 #[command(name = "lacuna", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -83,6 +85,7 @@ pub(crate) enum ProgressStyle {
 pub(crate) enum Command {
     Sync(SyncArgs),
     Export(ExportArgs),
+    Chain(ChainArgs),
     Serve(ServeArgs),
     Map(MapArgs),
     Fold(FoldArgs),

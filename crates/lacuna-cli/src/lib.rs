@@ -5,6 +5,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod chain;
 mod clock;
 mod diff;
 mod dig;
@@ -53,6 +54,7 @@ pub fn lacuna_main() -> ExitCode {
     let (result, trouble) = match args.command {
         Command::Sync(sync) => (sync::run(&sync, &output).map(done), 1),
         Command::Export(export) => (export::run(&export, &output).map(done), 1),
+        Command::Chain(chain) => (chain::run(&chain, &output), chain.trouble()),
         Command::Serve(serve) => (serve::run(&serve, &output), 1),
         Command::Map(map) => (map::run(&map, &output).map(done), 1),
         Command::Fold(fold) => (fold::run(&fold, &output).map(done), 1),

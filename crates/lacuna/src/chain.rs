@@ -1,6 +1,8 @@
 //! Snapshot chains: layers on top of each other that read as one image. A block is that of the newest layer
 //! that has anything there; a layer that is shorter than the volume has nothing past its end.
 
+pub mod check;
+mod checksum;
 mod error;
 mod files;
 mod meta;
@@ -15,6 +17,7 @@ use crate::locked::LockedImage;
 use crate::open::{Access, ImageOptions, IoMode, Links};
 use crate::progress::Cancel;
 use crate::source::Source;
+pub use checksum::ChecksumState;
 pub use error::ChainError;
 pub use files::{Files, Looked, SMALL};
 pub use meta::{LayerMeta, VolumeMeta};

@@ -110,6 +110,7 @@ pub fn hash(
     cancel: &Cancel,
 ) -> Result<Hashed> {
     let source = open(path, options)?;
+    progress.total_bytes.set(source.allocated_bytes()?);
     let hashed = hash_source(&source, options, progress, cancel)?;
     progress.finish();
     Ok(hashed)
@@ -135,6 +136,7 @@ pub fn write(
         return Err(Error::NotAnImage { path: path.to_owned(), what: "a block device" });
     }
     source.tip().image().sync()?;
+    progress.total_bytes.set(source.allocated_bytes()?);
     let hashed = hash_source(&source, &options, progress, cancel)?;
     let Some(change_time) = checksum_file::change_time(source.tip().stamp(), zone) else {
         return Err(Error::Changed { path: path.to_owned() });
@@ -163,8 +165,7 @@ pub fn check(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Verdict> {
-    let options = HashOptions { method: Method::Crc64, ..*options };
-    let source = open(path, &options)?;
+    let source = open(path, options)?;
     let real = beside::resolve(path)?;
     let Some(recorded) = ChecksumFile::read(&real)? else {
         return Ok(Verdict::Missing);
@@ -175,11 +176,25 @@ pub fn check(
             reason: format!("its method is {:?}, not crc64", recorded.method),
         });
     }
+    progress.total_bytes.set(source.allocated_bytes()?);
+    let verdict = judge(&source, recorded, options, progress, cancel)?;
+    progress.finish();
+    Ok(verdict)
+}
+
+/// The same of what is `recorded` by CRC-64; only adds to what is done.
+pub(crate) fn judge(
+    source: &Source,
+    recorded: ChecksumFile,
+    options: &HashOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Verdict> {
+    let options = HashOptions { method: Method::Crc64, ..*options };
     if source.is_device() || !recorded.is_fresh(source.tip().stamp()) {
         return Ok(Verdict::Stale { recorded: recorded.checksum });
     }
-    let hashed = hash_source(&source, &options, progress, cancel)?;
-    progress.finish();
+    let hashed = hash_source(source, &options, progress, cancel)?;
     Ok(match hashed.digest == recorded.checksum && !recorded.silently_corrupted {
         true => Verdict::Sound(hashed),
         false => Verdict::Corrupt { recorded: recorded.checksum, hashed },
@@ -196,7 +211,7 @@ fn hash_source(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Hashed> {
-    progress.total_bytes.set(source.allocated_bytes()?);
+    let read_before = progress.read_bytes.get();
     let reader = Reader::new(source, options.method);
     let mut kinds = KindBytes::default();
     let mut hasher = options.method.hasher();
@@ -221,6 +236,6 @@ fn hash_source(
         digest: hex(&hasher.finish()),
         size_bytes: source.size(),
         kinds,
-        read_bytes: progress.read_bytes.get(),
+        read_bytes: progress.read_bytes.get() - read_before,
     })
 }

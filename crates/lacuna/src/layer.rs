@@ -136,7 +136,7 @@ pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
 
 /// `volume-head-….img`, `volume-snap-….img`, `volume-delta-….img`, and what is made of such by adding
 /// to the name.
-fn has_layer_name(path: &Path) -> bool {
+pub(crate) fn has_layer_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let prefixes: [&[u8]; 3] = [b"volume-head-", b"volume-snap-", b"volume-delta-"];
     prefixes.iter().any(|prefix| name.starts_with(prefix))

@@ -1,5 +1,6 @@
 //! The commands as a user runs them: real processes, real files, real sockets.
 
+mod chain;
 mod common;
 mod diff;
 mod dig;

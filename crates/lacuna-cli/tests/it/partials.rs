@@ -301,7 +301,7 @@ fn unprivileged(directory: &Path, bin: &Path, more: &[&str]) -> Command {
 }
 
 /// A directory that everybody may enter, and the command, where everybody may run it.
-fn open_to_all() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn open_to_all() -> (tempfile::TempDir, PathBuf) {
     let mode = Permissions::from_mode(0o755);
     let directory = tempfile::Builder::new().permissions(mode.clone()).tempdir().unwrap();
     let bin = directory.path().join("lacuna");
@@ -312,7 +312,7 @@ fn open_to_all() -> (tempfile::TempDir, PathBuf) {
     (directory, bin)
 }
 
-fn allow(path: &Path, mode: u32) {
+pub(crate) fn allow(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 

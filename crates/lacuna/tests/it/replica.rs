@@ -1,5 +1,6 @@
 //! Replica directories of Longhorn, and chains that are only listed: what is read through them.
 
+mod checked;
 mod filesystem;
 mod reading;
 mod refused;

@@ -1,0 +1,19 @@
+//! `lacuna chain`: what a replica directory holds.
+
+mod check;
+
+use crate::args::{ChainArgs, ChainCommand, WorkArgs};
+use crate::failure::Outcome;
+use crate::output::Output;
+
+pub(crate) fn run(args: &ChainArgs, output: &Output) -> anyhow::Result<Outcome> {
+    match &args.command {
+        ChainCommand::Check(args) => check::run(args, output),
+    }
+}
+
+/// How layers are read whose checksums are verified.
+fn hash_options(work: WorkArgs) -> lacuna::hash::HashOptions {
+    let (io, threads) = (work.io.mode(), work.threads());
+    lacuna::hash::HashOptions { io, threads, ..Default::default() }
+}
