@@ -1,6 +1,7 @@
 //! `lacuna chain`: what a replica directory holds.
 
 mod check;
+mod ls;
 
 use crate::args::{ChainArgs, ChainCommand, WorkArgs};
 use crate::failure::Outcome;
@@ -8,6 +9,7 @@ use crate::output::Output;
 
 pub(crate) fn run(args: &ChainArgs, output: &Output) -> anyhow::Result<Outcome> {
     match &args.command {
+        ChainCommand::Ls(args) => ls::run(args, output).map(|()| Outcome::Good),
         ChainCommand::Check(args) => check::run(args, output),
     }
 }

@@ -51,6 +51,10 @@ pub fn lacuna_main() -> ExitCode {
     };
     let output = Output::new(&args.output);
     let done = |()| Outcome::Good;
+    let words = match args.command {
+        Command::Export(_) | Command::Chain(_) => &remedy::CHAIN,
+        _ => &remedy::LACUNA,
+    };
     let (result, trouble) = match args.command {
         Command::Sync(sync) => (sync::run(&sync, &output).map(done), 1),
         Command::Export(export) => (export::run(&export, &output).map(done), 1),
@@ -64,7 +68,7 @@ pub fn lacuna_main() -> ExitCode {
         Command::Hash(hash) => (hash::run(&hash, &output), if hash.check { 2 } else { 1 }),
         Command::Partials(partials) => (partials::run(&partials, &output).map(done), 1),
     };
-    let code = failure::exit_code(&remedy::LACUNA, &output, result, trouble);
+    let code = failure::exit_code(words, &output, result, trouble);
     lines::flush();
     code
 }

@@ -9,12 +9,9 @@ use serde::Serialize;
 
 use crate::args::MapArgs;
 use crate::list::List;
-use crate::output::{Output, StdoutError, is_capable, printable};
-use crate::strip::Strip;
+use crate::output::{Output, StdoutError, printable};
+use crate::strip::{KINDS, Strip, is_coloured, width};
 use crate::units;
-
-/// The width of the strip where there is no terminal to fit.
-const WIDTH: usize = 80;
 
 /// Totals of a layout.
 #[derive(Serialize)]
@@ -54,7 +51,7 @@ pub(crate) fn run(args: &MapArgs, output: &Output) -> anyhow::Result<()> {
         hole_extents: 0,
     };
     let mut out = output.stdout();
-    let strip = Strip::new(image.size(), width());
+    let strip = Strip::new(image.size(), width(), &KINDS);
     let shown = match (output.json, args.extents) {
         (true, true) => json_with_extents(&mut layout, &mut totals, output, &mut out),
         (false, true) => list(&mut layout, &mut totals, &mut out),
@@ -77,7 +74,7 @@ fn picture(
     for extent in layout {
         let extent = extent?;
         totals.count(&extent);
-        strip.add(&extent);
+        strip.add(extent.range, rank(extent.kind));
     }
     match json {
         true => Ok(writeln!(out, "{}", serde_json::to_string(totals)?)?),
@@ -140,15 +137,16 @@ impl Totals {
             }
             LayoutOrigin::Device => writeln!(out, "  a block device: everything is data")?,
         }
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        for line in strip.lines(is_capable(&io::stdout()) && !no_colour) {
-            writeln!(out, "{line}")?;
-        }
-        Ok(())
+        writeln!(out, "{}", strip.line(is_coloured()))?;
+        writeln!(out, "{}", KINDS.legend(is_coloured()))
     }
 }
 
-fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
+/// Its place among the marks.
+fn rank(kind: Kind) -> usize {
+    match kind {
+        Kind::Data => 0,
+        Kind::Zero => 1,
+        Kind::Hole => 2,
+    }
 }

@@ -37,8 +37,8 @@ pub(crate) struct Words {
     no_fast: &'static str,
     /// How a server is started.
     serve: &'static str,
-    /// How a layer is taken for what it is not said to be.
-    force_layer: &'static str,
+    /// How a layer is taken for what it is not said to be, where it can be.
+    force_layer: Option<&'static str>,
     /// How a fold gets by with less space.
     free: &'static str,
 }
@@ -48,10 +48,13 @@ pub(crate) const LACUNA: Words = Words {
     buffered: "leave out --direct",
     no_fast: "--no-fast",
     serve: "lacuna serve",
-    force_layer: "--force-layer",
+    force_layer: Some("--force-layer"),
     free: "with --free, CHILD gives up each range that PARENT has, and is no layer on its own then: \
         see --dry-run --free",
 };
+
+/// Of the commands that believe what a replica directory says.
+pub(crate) const CHAIN: Words = Words { force_layer: None, ..LACUNA };
 
 pub(crate) const SSYNC: Words = Words {
     command: "ssync",
@@ -64,7 +67,7 @@ pub(crate) const SSYNC: Words = Words {
 /// What it has no flag for, `lacuna` has.
 pub(crate) const SFOLD: Words = Words {
     command: "sfold",
-    force_layer: "lacuna fold --force-layer",
+    force_layer: Some("lacuna fold --force-layer"),
     free: "see lacuna fold --free",
     ..LACUNA
 };
@@ -107,10 +110,12 @@ impl Words {
             lacuna::Error::NotItsParent { .. }
             | lacuna::Error::SharedParent { .. }
             | lacuna::Error::IsLayer { .. } => {
-                Some(format!("{}: {}", error.remedy()?, self.force_layer))
+                let flag = self.force_layer.map(|flag| format!(": {flag}"));
+                Some(error.remedy()? + &flag.unwrap_or_default())
             }
             lacuna::Error::Malformed { path, .. } if is_meta(path) => {
-                Some(format!("{}, or override it: {}", error.remedy()?, self.force_layer))
+                let flag = self.force_layer.map(|flag| format!(", or override it: {flag}"));
+                Some(error.remedy()? + &flag.unwrap_or_default())
             }
             lacuna::Error::Malformed { path, .. } if is_checksum(path) => {
                 Some("write it anew: lacuna hash --write IMAGE".to_owned())

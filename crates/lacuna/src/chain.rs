@@ -5,8 +5,10 @@ pub mod check;
 mod checksum;
 mod error;
 mod files;
+pub mod ls;
 mod meta;
 mod replica;
+mod tree;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -47,7 +47,7 @@ pub(crate) struct Overlay<'a> {
 }
 
 /// One layer, as far as it was looked at.
-struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     image: &'a Image,
     flush: bool,
     /// Begun when the layer is first asked: most reads never come to the older ones.
@@ -62,13 +62,7 @@ impl<'a> Overlay<'a> {
         range: Range,
         flush: bool,
     ) -> Self {
-        let nothing = Extent { range: range.split_at(range.start()).0, kind: Kind::Hole };
-        let cursor = |layer: &'a LockedImage| Cursor {
-            image: layer.image(),
-            flush,
-            extents: None,
-            current: nothing,
-        };
+        let cursor = |layer: &'a LockedImage| Cursor::new(layer.image(), range, flush);
         Self { layers: layers.map(cursor).collect(), rest: range }
     }
 
@@ -108,9 +102,15 @@ impl<'a> Iterator for Overlay<'a> {
     }
 }
 
-impl Cursor<'_> {
-    /// What the layer has where `rest` starts.
-    fn at(&mut self, rest: Range) -> Result<Extent> {
+impl<'a> Cursor<'a> {
+    /// At the start of `range`.
+    pub(crate) fn new(image: &'a Image, range: Range, flush: bool) -> Self {
+        let current = Extent { range: range.split_at(range.start()).0, kind: Kind::Hole };
+        Self { image, flush, extents: None, current }
+    }
+
+    /// What the layer has where `rest` starts: an extent that may have begun before.
+    pub(crate) fn at(&mut self, rest: Range) -> Result<Extent> {
         let extents = match &mut self.extents {
             Some(extents) => extents,
             none => none.insert(extents(self.image, rest, self.flush)?),

@@ -1,6 +1,7 @@
 //! What is said of replica directories.
 
 mod check;
+mod ls;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,6 +2,7 @@
 
 mod checked;
 mod filesystem;
+mod listing;
 mod reading;
 mod refused;
 
