@@ -16,7 +16,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use lacuna::{IoMode, Reflink};
 
-pub(crate) use chain::{ChainArgs, ChainCheckArgs, ChainCommand, ChainLsArgs};
+pub(crate) use chain::{ChainArgs, ChainCheckArgs, ChainCommand, ChainDiffArgs, ChainLsArgs};
 pub(crate) use directory::PartialsArgs;
 pub(crate) use export::ExportArgs;
 pub(crate) use image::{DiffArgs, DigArgs, HashArgs, HashMethod, MapArgs};

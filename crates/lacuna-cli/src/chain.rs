@@ -1,6 +1,7 @@
 //! `lacuna chain`: what a replica directory holds.
 
 mod check;
+mod diff;
 mod ls;
 
 use crate::args::{ChainArgs, ChainCommand, WorkArgs};
@@ -11,6 +12,7 @@ pub(crate) fn run(args: &ChainArgs, output: &Output) -> anyhow::Result<Outcome> 
     match &args.command {
         ChainCommand::Ls(args) => ls::run(args, output).map(|()| Outcome::Good),
         ChainCommand::Check(args) => check::run(args, output),
+        ChainCommand::Diff(args) => diff::run(args, output),
     }
 }
 

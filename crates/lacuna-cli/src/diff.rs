@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use lacuna::diff::{self, DiffOptions, DiffStats, Difference};
-use lacuna::{Error, Kind};
+use lacuna::{Error, ImageOptions, Kind, Source};
 use serde::Serialize;
 
 use crate::args::DiffArgs;
@@ -27,7 +27,7 @@ struct Report {
 
 /// A range that differs, as it is shown.
 #[derive(Serialize)]
-struct Line {
+pub(crate) struct Line {
     start_bytes: u64,
     length_bytes: u64,
     differs: &'static str,
@@ -49,7 +49,14 @@ pub(crate) fn run(args: &DiffArgs, output: &Output) -> anyhow::Result<Outcome> {
         (true, true) => in_json(args, output, &mut out, finished),
         (ranges, _) => in_lines(args, output, ranges, &mut out, finished),
     };
-    // What cannot be written any more does not change what was found.
+    ended(shown, &mut out)
+}
+
+/// What cannot be written any more does not change what was found.
+pub(crate) fn ended(
+    shown: anyhow::Result<Outcome>,
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
     let shown = shown.and_then(|outcome| match out.flush() {
         Ok(()) => Ok(outcome),
         Err(error) => Err(Found { outcome, error }.into()),
@@ -64,9 +71,9 @@ pub(crate) fn run(args: &DiffArgs, output: &Output) -> anyhow::Result<Outcome> {
 
 /// Standard output took no more, when this was known.
 #[derive(Debug)]
-struct Found {
-    outcome: Outcome,
-    error: io::Error,
+pub(crate) struct Found {
+    pub(crate) outcome: Outcome,
+    pub(crate) error: io::Error,
 }
 
 impl std::fmt::Display for Found {
@@ -78,7 +85,7 @@ impl std::fmt::Display for Found {
 impl std::error::Error for Found {}
 
 impl Found {
-    fn bad(error: io::Error) -> anyhow::Error {
+    pub(crate) fn bad(error: io::Error) -> anyhow::Error {
         Self { outcome: Outcome::Bad, error }.into()
     }
 }
@@ -104,7 +111,7 @@ fn in_lines(
     out: &mut impl Write,
     finished: impl FnOnce(DiffStats) -> Report,
 ) -> anyhow::Result<Outcome> {
-    let mut heading = Some("               start               length  differs   A     B");
+    let mut heading = Some(HEADING);
     let stats = compare(args, output, |line| match ranges {
         true => {
             if let Some(heading) = heading.take() {
@@ -131,10 +138,12 @@ fn compare(
     output: &Output,
     mut show: impl FnMut(&Line) -> io::Result<()>,
 ) -> anyhow::Result<DiffStats> {
-    let options = DiffOptions { io: args.work.io.mode(), threads: args.work.threads() };
+    let options = DiffOptions { threads: args.work.threads() };
+    let image = ImageOptions { io: args.work.io.mode(), ..ImageOptions::default() };
     let mut stdout_error = None;
     let compared = attended(output, None, |progress, cancel| {
-        diff::diff(&args.left, &args.right, &options, progress, cancel, |difference| {
+        let (left, right) = (Source::open(&args.left, &image)?, Source::open(&args.right, &image)?);
+        diff::diff(&left, &right, &options, progress, cancel, |difference| {
             show(&Line::of(difference)).map_err(|error| {
                 stdout_error = Some(error);
                 Error::Cancelled
@@ -150,8 +159,11 @@ fn compare(
     })
 }
 
+/// Above [lines](Line).
+pub(crate) const HEADING: &str = "               start               length  differs   A     B";
+
 impl Line {
-    fn of(difference: &Difference) -> Self {
+    pub(crate) fn of(difference: &Difference) -> Self {
         Self {
             start_bytes: difference.range.start(),
             length_bytes: difference.range.len(),
@@ -165,7 +177,7 @@ impl Line {
         }
     }
 
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let (left, right) = (kind(self.left_kind), kind(self.right_kind));
         let (start, length) = (self.start_bytes, self.length_bytes);
         writeln!(out, "{start:>20} {length:>20}  {:<8}  {left:<4}  {right}", self.differs)

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod checksum;
+pub mod diff;
 mod error;
 mod files;
 pub mod ls;

@@ -3,11 +3,8 @@
 mod report;
 mod sides;
 
-use std::path::Path;
-
 use crate::error::Result;
 use crate::extent::{Kind, Range};
-use crate::open::{ImageOptions, IoMode};
 use crate::ordered::in_order;
 use crate::progress::{Cancel, Progress};
 use crate::source::Source;
@@ -17,15 +14,13 @@ use sides::{Sides, buffers};
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
 pub struct DiffOptions {
-    /// Direct or buffered, at both.
-    pub io: IoMode,
     /// Ranges that are compared at the same time.
     pub threads: usize,
 }
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { io: IoMode::default(), threads: 2 }
+        Self { threads: 2 }
     }
 }
 
@@ -72,23 +67,36 @@ impl DiffStats {
     }
 }
 
-/// Compares two images, and hands every range in which they differ to `found`, in order.
+/// Compares two images, or what chains show, and hands every range in which they differ to `found`, in order.
 ///
 /// # Errors
 ///
 /// Whatever can be wrong with either, what `found` returns, and [`Error::Changed`](crate::Error::Changed)
 /// when one does not stay as it is.
 pub fn diff(
-    left: &Path,
-    right: &Path,
+    left: &Source,
+    right: &Source,
     options: &DiffOptions,
     progress: &Progress,
     cancel: &Cancel,
     found: impl FnMut(&Difference) -> Result<()>,
 ) -> Result<DiffStats> {
-    let image = ImageOptions { io: options.io, ..ImageOptions::default() };
-    let sides = Sides::open(Source::open(left, &image)?, Source::open(right, &image)?)?;
-    progress.total_bytes.set(sides.allocated_bytes()?);
+    progress.total_bytes.set(left.allocated_bytes()? + right.allocated_bytes()?);
+    let stats = compare(left, right, options, progress, cancel, found)?;
+    progress.finish();
+    Ok(stats)
+}
+
+/// The same; only adds to what is done.
+pub(crate) fn compare(
+    left: &Source,
+    right: &Source,
+    options: &DiffOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+    found: impl FnMut(&Difference) -> Result<()>,
+) -> Result<DiffStats> {
+    let sides = Sides::of(left, right)?;
     let mut report = Report::new(sides.stats(), found);
     in_order(
         options.threads,
@@ -107,7 +115,5 @@ pub fn diff(
         cancel.check()?;
         report.add(difference?)?;
     }
-    let stats = report.finish()?;
-    progress.finish();
-    Ok(stats)
+    report.finish()
 }

@@ -20,6 +20,7 @@ pub(crate) struct ChainArgs {
 pub(crate) enum ChainCommand {
     Ls(ChainLsArgs),
     Check(ChainCheckArgs),
+    Diff(ChainDiffArgs),
 }
 
 impl ChainArgs {
@@ -27,7 +28,7 @@ impl ChainArgs {
     pub(crate) fn trouble(&self) -> u8 {
         match self.command {
             ChainCommand::Ls(_) => 1,
-            ChainCommand::Check(_) => 2,
+            ChainCommand::Check(_) | ChainCommand::Diff(_) => 2,
         }
     }
 }
@@ -75,6 +76,40 @@ pub(crate) struct ChainCheckArgs {
     /// Also read each layer that has a fresh .checksum file, and compare
     #[arg(long)]
     pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+/// Show where two replicas of one volume differ, layer by layer.
+///
+/// Layers are compared by their names, in content and in kind, and by what is said of them: parent, removed, user
+/// created, labels. The heads stand for each other, whatever their numbers. Where layers differ, the volumes are
+/// compared as they read: two replicas may have other layers and hold the same.
+///
+/// A directory is refused whose files another process has open for writing, and one whose copy was never completed.
+///
+/// Exit status: 0 the same, 1 different, 2 trouble.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    lacuna chain diff replicas/pvc-1a2b-0f3c9a7e /mnt/node2/pvc-1a2b-77e01c2d\n  \
+    lacuna chain diff --ranges --json replicas/pvc-1a2b-0f3c9a7e /mnt/node2/pvc-1a2b-77e01c2d")]
+pub(crate) struct ChainDiffArgs {
+    /// A replica directory
+    #[arg(value_name = "DIR_A")]
+    pub(crate) left: PathBuf,
+    /// Another one
+    #[arg(value_name = "DIR_B")]
+    pub(crate) right: PathBuf,
+    /// List every range that differs
+    #[arg(long)]
+    pub(crate) ranges: bool,
+    /// The raw image that the oldest layers stand on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) backing: Option<PathBuf>,
+    /// Compare though others have the files open for writing (what they write meanwhile fails the comparison, once
+    /// it is noticed) or though a replica was never completed
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
 }

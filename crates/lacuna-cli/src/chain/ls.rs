@@ -106,17 +106,7 @@ fn print(
 ) -> io::Result<()> {
     let mut out = output.stdout();
     writeln!(out, "{}", printable(&heading(report)))?;
-    let depths: BTreeMap<&str, usize> =
-        layers.iter().map(|layer| (&*layer.name, layer.depth)).collect();
-    let name = |layer: &ListedLayer| {
-        let below = depths.get(&*layer.meta.parent);
-        let is_branch = below.is_some_and(|below| *below < layer.depth);
-        let mark = if is_branch { "+ " } else { "  " };
-        let indent = "  ".repeat(layer.depth.saturating_sub(1));
-        let mark = if layer.depth == 0 { "" } else { mark };
-        printable(&format!("{indent}{mark}{}", layer.name))
-    };
-    let names: Vec<String> = layers.iter().map(name).collect();
+    let names = names(layers);
     let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let head = row("layer", wide, ["size", "allocated", "exclusive", "hidden"], "checksum", "is");
     writeln!(out, "{head}")?;
@@ -134,6 +124,23 @@ fn print(
     }
     writeln!(out, "{}", SHARES.legend(is_coloured()))?;
     out.flush()
+}
+
+/// What stands in the first column: the names, indented where they do not lead to the head.
+fn names(layers: &[ListedLayer]) -> Vec<String> {
+    let depths: BTreeMap<&str, usize> =
+        layers.iter().map(|layer| (&*layer.name, layer.depth)).collect();
+    let name = |layer: &ListedLayer| {
+        let below = depths.get(&*layer.meta.parent);
+        let mark = match below.is_some_and(|below| *below < layer.depth) {
+            _ if layer.depth == 0 => "",
+            true => "+ ",
+            false => "  ",
+        };
+        let indent = "  ".repeat(layer.depth.saturating_sub(1));
+        printable(&format!("{indent}{mark}{}", layer.name))
+    };
+    layers.iter().map(name).collect()
 }
 
 fn heading(report: &Report<'_>) -> String {

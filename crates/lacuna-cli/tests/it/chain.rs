@@ -1,6 +1,7 @@
 //! What is said of replica directories.
 
 mod check;
+mod diff;
 mod ls;
 
 use std::path::{Path, PathBuf};

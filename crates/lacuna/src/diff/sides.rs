@@ -29,9 +29,9 @@ pub(super) fn buffers() -> Buffers {
 }
 
 /// The two images.
-pub(super) struct Sides {
-    left: Source,
-    right: Source,
+pub(super) struct Sides<'a> {
+    left: &'a Source,
+    right: &'a Source,
     /// Up to where both reach.
     common: Range,
     origins: (LayoutOrigin, LayoutOrigin),
@@ -52,10 +52,10 @@ pub(super) struct Compared {
     pub(super) shared: u64,
 }
 
-impl Sides {
-    pub(super) fn open(left: Source, right: Source) -> Result<Self> {
+impl<'a> Sides<'a> {
+    pub(super) fn of(left: &'a Source, right: &'a Source) -> Result<Self> {
         let common = Range::to(left.size().min(right.size()));
-        let origins = (origin(&left)?, origin(&right)?);
+        let origins = (origin(left)?, origin(right)?);
         Ok(Self { left, right, common, origins })
     }
 
@@ -67,10 +67,6 @@ impl Sides {
             kinds_compared: self.shows_all_kinds(),
             ..DiffStats::default()
         }
-    }
-
-    pub(super) fn allocated_bytes(&self) -> Result<u64> {
-        Ok(self.left.allocated_bytes()? + self.right.allocated_bytes()?)
     }
 
     fn shows_all_kinds(&self) -> bool {
@@ -171,7 +167,7 @@ impl Sides {
         compared: &mut Compared,
     ) -> Result<()> {
         let (range, length) = (pair.range, pair.range.len() as usize);
-        let sides = [(&self.left, pair.left, &mut *a), (&self.right, pair.right, &mut *b)];
+        let sides = [(self.left, pair.left, &mut *a), (self.right, pair.right, &mut *b)];
         for (source, kind, buf) in sides {
             match kind {
                 Kind::Data => {
@@ -197,7 +193,7 @@ impl Sides {
 
     /// Fails when one of them did not stay as it was; leaves the page cache.
     pub(super) fn finish(&self) -> Result<()> {
-        for source in [&self.left, &self.right] {
+        for source in [self.left, self.right] {
             source.check()?;
             source.drop_cache();
         }
@@ -207,7 +203,7 @@ impl Sides {
     /// What only the longer one has.
     pub(super) fn past_end(&self) -> Result<impl Iterator<Item = Result<Difference>>> {
         let left_is_longer = self.left.size() > self.right.size();
-        let longer = if left_is_longer { &self.left } else { &self.right };
+        let longer = if left_is_longer { self.left } else { self.right };
         let (end, unit) = (self.common.end(), self.unit());
         let rest = Range::to(longer.size()).split_at(end & !(unit - 1)).1;
         let options = LayoutOptions { range: Some(rest), flush: true };

@@ -6,8 +6,8 @@ mod trouble;
 
 use std::path::{Path, PathBuf};
 
-use lacuna::diff::{DiffOptions, DiffStats, Difference, diff};
-use lacuna::{BLOCK, Cancel, Kind, MAX_OFFSET, Progress, Result};
+use lacuna::diff::{DiffOptions, DiffStats, Difference};
+use lacuna::{BLOCK, Cancel, ImageOptions, IoMode, Kind, MAX_OFFSET, Progress, Result, Source};
 use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern, pair_strategy};
 use proptest::prelude::*;
@@ -16,8 +16,25 @@ use self::expected::{Shows, expect};
 use crate::small::{small_pieces, write_small_pieces};
 use crate::{IO_MODES, for_all, mount_with, mounts, patiently, range};
 
+/// How images are read and compared.
+type How = (IoMode, DiffOptions);
+
+/// Compares the images at two paths.
+fn diff(
+    left: &Path,
+    right: &Path,
+    (io, options): &How,
+    progress: &Progress,
+    cancel: &Cancel,
+    found: impl FnMut(&Difference) -> Result<()>,
+) -> Result<DiffStats> {
+    let image = ImageOptions { io: *io, ..ImageOptions::default() };
+    let (left, right) = (Source::open(left, &image)?, Source::open(right, &image)?);
+    lacuna::diff::diff(&left, &right, options, progress, cancel, found)
+}
+
 /// Everything that a diff says of two images.
-fn found(left: &Path, right: &Path, options: &DiffOptions) -> (Vec<Difference>, DiffStats) {
+fn found(left: &Path, right: &Path, options: &How) -> (Vec<Difference>, DiffStats) {
     let run = || -> Result<_> {
         let (progress, mut differences, mut percents) = (Progress::default(), vec![], vec![]);
         let stats = diff(left, right, options, &progress, &Cancel::default(), |difference| {
@@ -34,16 +51,17 @@ fn found(left: &Path, right: &Path, options: &DiffOptions) -> (Vec<Difference>, 
 
 #[track_caller]
 fn compared(left: &Path, right: &Path) -> (Vec<Difference>, DiffStats) {
-    found(left, right, &DiffOptions::default())
+    found(left, right, &How::default())
 }
 
-fn ways() -> impl Strategy<Value = DiffOptions> + Clone {
+fn ways() -> impl Strategy<Value = How> + Clone {
     let io = prop::sample::select(IO_MODES.to_vec());
-    (io, prop::sample::select(vec![1, 2, 4])).prop_map(|(io, threads)| DiffOptions { io, threads })
+    (io, prop::sample::select(vec![1, 2, 4]))
+        .prop_map(|(io, threads)| (io, DiffOptions { threads }))
 }
 
 /// Compares both ways round, and holds what comes out against the oracle.
-fn check(left: &Path, right: &Path, shows: (Shows, Shows), options: &DiffOptions) -> DiffStats {
+fn check(left: &Path, right: &Path, shows: (Shows, Shows), options: &How) -> DiffStats {
     let (differences, stats) = found(left, right, options);
     let mut expected = expect(left, right, shows);
     // Nothing is shared unless a test shares it.
@@ -168,12 +186,8 @@ fn a_device_has_no_kinds_to_differ_in() {
         check(&file, one.path(), (Shows::All, Shows::Nothing), &options);
     });
     for byte in [0, 9] {
-        let stats = check(
-            one.path(),
-            other.path(),
-            (Shows::Nothing, Shows::Nothing),
-            &DiffOptions::default(),
-        );
+        let stats =
+            check(one.path(), other.path(), (Shows::Nothing, Shows::Nothing), &How::default());
         assert!(!stats.kinds_compared);
         assert_eq!(stats.past_end_bytes, 512);
         let mut bytes = std::fs::read(one.path()).unwrap();
@@ -191,7 +205,7 @@ fn what_only_one_of_them_has_moves_the_progress_too() {
     std::fs::File::create(&right).unwrap().set_len(4096 * BLOCK).unwrap();
     for (left, right) in [(&left, &right), (&right, &left)] {
         let (progress, mut last) = (Progress::default(), 0);
-        let options = DiffOptions { threads: 1, ..DiffOptions::default() };
+        let options = (IoMode::default(), DiffOptions { threads: 1 });
         diff(left, right, &options, &progress, &Cancel::default(), |_| {
             last = progress.percent();
             Ok(())

@@ -1,6 +1,7 @@
 //! Replica directories of Longhorn, and chains that are only listed: what is read through them.
 
 mod checked;
+mod differing;
 mod filesystem;
 mod listing;
 mod reading;

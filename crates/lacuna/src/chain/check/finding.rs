@@ -118,10 +118,7 @@ impl Code {
     /// What the person who reads it can do.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::VolumeMetaMissing | Self::VolumeMetaEmpty => {
-                "the engine makes it anew when it starts the replica; or copy that of another \
-                 replica and name the head that is here"
-            }
+            Self::VolumeMetaMissing | Self::VolumeMetaEmpty => MADE_ANEW,
             Self::VolumeMetaMalformed => {
                 "copy that of another replica and name the head that is here"
             }
@@ -135,13 +132,8 @@ impl Code {
                 "compare the .meta files with those of another replica"
             }
             Self::HeadMissing => "bring the head back, or use another replica",
-            Self::HeadNotNamed | Self::TwoHeads => {
-                "compare volume.meta with that of another replica before anything uses this one"
-            }
-            Self::LargerThanChild => {
-                "compare the sizes with another replica; a child that was cut short is made as \
-                 large again by truncate -s"
-            }
+            Self::HeadNotNamed | Self::TwoHeads => WHICH_HEAD,
+            Self::LargerThanChild => CUT_SHORT,
             Self::HeadSize | Self::SizeUnaligned => {
                 "compare the sizes with volume.meta of another replica"
             }
@@ -171,6 +163,13 @@ impl Code {
         Finding { severity: self.severity(), file, code: self, what }
     }
 }
+
+const MADE_ANEW: &str = "the engine makes it anew when it starts the replica; or copy that of another \
+    replica and name the head that is here";
+const CUT_SHORT: &str = "compare the sizes with another replica; a child that was cut short is made as \
+    large again by truncate -s";
+const WHICH_HEAD: &str =
+    "compare volume.meta with that of another replica before anything uses this one";
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lacuna::diff::DiffOptions;
 use lacuna::fiemap::{MapFlags, Walk};
 use lacuna::{BLOCK, Kind, Range};
 use lacuna_testing::mount::{Fs, Mount};
@@ -15,6 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use rustix::fs::{copy_file_range, ioctl_ficlone};
 
+use super::How;
 use super::expected::Shows;
 use super::{check, compared, compressing, two, ways};
 use crate::{for_all, range};
@@ -182,7 +182,7 @@ fn what_is_unwritten_in_one_and_a_hole_in_the_other_differs_in_kind() {
         let (left, right) = two(&mount, &mount);
         Pattern::whole(vec![Block::Zero; 100]).write(&left);
         Pattern::whole(vec![Block::Hole; 100]).write(&right);
-        let (differences, stats) = super::found(&left, &right, &DiffOptions::default());
+        let (differences, stats) = super::found(&left, &right, &How::default());
         let [only] = differences[..] else { panic!("{differences:?}") };
         assert_eq!((only.left, only.right), (Some(Kind::Zero), Some(Kind::Hole)));
         assert_eq!(only.range, Range::to(100 * BLOCK));

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use lacuna::diff::{DiffOptions, DiffStats, Difference, diff};
+use lacuna::diff::{DiffStats, Difference};
 use lacuna::{Access, Cancel, Error, Progress, Result};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 
-use super::two;
+use super::{How, diff, two};
 use crate::{mark_of, mounts, open_for_writing};
 
 fn run(
@@ -18,7 +18,7 @@ fn run(
     cancel: &Cancel,
     found: impl FnMut(&Difference) -> Result<()>,
 ) -> Result<DiffStats> {
-    diff(left, right, &DiffOptions::default(), &Progress::default(), cancel, found)
+    diff(left, right, &How::default(), &Progress::default(), cancel, found)
 }
 
 #[track_caller]
