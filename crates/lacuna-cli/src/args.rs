@@ -6,6 +6,7 @@ mod export;
 mod image;
 mod layer;
 mod serve;
+mod squash;
 mod sync;
 mod transfer;
 
@@ -22,6 +23,7 @@ pub(crate) use export::ExportArgs;
 pub(crate) use image::{DiffArgs, DigArgs, HashArgs, HashMethod, MapArgs};
 pub(crate) use layer::{FoldArgs, PruneArgs};
 pub(crate) use serve::ServeArgs;
+pub(crate) use squash::SquashArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use transfer::TransferArgs;
 

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod ls;
+mod squash;
 
 use crate::args::{ChainArgs, ChainCommand, WorkArgs};
 use crate::failure::Outcome;
@@ -13,6 +14,7 @@ pub(crate) fn run(args: &ChainArgs, output: &Output) -> anyhow::Result<Outcome> 
         ChainCommand::Ls(args) => ls::run(args, output).map(|()| Outcome::Good),
         ChainCommand::Check(args) => check::run(args, output),
         ChainCommand::Diff(args) => diff::run(args, output),
+        ChainCommand::Squash(args) => squash::run(args, output).map(|()| Outcome::Good),
     }
 }
 

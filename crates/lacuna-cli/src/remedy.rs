@@ -212,6 +212,11 @@ fn kept(kept: &Kept) -> Option<String> {
             parent.display()
         ),
         Kept::HalfPruned(parent) => marked(parent, "prune"),
+        Kept::HalfSquashed(newest) => format!(
+            "what is to be {} is complete, but not all files are gone that it takes the place of; the chain \
+             reads as before, and the same squash completes it",
+            newest.display()
+        ),
         Kept::HalfWrittenDevice(path) => format!(
             "{} is half old and half new: do not use it before the same command has completed it",
             path.display()

@@ -71,6 +71,32 @@ pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<(
     sync_directory(path)
 }
 
+/// Makes `path` another name of `file`: at every instant it names that or what it named before, and it lasts
+/// once this returns.
+pub(crate) fn replace_by_link(path: &Path, file: &Path) -> Result<()> {
+    let draft = hidden(path, DRAFT);
+    let guard = DirectoryLock::shared(path);
+    let linked = link_new(&draft, file).and_then(|()| {
+        failpoint::pass("beside.rename").and_then(|()| std::fs::rename(&draft, path))
+    });
+    if let Err(error) = linked {
+        // No more than another name of a file that has one.
+        let _ = std::fs::remove_file(&draft);
+        return Err(Error::io("replace", path, error));
+    }
+    drop(guard);
+    sync_directory(path)
+}
+
+fn link_new(name: &Path, file: &Path) -> io::Result<()> {
+    failpoint::pass("beside.link")?;
+    match std::fs::remove_file(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::hard_link(file, name)
+}
+
 fn write_new(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,

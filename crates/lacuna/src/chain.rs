@@ -9,13 +9,14 @@ mod files;
 pub mod ls;
 mod meta;
 mod replica;
+pub mod squash;
 mod tree;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::layer::check_layout;
+use crate::layer::{check_layout, refuse_larger};
 use crate::locked::LockedImage;
 use crate::open::{Access, ImageOptions, IoMode, Links};
 use crate::progress::Cancel;
@@ -54,24 +55,7 @@ fn open_layers(
     options: &ChainOptions,
     cancel: &Cancel,
 ) -> Result<Source> {
-    let mut layers: Vec<LockedImage> = vec![];
-    for path in newest_first {
-        let layer = open_layer(path, options, cancel)?;
-        let above = layers.last().map(|above| above.image());
-        if let Some(above) = above.filter(|above| layer.image().size() > above.size()) {
-            return Err(Error::LargerParent {
-                parent: path.clone(),
-                parent_size: layer.image().size(),
-                child: above.path().to_owned(),
-                child_size: above.size(),
-            });
-        }
-        if let Some(same) = layers.iter().find(|other| other.stamp().id == layer.stamp().id) {
-            let source_path = same.image().path().to_owned();
-            return Err(Error::SameFile { source_path, target: path.clone() });
-        }
-        layers.push(layer);
-    }
+    let layers = stacked(newest_first, |path| open_layer(path, options, cancel))?;
     let mut layers = layers.into_iter();
     let tip = layers.next().ok_or(ChainError::NoLayers)?;
     let size = size.unwrap_or(tip.image().size());
@@ -81,6 +65,26 @@ fn open_layers(
     }
     let backing = options.backing.as_deref().map(|path| open_backing(path, options.io));
     Ok(Source::of_chain(tip, layers.chain(backing.transpose()?).collect(), size))
+}
+
+/// Opens layers that stand on each other.
+fn stacked(
+    newest_first: &[PathBuf],
+    open: impl Fn(&Path) -> Result<LockedImage>,
+) -> Result<Vec<LockedImage>> {
+    let mut layers: Vec<LockedImage> = vec![];
+    for path in newest_first {
+        let layer = open(path)?;
+        if let Some(above) = layers.last().map(LockedImage::image) {
+            refuse_larger(layer.image(), above.path(), above.size())?;
+        }
+        if let Some(same) = layers.iter().find(|other| other.stamp().id == layer.stamp().id) {
+            let source_path = same.image().path().to_owned();
+            return Err(Error::SameFile { source_path, target: path.clone() });
+        }
+        layers.push(layer);
+    }
+    Ok(layers)
 }
 
 fn open_layer(path: &Path, options: &ChainOptions, cancel: &Cancel) -> Result<LockedImage> {

@@ -10,13 +10,14 @@ mod plan;
 mod record;
 mod round;
 mod sides;
+mod stats;
 
 use std::path::Path;
 
 use crate::beside;
 use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
-use crate::extent::{Kind, KindBytes, Range};
+use crate::extent::{Kind, Range};
 use crate::extent_size;
 use crate::layer::{self, LayerOptions};
 use crate::layout::{Pair, joined};
@@ -32,6 +33,8 @@ pub use plan::FoldPlan;
 use record::Record;
 use round::Round;
 use sides::{allocated, folded, kept};
+pub use stats::FoldStats;
+use stats::taken_bytes;
 
 /// How to fold.
 #[derive(Clone, Copy, Debug)]
@@ -60,32 +63,6 @@ impl Default for FoldOptions {
     }
 }
 
-/// What a fold did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct FoldStats {
-    /// Size of both afterwards.
-    pub size_bytes: u64,
-    /// The kinds that the child had.
-    #[serde(flatten)]
-    pub kinds: KindBytes,
-    /// By which the parent grew.
-    pub grown_bytes: u64,
-    /// Read from the child.
-    pub read_bytes: u64,
-    /// Written to the parent.
-    pub written_bytes: u64,
-    /// Shared with the parent instead of written.
-    pub reflinked_bytes: u64,
-    /// Made unwritten in the parent.
-    pub zeroed_bytes: u64,
-    /// By which the child takes less space; what the parent or another file shares of it is not free.
-    pub reclaimed_bytes: u64,
-    /// Whether the child gave up what the parent has, in this fold or in an interrupted one that it
-    /// completed: it is no layer on its own.
-    #[serde(skip)]
-    pub freed: bool,
-}
-
 /// What folding `child` into `parent` would do. Writes nothing.
 ///
 /// # Errors
@@ -94,7 +71,22 @@ pub struct FoldStats {
 pub fn plan(child: &Path, parent: &Path, options: &FoldOptions) -> Result<FoldPlan> {
     let cancel = Cancel::default();
     let (child, parent) = open(child, parent, options, &cancel)?;
-    FoldPlan::of(&child, parent.image(), options, parent.is_marked(), &cancel)
+    plan_opened(&child, &parent, options, &cancel)
+}
+
+/// The same of images that are open.
+pub(crate) fn plan_opened(
+    child: &Source,
+    parent: &Target,
+    options: &FoldOptions,
+    cancel: &Cancel,
+) -> Result<FoldPlan> {
+    FoldPlan::of(child, parent.image(), options, parent.is_marked(), cancel)
+}
+
+/// Fails when something else than a fold of `child` was interrupted at `parent`.
+pub(crate) fn check_opened(child: &Source, parent: &Target) -> Result<()> {
+    Record::check(child, parent).map(drop)
 }
 
 fn open(
@@ -104,7 +96,7 @@ fn open(
     cancel: &Cancel,
 ) -> Result<(Source, Target)> {
     let (child, parent) = layer::open_pair(child, parent, &layer_options(options), cancel)?;
-    Record::check(&child, &parent)?;
+    check_opened(&child, &parent)?;
     Ok((child, parent))
 }
 
@@ -126,14 +118,27 @@ pub fn apply(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<FoldStats, Stopped> {
-    let (child, parent) = open(child, parent, options, cancel)?;
+    let (mut child, mut parent) = open(child, parent, options, cancel)?;
+    let stats = apply_opened(&mut child, &mut parent, options, progress, cancel)?;
+    progress.finish();
+    Ok(stats)
+}
+
+/// The same with images that are open and fit together, as [`check_opened`] finds: `child` may be several
+/// layers, all of them leased, and with `free` each opened [alone](Access::Alone).
+pub(crate) fn apply_opened(
+    child: &mut Source,
+    parent: &mut Target,
+    options: &FoldOptions,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<FoldStats, Stopped> {
     cancel.check()?;
-    let plan = FoldPlan::of(&child, parent.image(), options, parent.is_marked(), cancel)?;
+    let plan = plan_opened(child, parent, options, cancel)?;
     plan.check_space(parent.image())?;
     progress.total_bytes.set(plan.kinds.allocated_bytes());
-    let allocated = taken_bytes(&child)?;
+    let allocated = taken_bytes(child)?;
     if plan.is_empty() && !parent.is_marked() {
-        progress.finish();
         let (size_bytes, kinds) = (plan.size_bytes, plan.kinds);
         return Ok(FoldStats { size_bytes, kinds, ..FoldStats::default() });
     }
@@ -142,10 +147,9 @@ pub fn apply(
         return Err(fold.stop(cause));
     }
     let Fold { child, parent, freed, .. } = fold;
-    let reclaimed_bytes = allocated.saturating_sub(taken_bytes(&child)?);
+    let reclaimed_bytes = allocated.saturating_sub(taken_bytes(child)?);
     parent.image().drop_cache();
     child.drop_cache();
-    progress.finish();
     Ok(FoldStats {
         size_bytes: plan.size_bytes,
         kinds: plan.kinds,
@@ -159,14 +163,9 @@ pub fn apply(
     })
 }
 
-/// What the child takes, all of its layers together.
-fn taken_bytes(child: &Source) -> Result<u64> {
-    child.layers().map(|layer| layer.image().allocated_bytes()).sum()
-}
-
 struct Fold<'a> {
-    child: Source,
-    parent: Target,
+    child: &'a mut Source,
+    parent: &'a mut Target,
     options: &'a FoldOptions,
     progress: &'a Progress,
     cancel: &'a Cancel,
@@ -177,7 +176,7 @@ struct Fold<'a> {
 impl Fold<'_> {
     /// All but the commit. The child has `planned` bytes to be moved.
     fn run(&mut self, planned: u64) -> Result<()> {
-        let record = Record::begin(&self.child, &self.parent, self.options.free, self.cancel)?;
+        let record = Record::begin(self.child, self.parent, self.options.free, self.cancel)?;
         self.freed = record.freed();
         let size = self.child.size();
         self.parent.resize(size.max(self.parent.image().size()))?;
@@ -195,7 +194,7 @@ impl Fold<'_> {
             self.parent.image().sync()?;
             self.settle(Range::to(size))?;
         }
-        mend(&self.parent, self.cancel, || {
+        mend(self.parent, self.cancel, || {
             kept(record.extents()?, self.parent.image(), Range::to(size))
         })?;
         self.child.check()
@@ -207,20 +206,20 @@ impl Fold<'_> {
             reflink: self.options.reflink,
             resumed_bytes: 0,
         };
-        Transfer::new(&self.child, &self.parent, options, self.progress, self.cancel)
+        Transfer::new(self.child, self.parent, options, self.progress, self.cancel)
     }
 
     /// Makes sure that the parent has the kinds that the child has in `range`.
     fn settle(&self, range: Range) -> Result<()> {
-        mend(&self.parent, self.cancel, || {
-            Ok(allocated(compared(&self.child, self.parent.image(), range)?.1))
+        mend(self.parent, self.cancel, || {
+            Ok(allocated(compared(self.child, self.parent.image(), range)?.1))
         })
     }
 
     /// Moves the child's ranges, and returns how many bytes these are.
     fn move_at_once(&self) -> Result<u64> {
         let all = Range::to(self.child.size());
-        let (origin, pairs) = folded(&self.child, &self.parent, all)?;
+        let (origin, pairs) = folded(self.child, self.parent, all)?;
         let mut moved = 0;
         let count = |pair: &Result<Pair>| {
             moved += pair.as_ref().map_or(0, |pair| pair.range.len());
@@ -235,7 +234,7 @@ impl Fold<'_> {
         let all = Range::to(self.child.size());
         let (mut rest, mut total) = (all, 0);
         while !rest.is_empty() {
-            let round = Round::next(&self.child, &self.parent, rest, hint)?;
+            let round = Round::next(self.child, self.parent, rest, hint)?;
             let (Some(first), Some(last)) = (round.pairs.first(), round.pairs.last()) else {
                 break;
             };
@@ -243,7 +242,7 @@ impl Fold<'_> {
             let moved =
                 self.transfer().run(round.origin, joined(round.pairs.iter().copied().map(Ok)));
             // Whatever stopped it, and to the end.
-            let settled = round.settle_around(&self.parent);
+            let settled = round.settle_around(self.parent);
             moved.and(settled)?;
             total += round.pairs.iter().map(|pair| pair.range.len()).sum::<u64>();
             if self.options.free {

@@ -47,19 +47,38 @@ pub(crate) fn open_pair(
     if metadata.is_file() {
         lease::refuse_writers(parent, cancel)?;
     }
-    let target =
-        Target::open(parent, &TargetOptions { io: options.io, ..TargetOptions::default() })?;
-    check_layout(source.tip().image())?;
+    let target = TargetOptions { io: options.io, ..TargetOptions::default() };
+    let target = open_parent(&source, parent, &target)?;
+    Ok((source, target))
+}
+
+/// Opens and locks the parent of `child`, which must be there.
+pub(crate) fn open_parent(
+    child: &Source,
+    parent: &Path,
+    options: &TargetOptions,
+) -> Result<Target> {
+    let target = Target::open(parent, options)?;
+    child.layers().try_for_each(|layer| check_layout(layer.image()))?;
     if !target.image().is_device() {
         check_layout(target.image())?;
-        let (parent_size, child_size) = (target.image().size(), source.size());
-        if parent_size > child_size {
-            let (parent, child) = (parent.to_owned(), child.to_owned());
-            return Err(Error::LargerParent { parent, parent_size, child, child_size });
-        }
+        refuse_larger(target.image(), child.path(), child.size())?;
     }
-    target.image().refuse_smaller(source.size())?;
-    Ok((source, target))
+    target.image().refuse_smaller(child.size())?;
+    Ok(target)
+}
+
+/// Fails when `parent` is larger than `child` of `child_size`.
+pub(crate) fn refuse_larger(parent: &Image, child: &Path, child_size: u64) -> Result<()> {
+    match parent.size() > child_size {
+        true => Err(Error::LargerParent {
+            parent: parent.path().to_owned(),
+            parent_size: parent.size(),
+            child: child.to_owned(),
+            child_size,
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Fails when what is allocated cannot be known for each block.
@@ -96,7 +115,7 @@ fn check_chain(child: &Path, parent: &Path) -> Result<()> {
 }
 
 /// A `.meta` file, other than `known`, whose layer has `parent` as its parent.
-fn other_child(parent: &Path, known: Option<&Path>) -> Result<Option<PathBuf>> {
+pub(crate) fn other_child(parent: &Path, known: Option<&Path>) -> Result<Option<PathBuf>> {
     for path in beside::siblings(parent)? {
         let image = path.to_str().and_then(|path| path.strip_suffix(".meta"));
         let Some(image) = image.filter(|image| image.ends_with(".img")) else { continue };

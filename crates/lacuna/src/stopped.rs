@@ -41,6 +41,9 @@ pub enum Kept {
     /// A parent that has lost a part of what its child hides, and is marked unfinished. The chain
     /// reads as before; the same prune completes it.
     HalfPruned(PathBuf),
+    /// A squash of which the oldest layer holds all, but which has not taken the place of the others: this
+    /// is the newest. The chain reads as before; the same squash completes it.
+    HalfSquashed(PathBuf),
     /// A device, neither old nor new, which nothing marks; the same copy completes it.
     HalfWrittenDevice(PathBuf),
 }
@@ -55,6 +58,9 @@ impl Kept {
             Self::HalfWritten(path)
             | Self::HalfFolded { parent: path, .. }
             | Self::HalfPruned(path) => format!("{} is marked unfinished", path.display()),
+            Self::HalfSquashed(path) => {
+                format!("not all files are gone that {} takes the place of", path.display())
+            }
             Self::HalfWrittenDevice(path) => format!("{} is half old and half new", path.display()),
         })
     }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::WorkArgs;
+use super::{SquashArgs, WorkArgs};
 
 /// Look at the snapshot chain in a Longhorn replica directory.
 ///
 /// DIR is the directory of one replica, like /var/lib/longhorn/replicas/pvc-1a2b-0f3c9a7e. Neither a cluster nor
-/// an engine is needed, and nothing in it is ever written.
+/// an engine is needed, and `squash` alone writes to it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChainArgs {
     #[command(subcommand)]
@@ -21,13 +21,14 @@ pub(crate) enum ChainCommand {
     Ls(ChainLsArgs),
     Check(ChainCheckArgs),
     Diff(ChainDiffArgs),
+    Squash(SquashArgs),
 }
 
 impl ChainArgs {
     /// The exit status when there is no answer.
     pub(crate) fn trouble(&self) -> u8 {
         match self.command {
-            ChainCommand::Ls(_) => 1,
+            ChainCommand::Ls(_) | ChainCommand::Squash(_) => 1,
             ChainCommand::Check(_) | ChainCommand::Diff(_) => 2,
         }
     }

@@ -93,7 +93,7 @@ fn a_record_that_cannot_be_read_is_not_told_to_be_repeated() {
     let (layers, ..) = stopped(directory.path(), &[], Signal::INT);
     let record = std::fs::read_to_string(layers.mark()).unwrap();
     for (spoilt, why) in [
-        (record.replace("\"version\":3", "\"version\":9"), "another version of lacuna wrote it"),
+        (record.replace("\"version\":4", "\"version\":9"), "another version of lacuna wrote it"),
         (record[..record.len() - 2].to_owned(), "is malformed: a line has no end"),
         (record[..record.find('{').unwrap() + 20].to_owned(), "is malformed: a line has no end"),
         (record[..record.find('{').unwrap()].to_owned(), "is malformed: it ends early"),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::extent::Range;
+
 /// Why a chain cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +73,63 @@ pub enum ChainError {
         /// The name.
         name: String,
     },
+    /// A squash of no more than one layer.
+    #[error("one layer is one already")]
+    OneLayer,
+    /// A layer that does not stand on the one that it is to become one with.
+    #[error("{} does not stand on {}", new.display(), old.display())]
+    NotAbove {
+        /// The layer that was named as the oldest.
+        old: PathBuf,
+        /// The one that was named as the newest.
+        new: PathBuf,
+    },
+    /// Another layer stands on one that is to go.
+    #[error("{} is the parent of {other} as well", layer.display())]
+    OtherChild {
+        /// The layer.
+        layer: PathBuf,
+        /// The name of the other one.
+        other: String,
+    },
+    /// The layer that the volume is written to is to go.
+    #[error("{} is the head of its volume", layer.display())]
+    IsHead {
+        /// The layer.
+        layer: PathBuf,
+    },
+    /// An image in a list of layers that a directory describes.
+    #[error("{} is described by a .meta file", layer.display())]
+    Described {
+        /// The layer.
+        layer: PathBuf,
+    },
+    /// A file that cannot take the name of another.
+    #[error("{} and {} are not on one mounted filesystem", old.display(), new.display())]
+    Apart {
+        /// The oldest layer.
+        old: PathBuf,
+        /// The newest.
+        new: PathBuf,
+    },
+    /// A layer that would be lost with what it holds.
+    #[error("{} has something at {range} that {} does not hide", layer.display(), new.display())]
+    NotHidden {
+        /// The layer.
+        layer: PathBuf,
+        /// What takes the place of both.
+        new: PathBuf,
+        /// Where.
+        range: Range,
+    },
+    /// Two layers are one file: a squash has not come to its end.
+    #[error("{} and {} are one file", layer.display(), other.display())]
+    OneFile {
+        /// The layer.
+        layer: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// A backing image in a format that is not read here.
     #[error("{} is a qcow2 image, not a raw one", backing.display())]
     NotRaw {
@@ -101,6 +160,22 @@ impl ChainError {
             Self::Rebuilding { .. } => "use another replica of the volume".to_owned(),
             Self::NeedsBacking { .. } => "name a raw copy of it".to_owned(),
             Self::NotOurs { .. } => "move it elsewhere".to_owned(),
+            Self::OneLayer => "name the images from the oldest to the newest".to_owned(),
+            Self::NotAbove { .. } => "name two layers of one chain, the older one first".to_owned(),
+            Self::OtherChild { other, .. } => {
+                format!("remove {other} first, or choose layers that nothing else stands on")
+            }
+            Self::IsHead { .. } => "let the head be the newest layer, or leave it out".to_owned(),
+            Self::Described { .. } => {
+                "name the replica directory, and two of its layers".to_owned()
+            }
+            Self::Apart { .. } => "move the layers to one filesystem".to_owned(),
+            Self::NotHidden { layer, .. } => {
+                format!("keep {}: no squash has left it behind", name(layer))
+            }
+            Self::OneFile { .. } => {
+                "run the squash again that was interrupted: it completes it".to_owned()
+            }
             Self::NotRaw { backing } => {
                 format!("make it raw: qemu-img convert -O raw {} OUT", backing.display())
             }

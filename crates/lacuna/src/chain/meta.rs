@@ -107,6 +107,19 @@ impl LayerMeta {
         }
     }
 
+    /// Makes `parent` what that of `image` names, durably; all else in it stays, known or not.
+    pub(crate) fn set_parent(image: &Path, parent: &str) -> Result<()> {
+        let path = Self::path_of(image);
+        let Some(mut meta) = read::<serde_json::Map<_, _>>(&path, "a layer")? else {
+            return Err(Error::io("read", &path, io::ErrorKind::NotFound));
+        };
+        meta.insert("Parent".to_owned(), parent.into());
+        let text = serde_json::Value::Object(meta).to_string() + "\n";
+        beside::replace(&path, |out| {
+            out.write_all(text.as_bytes()).map_err(|error| Error::io("write", &path, error))
+        })
+    }
+
     /// Whether it names `parent`.
     pub(crate) fn names(&self, parent: &Path) -> bool {
         !self.parent.is_empty() && parent.file_name().is_some_and(|name| name == &*self.parent)

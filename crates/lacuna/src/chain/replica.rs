@@ -69,6 +69,27 @@ impl Replica {
         Ok(Self { directory, volume, layers })
     }
 
+    /// The same, and with it the layers of which the `.meta` file alone is there.
+    pub(super) fn with_leftovers(directory: &Path) -> Result<Self> {
+        let mut replica = Self::open(directory)?;
+        for path in beside::entries(directory)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let image = name.and_then(|name| name.strip_suffix(".meta"));
+            let Some(image) = image.filter(|image| image.ends_with(IMAGE)) else { continue };
+            let is_known = replica.layers.contains_key(image);
+            if !is_known && let Some(meta) = LayerMeta::read(&directory.join(image))? {
+                replica.layers.insert(image.to_owned(), meta);
+            }
+        }
+        Ok(replica)
+    }
+
+    /// The names of the layers that stand right on `parent`.
+    pub(super) fn children<'a>(&'a self, parent: &'a str) -> impl Iterator<Item = &'a str> {
+        let children = self.layers.iter().filter(move |(_, meta)| meta.parent == parent);
+        children.map(|(name, _)| &**name)
+    }
+
     /// Where it is.
     pub fn directory(&self) -> &Path {
         &self.directory

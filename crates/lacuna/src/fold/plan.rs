@@ -44,7 +44,7 @@ pub struct FoldPlan {
     pub free_bytes: Option<u64>,
     /// Whether the child gives up what the parent has.
     #[serde(skip)]
-    freeing: bool,
+    pub(crate) freeing: bool,
 }
 
 impl FoldPlan {

@@ -22,8 +22,8 @@ use crate::settle::compared;
 use crate::source::Source;
 use crate::target::Target;
 
-const WORDS: &str = "A lacuna fold was writing the image beside this file and has not finished. The chain is whole.\n\
-    Repeat the fold: it completes the image. Keep this file until then: the fold needs what it says.\n";
+const WORDS: &str = "A lacuna fold or squash was writing the image beside this file and has not finished. The chain is whole.\n\
+    Repeat it: that completes the image. Keep this file until then: what it says is needed for that.\n";
 
 /// The form of the record; another one is not understood.
 const VERSION: u32 = 4;

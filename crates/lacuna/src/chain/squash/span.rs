@@ -1,0 +1,228 @@
+//! Which layers become one, and how far an earlier squash of them has come.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::io::Errno;
+
+use super::super::{ChainError, LayerMeta, Replica};
+use crate::beside;
+use crate::error::{Error, Result};
+use crate::layer::other_child;
+use crate::stamp::FileId;
+
+/// Layers that are to become one.
+#[derive(Clone, Debug)]
+pub enum Span {
+    /// Those of a replica directory, as its `.meta` files say.
+    Replica {
+        /// The directory.
+        directory: PathBuf,
+        /// The oldest: the name of its file, or of a snapshot.
+        old: String,
+        /// The newest.
+        new: String,
+    },
+    /// Images that no `.meta` files describe, from the oldest to the newest.
+    Files(Vec<PathBuf>),
+}
+
+/// The layers of a span as they were found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stack {
+    /// From the oldest to the newest: at least two.
+    paths: Vec<PathBuf>,
+    /// What the newest is to name as its parent; `None` where nothing is described.
+    parent: Option<String>,
+    /// Whether the newest is the oldest by now.
+    is_one: bool,
+}
+
+impl Stack {
+    pub(super) fn find(span: &Span) -> Result<Self> {
+        let stack = match span {
+            Span::Replica { directory, old, new } => Self::described(directory, old, new)?,
+            Span::Files(paths) => Self::listed(paths)?,
+        };
+        refuse_long_name(stack.newest())?;
+        Ok(stack)
+    }
+
+    /// Fails when it is not what it was, now that everything is locked.
+    pub(super) fn find_again(&self, span: &Span) -> Result<()> {
+        match Self::find(span)? == *self {
+            true => Ok(()),
+            false => Err(Error::Changed { path: self.newest().to_owned() }),
+        }
+    }
+
+    fn described(directory: &Path, old: &str, new: &str) -> Result<Self> {
+        let replica = Replica::with_leftovers(directory)?;
+        if replica.volume().rebuilding {
+            return Err(ChainError::Rebuilding { directory: directory.to_owned() }.into());
+        }
+        let (old, new) = (replica.find(old)?, replica.find(new)?);
+        let (old_path, new_path) = (replica.path(old), replica.path(new));
+        let shares = shares_file(&old_path, &new_path)?;
+        let parent = &replica.layers()[old].parent;
+        let newest_first = replica.chain(new)?;
+        let is_orphan = old != new && *parent == replica.layers()[new].parent;
+        let (names, is_one) = match newest_first.iter().position(|name| *name == old) {
+            Some(at @ 1..) => {
+                let names: Vec<_> = newest_first[..=at].iter().rev().copied().collect();
+                (names, shares == Some(true))
+            }
+            None if is_orphan && shares != Some(false) => (orphans(&replica, old, new)?, true),
+            _ => return Err(ChainError::NotAbove { old: old_path, new: new_path }.into()),
+        };
+        let is_complete = !is_one || shares.is_some() || names.len() == 2;
+        if !is_complete {
+            // Of an interrupted squash, the oldest goes last.
+            return Err(ChainError::NotAbove { old: old_path, new: new_path }.into());
+        }
+        refuse_others(&replica, &names)?;
+        let paths = names.iter().map(|name| replica.path(name)).collect();
+        Ok(Self { paths, parent: Some(parent.clone()), is_one })
+    }
+
+    fn listed(paths: &[PathBuf]) -> Result<Self> {
+        let ([old, .., new], [below @ .., _]) = (paths, paths) else {
+            return Err(ChainError::OneLayer.into());
+        };
+        let mut places = vec![];
+        for path in paths {
+            let place = place_of(path)?;
+            if places.contains(&place) {
+                let (source_path, target) = (path.clone(), path.clone());
+                return Err(Error::SameFile { source_path, target });
+            }
+            places.push(place);
+            if LayerMeta::path_of(path).exists() {
+                return Err(ChainError::Described { layer: path.clone() }.into());
+            }
+        }
+        for layer in below {
+            if let Some(other) = other_child(layer, None)? {
+                let other = name_of(&other);
+                return Err(ChainError::OtherChild { layer: layer.clone(), other }.into());
+            }
+        }
+        let is_one = shares_file(old, new)? == Some(true);
+        Ok(Self { paths: paths.to_vec(), parent: None, is_one })
+    }
+
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    pub(super) fn oldest(&self) -> &Path {
+        &self.paths[0]
+    }
+
+    pub(super) fn newest(&self) -> &Path {
+        &self.paths[self.paths.len() - 1]
+    }
+
+    /// All but the oldest, from the oldest to the newest.
+    pub(super) fn above(&self) -> impl DoubleEndedIterator<Item = &PathBuf> {
+        self.paths[1..].iter()
+    }
+
+    /// All but the newest, from the oldest to the newest.
+    pub(super) fn below(&self) -> impl DoubleEndedIterator<Item = &PathBuf> {
+        self.paths[..self.paths.len() - 1].iter()
+    }
+
+    pub(super) fn parent(&self) -> Option<&str> {
+        self.parent.as_deref()
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        self.is_one
+    }
+
+    /// Fails when the oldest cannot take the name of the newest because it is elsewhere.
+    pub(super) fn refuse_apart(&self) -> Result<()> {
+        let (old, new) = (self.oldest(), self.newest());
+        let mounts = [old, beside::directory_of(old), new, beside::directory_of(new)].map(mount_of);
+        let mounts: Vec<_> = mounts.into_iter().collect::<Result<_>>()?;
+        match mounts.windows(2).all(|pair| pair[0] == pair[1]) {
+            true => Ok(()),
+            false => Err(ChainError::Apart { old: old.to_owned(), new: new.to_owned() }.into()),
+        }
+    }
+}
+
+/// What a squash that was interrupted has left of the layers from `old` on, which are in the chain of `new`
+/// no more; and `new`.
+fn orphans<'a>(replica: &'a Replica, old: &'a str, new: &'a str) -> Result<Vec<&'a str>> {
+    let mut names = vec![old];
+    let mut last = old;
+    while let Some(child) = replica.children(last).next() {
+        // The chain of the newest does not lead here, nor does any cycle: each has one parent.
+        names.push(child);
+        last = child;
+    }
+    names.push(new);
+    Ok(names)
+}
+
+/// Fails when anything else rests on a layer that is to go.
+fn refuse_others(replica: &Replica, names: &[&str]) -> Result<()> {
+    for pair in names.windows(2) {
+        let layer = replica.path(pair[0]);
+        if replica.volume().head == pair[0] {
+            return Err(ChainError::IsHead { layer }.into());
+        }
+        if let Some(other) = replica.children(pair[0]).find(|child| *child != pair[1]) {
+            return Err(ChainError::OtherChild { layer, other: other.to_owned() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether two names lead to one file; `None` where the older one is not there.
+fn shares_file(old: &Path, new: &Path) -> Result<Option<bool>> {
+    let id = |path: &Path| match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => match found {
+            Ok(found) => Ok(Some(FileId::from_metadata(&found))),
+            Err(error) => Err(Error::io("open", path, error)),
+        },
+    };
+    let Some(new_id) = id(new)? else {
+        return Err(Error::io("open", new, io::ErrorKind::NotFound));
+    };
+    Ok(id(old)?.map(|old| old == new_id))
+}
+
+/// The directory that a name is in, wherever that is mounted, and the name.
+fn place_of(path: &Path) -> Result<(FileId, OsString)> {
+    let directory = beside::directory_of(path);
+    let found = std::fs::metadata(directory);
+    let found = found.map_err(|error| Error::io("open", directory, error))?;
+    Ok((FileId::from_metadata(&found), path.file_name().unwrap_or_default().to_owned()))
+}
+
+/// Which filesystem, and which mount of it: no file has names in two of them.
+fn mount_of(path: &Path) -> Result<(u32, u32, u64)> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let found = statx(CWD, path, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID);
+    let found = found.map_err(|errno| Error::io("open", path, errno))?;
+    Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_mnt_id))
+}
+
+/// Fails when a name leaves no room for what stands beside it while it is replaced.
+fn refuse_long_name(path: &Path) -> Result<()> {
+    let draft = beside::hidden(&LayerMeta::path_of(path), beside::DRAFT);
+    match draft.file_name().is_some_and(|name| name.len() <= 255) {
+        true => Ok(()),
+        false => Err(Error::io("replace", path, Errno::NAMETOOLONG)),
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
