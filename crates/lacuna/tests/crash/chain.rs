@@ -89,7 +89,7 @@ fn bytes_of(block: usize, image: &[u8]) -> Range<usize> {
     start.min(image.len())..(start + BLOCK as usize).min(image.len())
 }
 
-fn grow(layer: &mut Content, size: usize) {
+pub(crate) fn grow(layer: &mut Content, size: usize) {
     layer.bytes.resize(size, 0);
     layer.kinds.resize(size.div_ceil(BLOCK as usize), Kind::Hole);
 }
@@ -105,7 +105,7 @@ fn clear(layer: &mut Content, chosen: impl Fn(&Content, usize) -> bool) {
 }
 
 /// What `upper` has hides what `lower` has, which is no shorter.
-fn overlay(lower: &mut Content, upper: &Content) {
+pub(crate) fn overlay(lower: &mut Content, upper: &Content) {
     for (block, kind) in upper.kinds.iter().enumerate().filter(|(_, kind)| **kind != Kind::Hole) {
         let bytes = bytes_of(block, &lower.bytes);
         lower.bytes[bytes].fill(0);
@@ -116,7 +116,7 @@ fn overlay(lower: &mut Content, upper: &Content) {
 }
 
 /// What is read through the layers, base first: the newest one with anything at a block.
-fn read(layers: &[Content]) -> Vec<u8> {
+pub(crate) fn read(layers: &[Content]) -> Vec<u8> {
     let size = layers.last().map_or(0, |newest| newest.bytes.len());
     let mut chain = Content { bytes: vec![], kinds: vec![] };
     grow(&mut chain, size);
@@ -261,7 +261,7 @@ impl Chain {
 }
 
 /// The first block in which two images differ.
-fn differ(a: &[u8], b: &[u8]) -> Option<usize> {
+pub(crate) fn differ(a: &[u8], b: &[u8]) -> Option<usize> {
     let blocks = a.len().max(b.len()).div_ceil(BLOCK as usize);
     (0..blocks).find(|&block| a[bytes_of(block, a)] != b[bytes_of(block, b)])
 }

@@ -121,7 +121,7 @@ fn a_child_that_became_smaller_since_a_fold_was_interrupted_is_folded() {
 }
 
 /// Takes all that is free.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let file = File::create(path).unwrap();
     let mut size = 0;
     for step in [1 << 20, 64 << 10, BLOCK] {

@@ -26,5 +26,6 @@ mod prune;
 mod reflink;
 mod resume;
 mod scenario;
+mod squash;
 mod stopped;
 mod taken_back;

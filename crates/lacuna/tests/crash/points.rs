@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use fail::FailScenario;
 
 /// Every point between two steps that a power cut can separate.
-const POINTS: [&str; 15] = [
+const POINTS: [&str; 16] = [
     "image.write",
     "image.punch",
     "image.zero",
@@ -19,6 +19,7 @@ const POINTS: [&str; 15] = [
     "beside.write",
     "beside.sync",
     "beside.rename",
+    "beside.link",
     "beside.remove",
     "beside.sync-directory",
     "target.rename",

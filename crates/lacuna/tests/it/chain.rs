@@ -6,6 +6,8 @@ mod metas;
 pub(crate) mod oracle;
 mod properties;
 mod refused;
+mod squash;
+mod squash_refused;
 mod traps;
 
 use std::path::{Path, PathBuf};

@@ -24,7 +24,7 @@ use crate::content::Content;
 use crate::{IO_MODES, for_all, mount_with};
 
 /// A layer as it is made: a pattern, and changes to single kilobytes for filesystems of such blocks.
-type Made = (Pattern, Vec<(Index, u8)>);
+pub(super) type Made = (Pattern, Vec<(Index, u8)>);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -32,14 +32,14 @@ enum Step {
     Prune(Index),
 }
 
-fn layer() -> impl Strategy<Value = Made> + Clone {
+pub(super) fn layer() -> impl Strategy<Value = Made> + Clone {
     let pattern = prop_oneof![4 => strategy(40), 1 => strategy(300)];
     (pattern, vec((any::<Index>(), 0..3_u8), 0..5))
 }
 
 /// From the base to the tip: none is larger than the one above it, and often all are of one size.
-fn layers() -> impl Strategy<Value = Vec<Made>> + Clone {
-    (vec(layer(), 2..=5), any::<bool>()).prop_map(|(mut layers, same)| {
+pub(super) fn layers(most: usize) -> impl Strategy<Value = Vec<Made>> + Clone {
+    (vec(layer(), 2..=most), any::<bool>()).prop_map(|(mut layers, same)| {
         layers.sort_by_key(|(pattern, _)| pattern.size);
         let tip = layers.last().expect("a tip").0.clone();
         for (pattern, _) in layers.iter_mut().filter(|_| same) {
@@ -77,14 +77,7 @@ impl Chain {
         for (index, (pattern, changes)) in made.iter().enumerate() {
             let directory = &directories[index % directories.len()];
             let path = directory.join(format!("layer-{index}.img"));
-            pattern.write(&path);
-            let small = statvfs(directory).unwrap().f_frsize < 4096;
-            if small && pattern.size >= 1024 {
-                changes.iter().for_each(|change| change_a_kilobyte(&path, pattern.size, change));
-                layers.push(Layer::seen(&path));
-            } else {
-                layers.push(Layer::of(pattern));
-            }
+            layers.push(make(&path, pattern, changes));
             paths.push(path);
         }
         Self { paths, layers }
@@ -156,6 +149,17 @@ impl Chain {
     }
 }
 
+/// Makes the file of a layer.
+pub(super) fn make(path: &Path, pattern: &Pattern, changes: &[(Index, u8)]) -> Layer {
+    pattern.write(path);
+    let small = statvfs(path).unwrap().f_frsize < 4096;
+    if !small || pattern.size < 1024 {
+        return Layer::of(pattern);
+    }
+    changes.iter().for_each(|change| change_a_kilobyte(path, pattern.size, change));
+    Layer::seen(path)
+}
+
 fn is_empty(layer: &Layer) -> bool {
     layer.bytes_of(Kind::Data) + layer.bytes_of(Kind::Zero) == 0
 }
@@ -182,7 +186,7 @@ fn compare(cases: u32, mounts: &[Option<Mount>]) {
         std::fs::create_dir(&directory).unwrap();
         directories.push(directory);
     }
-    for_all(cases, (layers(), steps()), |(made, steps)| {
+    for_all(cases, (layers(5), steps()), |(made, steps)| {
         for directory in &directories {
             std::fs::remove_dir_all(directory).unwrap();
             std::fs::create_dir(directory).unwrap();
