@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::beside;
-use crate::chain::LayerMeta;
+use crate::chain::{ChainError, LayerMeta};
 use crate::error::{Error, Result};
 use crate::extent::BLOCK;
 use crate::image::Image;
@@ -108,8 +108,19 @@ fn check_chain(child: &Path, parent: &Path) -> Result<()> {
         let recorded = recorded.map(|meta| meta.parent).filter(|parent| !parent.is_empty());
         return Err(Error::NotItsParent { child, parent, recorded });
     }
+    [&child, &parent].into_iter().try_for_each(|layer| refuse_two_names(layer))?;
     match other_child(&parent, Some(&LayerMeta::path_of(&child)))? {
         Some(other) => Err(Error::SharedParent { parent, other }),
+        None => Ok(()),
+    }
+}
+
+/// Fails when the file of `layer` is that of another layer as well, as an interrupted squash leaves it: what is
+/// written to the one is written to the other.
+fn refuse_two_names(layer: &Path) -> Result<()> {
+    let mut others = beside::names_of(layer)?.into_iter().filter(|name| name != layer);
+    match others.find(|name| LayerMeta::path_of(name).exists()) {
+        Some(other) => Err(ChainError::OneFile { layer: layer.to_owned(), other }.into()),
         None => Ok(()),
     }
 }

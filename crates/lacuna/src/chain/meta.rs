@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::beside;
 use crate::error::{Error, Result};
@@ -107,14 +108,24 @@ impl LayerMeta {
         }
     }
 
-    /// Makes `parent` what that of `image` names, durably; all else in it stays, known or not.
-    pub(crate) fn set_parent(image: &Path, parent: &str) -> Result<()> {
+    /// All that the one of `image` says, known or not; it must say what the parent is.
+    pub(crate) fn read_all(image: &Path) -> Result<Map<String, Value>> {
         let path = Self::path_of(image);
-        let Some(mut meta) = read::<serde_json::Map<_, _>>(&path, "a layer")? else {
+        let Some(meta) = read::<Map<_, _>>(&path, "a layer")? else {
             return Err(Error::io("read", &path, io::ErrorKind::NotFound));
         };
+        match meta.get("Parent") {
+            Some(Value::String(_)) => Ok(meta),
+            _ => Err(Error::Malformed { path, reason: "it does not name a Parent".to_owned() }),
+        }
+    }
+
+    /// Makes `parent` what that of `image` names, durably; all else in it stays.
+    pub(crate) fn set_parent(image: &Path, parent: &str) -> Result<()> {
+        let path = Self::path_of(image);
+        let mut meta = Self::read_all(image)?;
         meta.insert("Parent".to_owned(), parent.into());
-        let text = serde_json::Value::Object(meta).to_string() + "\n";
+        let text = Value::Object(meta).to_string() + "\n";
         beside::replace(&path, |out| {
             out.write_all(text.as_bytes()).map_err(|error| Error::io("write", &path, error))
         })

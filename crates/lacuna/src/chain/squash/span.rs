@@ -83,7 +83,9 @@ impl Stack {
             return Err(ChainError::NotAbove { old: old_path, new: new_path }.into());
         }
         refuse_others(&replica, &names)?;
-        let paths = names.iter().map(|name| replica.path(name)).collect();
+        let paths: Vec<_> = names.iter().map(|name| replica.path(name)).collect();
+        // One that says nothing of a parent is no oldest layer.
+        paths.iter().try_for_each(|path| LayerMeta::read_all(path).map(drop))?;
         Ok(Self { paths, parent: Some(parent.clone()), is_one })
     }
 

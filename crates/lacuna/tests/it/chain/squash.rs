@@ -20,11 +20,25 @@ use crate::{IO_MODES, for_all, mount_with};
 
 pub(super) fn try_squash(span: &Span, options: &SquashOptions) -> Result<SquashStats, Stopped> {
     let (progress, cancel) = (Progress::default(), Cancel::default());
-    at_rest(&[], || squash::apply(span, options, &progress, &cancel))
+    let paths = files(span);
+    let paths: Vec<_> = paths.iter().map(PathBuf::as_path).collect();
+    at_rest(&paths, || squash::apply(span, options, &progress, &cancel))
 }
 
 pub(super) fn planned(span: &Span, options: &SquashOptions) -> Result<SquashPlan, Stopped> {
-    at_rest(&[], || Ok(squash::plan(span, options)?))
+    let paths = files(span);
+    let paths: Vec<_> = paths.iter().map(PathBuf::as_path).collect();
+    at_rest(&paths, || Ok(squash::plan(span, options)?))
+}
+
+/// What a squash may have to do with.
+pub(super) fn files(span: &Span) -> Vec<PathBuf> {
+    match span {
+        Span::Replica { directory, .. } => {
+            names(directory).into_iter().map(|name| directory.join(name)).collect()
+        }
+        Span::Files(paths) => paths.clone(),
+    }
 }
 
 #[track_caller]
