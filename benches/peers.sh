@@ -6,7 +6,7 @@
 #
 #   usage: benches/peers.sh [--dir DIR] [--runs 5] [--size-mib 2048] [--only CASE,CASE...]
 #
-# CASE: full_copy identical cached changed diff alternating fold reflink prune hash delay million export map
+# CASE: full_copy identical cached changed diff alternating fold reflink squash prune hash delay million export map
 #
 # DIR must lie on a disk, with room for eight images of the size asked for and 2 GiB more. In each round
 # every contender runs once, in turn, on a fresh or restored target, with the caches dropped (as root).

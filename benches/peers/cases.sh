@@ -217,6 +217,20 @@ case_reflink() {
     done
 }
 
+# The result is compared with SRC.
+case_squash() {
+    local list=()
+    add list lacuna_squash
+    add list lacuna_squash_copied
+    [ ${#list[@]} -gt 0 ] || return 0
+    mount_disk xfs || return 0
+    SRC=$MOUNTED/child.img DST=$MOUNTED/new.img
+    "$FLOOR" make "$SRC" "$((SIZE_MIB / 2))M" full >/dev/null
+    run_case "Squash of three layers, $((SIZE_MIB / 2)) MiB in one piece, xfs" target_layers "${list[@]}"
+    unmount_disk
+    DST=$WORK/target.img
+}
+
 mount_disk() {
     if ! have "mkfs.$1" || [ "$(id -u)" != 0 ]; then
         say "no $1 here: reflinks on it are left out"
@@ -286,7 +300,7 @@ case_of() {
 run_cases() {
     local name
     for name in full_copy identical cached changed diff; do case_of "$name" full.img; done
-    for name in alternating fold reflink prune hash; do case_of "$name" alternating.img; done
+    for name in alternating fold reflink squash prune hash; do case_of "$name" alternating.img; done
     case_of delay delayed.img
     case_of million million.img
     case_of export flat.img

@@ -18,6 +18,14 @@ target_empty() {
     truncate -s "$(stat -c %s "$SRC")" "$DST"
 }
 
+# Three layers, of which only the middle one has anything: what SRC has.
+target_layers() {
+    target_absent
+    rm -f "$MOUNTED"/old.img "$MOUNTED"/middle.img
+    truncate -s "$(stat -c %s "$SRC")" "$MOUNTED/old.img" "$DST"
+    cp --reflink=always "$SRC" "$MOUNTED/middle.img"
+}
+
 # Folded into again and again: every run writes the same bytes over the same blocks.
 target_dense() {
     remove_sidecars
@@ -210,6 +218,15 @@ lacuna_fold_copied() {
     timed --fsync "$DST" -- "$LACUNA" fold "$SRC" --into "$DST" --reflink never --json --quiet
 }
 
+lacuna_squash() {
+    timed --fsync "$DST" -- "$LACUNA" chain squash "$MOUNTED/old.img" "$MOUNTED/middle.img" "$DST" --json --quiet
+}
+
+lacuna_squash_copied() {
+    timed --fsync "$DST" -- "$LACUNA" chain squash "$MOUNTED/old.img" "$MOUNTED/middle.img" "$DST" --reflink never \
+        --json --quiet
+}
+
 lacuna_prune() {
     CHECK=no
     timed --fsync "$DST" -- "$LACUNA" prune "$DST" --under "$SRC" --json --quiet
@@ -285,6 +302,8 @@ label_contenders() {
         [floor_hash]='lacuna hash of the data alone'
         [lacuna_fold]='lacuna fold'
         [lacuna_fold_copied]='lacuna fold --reflink never'
+        [lacuna_squash]='lacuna chain squash'
+        [lacuna_squash_copied]='lacuna chain squash --reflink never'
         [lacuna_prune]='lacuna prune'
         [lacuna_prune_plan]='lacuna prune --dry-run'
         [lacuna_hash]='lacuna hash --method crc64'

@@ -20,6 +20,7 @@ mod resolving;
 mod serve;
 mod served;
 mod sfold;
+mod squash;
 mod ssh;
 mod ssync;
 mod streams;
