@@ -111,9 +111,10 @@ impl LayerMeta {
     /// All that the one of `image` says, known or not; it must say what the parent is.
     pub(crate) fn read_all(image: &Path) -> Result<Map<String, Value>> {
         let path = Self::path_of(image);
-        let Some(meta) = read::<Map<_, _>>(&path, "a layer")? else {
+        let Some(text) = read(&path)? else {
             return Err(Error::io("read", &path, io::ErrorKind::NotFound));
         };
+        let meta: Map<_, _> = parse(&path, &text, "a layer")?;
         match meta.get("Parent") {
             Some(Value::String(_)) => Ok(meta),
             _ => Err(Error::Malformed { path, reason: "it does not name a Parent".to_owned() }),

@@ -58,7 +58,7 @@ fn layers() -> Vec<Pattern> {
     let low = row(3, 9).chain([Data(3); 17]).chain([DataLastByte]).collect();
     let mid = row(4, 3).chain([Hole; 17]).chain([Hole, Data(0), Zero, Data(4)]).collect();
     let new = row(5, 1).chain([Hole; 21]).chain([Data(5), Hole, Data(5)]).collect();
-    let head = vec![[Hole; 40].as_slice(), &[Data(6); 70]].concat();
+    let head = [[Hole; 40].as_slice(), &[Data(6); 70]].concat();
     [base, old, low, mid, new, head].map(partial).to_vec()
 }
 
@@ -312,8 +312,7 @@ fn dies() {
 #[test]
 fn a_disk_that_fills_up_amid_a_squash_leaves_a_whole_chain_that_is_squashed_once_there_is_room() {
     let points = Points::take();
-    let rows =
-        |seed: u8| Pattern::whole([vec![Data(seed), Hole].repeat(300), vec![Zero; 9]].concat());
+    let rows = |seed: u8| Pattern::whole([[Data(seed), Hole].repeat(300), vec![Zero; 9]].concat());
     let empty = || Pattern::whole(vec![Hole; 609]);
     let layers =
         || vec![Pattern::whole(vec![Data(1); 609]), empty(), rows(3), rows(4), rows(5), empty()];

@@ -241,7 +241,7 @@ fn a_list_is_of_two_layers_at_least_each_once_on_one_filesystem_and_nowhere_desc
     }
     let again = place.directory.join("../replica/volume-snap-s1.img");
     for twice in [&paths[0], &again] {
-        let list = [&paths[..], &[twice.clone()]].concat();
+        let list = [&paths[..], std::slice::from_ref(twice)].concat();
         assert_all!(refused(&Span::Files(list)), Error::SameFile { .. });
     }
     let away = other.path().join("volume-snap-s1.img");
