@@ -212,7 +212,7 @@ fn open_old(
     options: &SquashOptions,
     cancel: &Cancel,
 ) -> Result<Target> {
-    // This opens nothing else than what is there.
+    // It fails where there is none: a target would be made.
     lease::refuse_writers(path, cancel)?;
     let target = TargetOptions { io: options.io, links: Links::Refuse, ..TargetOptions::default() };
     let old = open_parent(above, path, &target)?;
