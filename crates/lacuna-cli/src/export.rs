@@ -7,7 +7,7 @@ use lacuna::chain::{self, ChainOptions, Replica};
 use lacuna::{Cancel, IoMode, Source};
 
 use crate::args::ExportArgs;
-use crate::endpoint;
+use crate::endpoint::{self, Endpoint};
 use crate::failure::Usage;
 use crate::output::Output;
 use crate::sync::{Job, Origin, to};
@@ -61,5 +61,11 @@ pub(crate) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
     let source = origin.path().as_os_str().to_owned();
     let job = Job { verb: "export", source: &source, target, args: &args.transfer };
     let target = endpoint::parse(target).map_err(Usage)?;
+    if let Endpoint::Path(path) = &target
+        && path.is_file()
+    {
+        // It would be gone, and the chain with it.
+        chain::refuse_layer(path)?;
+    }
     job.run(&to(&args.transfer, Origin::Chain(origin), target)?, output)
 }

@@ -7,7 +7,7 @@ mod place;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use lacuna::chain::{Looked, Replica, VolumeMeta};
@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::v2::{Answered, Asked, SyncOptions};
 pub use place::Place;
 pub use plan::{ReplicaPlan, plan};
+
+/// The key by which a copy knows that no other has begun.
+const COPY: &str = "LacunaCopy";
 
 /// What is copied beside images and what describes them.
 const COUNTER: &str = "revision.counter";
@@ -70,25 +73,28 @@ pub fn sync(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<ReplicaStats> {
-    source.refuse_same(target)?;
     let run = Run { source, target, options, progress, cancel };
+    run.refuse_same()?;
     let content = run.read()?;
     let plan = run.plan(&content)?;
+    let copy = nonce();
     let mut stats = ReplicaStats {
         layers: content.layers.len() as u64,
         size_bytes: content.volume_size,
         ..ReplicaStats::default()
     };
-    run.put(target, vec![(VolumeMeta::NAME.to_owned(), rebuilding(&content.volume)?)])?;
+    run.put(target, vec![(VolumeMeta::NAME.to_owned(), rebuilding(&content.volume, &copy)?)])?;
     for layer in &content.layers {
         cancel.check()?;
-        if plan.equal.contains(layer) {
+        run.refuse_others(&copy)?;
+        if plan.equal.contains_key(layer) {
             stats.skipped_layers += 1;
             continue;
         }
         progress.restart();
         source.layer_to(target, layer, options, progress, cancel, &mut stats)?;
     }
+    run.refuse_others(&copy)?;
     run.finish(&content, &plan, &mut stats)?;
     progress.finish();
     Ok(stats)
@@ -115,7 +121,10 @@ struct Content {
 
 /// What need not be copied, and what must go.
 struct Plan {
-    equal: BTreeSet<String>,
+    /// All layers of the source, as they were.
+    source: BTreeMap<String, Looked>,
+    /// What the target has of those that need not be copied, as it was.
+    equal: BTreeMap<String, Looked>,
     removed: Vec<String>,
     /// There is nothing at the target yet.
     is_new: bool,
@@ -147,6 +156,13 @@ impl Run<'_> {
         let directory = self.source.shown();
         let volume = texts.remove(VolumeMeta::NAME);
         let replica = Replica::of_texts(directory, volume.as_deref(), &texts)?;
+        // Without its head it is no volume; and an image that nothing describes is somebody's.
+        replica.chain(&replica.volume().head)?;
+        let is_lost =
+            |name: &&String| name.ends_with(".img") && !replica.layers().contains_key(*name);
+        if let Some(image) = names.iter().find(is_lost) {
+            return Err(self.source.missing(image, "nothing".to_owned()).into());
+        }
         if !self.options.force {
             replica.refuse_rebuilding()?;
         }
@@ -176,12 +192,17 @@ impl Run<'_> {
         if let Some(name) = in_use(&target) {
             return Err(self.target.in_use(&name).into());
         }
-        let is_equal = |layer: &&String| {
-            let both = source.get(*layer).zip(target.get(*layer));
-            both.is_some_and(|(source, target)| source.is_same(target))
+        // What is written to one would be written to the other.
+        if let Some((name, _)) = target.iter().find(|(_, looked)| looked.links > 1) {
+            return Err(self.target.linked(name).into());
+        }
+        let is_equal = |(layer, target): &(&String, &Looked)| {
+            source.get(*layer).is_some_and(|source| source.is_same(target))
         };
-        let equal = content.layers.iter().filter(is_equal).cloned().collect();
-        Ok(Plan { equal, removed: removed(&theirs, content), is_new: theirs.is_empty() })
+        let equal = target.iter().filter(is_equal);
+        let equal = equal.map(|(layer, looked)| (layer.clone(), looked.clone())).collect();
+        let (removed, is_new) = (removed(&theirs, content), theirs.is_empty());
+        Ok(Plan { source, equal, removed, is_new })
     }
 
     fn look(&self, place: &Place, images: &[String]) -> Result<BTreeMap<String, Looked>> {
@@ -197,6 +218,45 @@ impl Run<'_> {
         Ok(looked)
     }
 
+    /// Fails when an image is not what it was.
+    fn refuse_changed(&self, place: &Place, before: &BTreeMap<String, Looked>) -> Result<()> {
+        let names: Vec<_> = before.keys().cloned().collect();
+        let now = self.look(place, &names)?;
+        let is_as_it_was = |(name, before): &(&String, &Looked)| {
+            now.get(*name).is_some_and(|now| {
+                now.change_time == before.change_time && now.layout == before.layout
+            })
+        };
+        match before.iter().find(|image| !is_as_it_was(image)) {
+            Some((name, _)) => Err(place.changed(name).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails when both places are one directory, whatever it is called at either.
+    fn refuse_same(&self) -> Result<()> {
+        let id = |place| Ok::<_, Error>(self.ask(place, vec![Asked::Identify])?.pop());
+        let (source, target) = (id(self.source)?, id(self.target)?);
+        let is_there = source != Some(Answered::Text(vec![0; 16]));
+        match is_there && source == target {
+            true => Err(self.source.same(self.target).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails when another copy to the same target has begun since this one.
+    fn refuse_others(&self, copy: &str) -> Result<()> {
+        let read = vec![Asked::Read(VolumeMeta::NAME.to_owned())];
+        let Some(Answered::Text(text)) = self.ask(self.target, read)?.pop() else {
+            return Err(out_of_place());
+        };
+        let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+        match value.is_some_and(|value| value.get(COPY).is_some_and(|found| found == copy)) {
+            true => Ok(()),
+            false => Err(self.target.busy().into()),
+        }
+    }
+
     fn put(&self, place: &Place, files: Vec<(String, Vec<u8>)>) -> Result<()> {
         let asks = files.into_iter().map(|(name, text)| Asked::Put(name, text)).collect();
         self.ask(place, asks).map(drop)
@@ -205,9 +265,10 @@ impl Run<'_> {
     /// What comes behind the images. The source must say what it said before.
     fn finish(&self, content: &Content, plan: &Plan, stats: &mut ReplicaStats) -> Result<()> {
         if self.read()? != *content {
-            let path = Path::new(self.source.shown()).join(VolumeMeta::NAME);
-            return Err(lacuna::Error::Changed { path }.into());
+            return Err(self.source.changed(VolumeMeta::NAME).into());
         }
+        self.refuse_changed(self.source, &plan.source)?;
+        self.refuse_changed(self.target, &plan.equal)?;
         let mut asks: Vec<_> = content
             .small
             .iter()
@@ -231,8 +292,13 @@ fn removed(theirs: &BTreeSet<String>, content: &Content) -> Vec<String> {
     theirs.iter().filter(|name| !is_ours(name)).cloned().collect()
 }
 
-/// `volume`, but not complete.
-fn rebuilding(volume: &[u8]) -> Result<Vec<u8>> {
+/// What no other copy is called.
+fn nonce() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// `volume`, but not complete, for as long as `copy` goes on.
+fn rebuilding(volume: &[u8], copy: &str) -> Result<Vec<u8>> {
     let failed = |error: serde_json::Error| lacuna::Error::Malformed {
         path: VolumeMeta::NAME.into(),
         reason: error.to_string(),
@@ -240,6 +306,7 @@ fn rebuilding(volume: &[u8]) -> Result<Vec<u8>> {
     let mut value: serde_json::Value = serde_json::from_slice(volume).map_err(failed)?;
     if let Some(object) = value.as_object_mut() {
         object.insert("Rebuilding".to_owned(), true.into());
+        object.insert(COPY.to_owned(), copy.into());
     }
     let mut text = serde_json::to_vec(&value).map_err(failed)?;
     text.push(b'\n');

@@ -34,9 +34,9 @@ pub(crate) fn shown<'a>(hidden: &'a OsStr, suffix: &str) -> Option<&'a OsStr> {
     Some(OsStr::from_bytes(name)).filter(|name| !["", ".", ".."].iter().any(|no| name == no))
 }
 
-/// The whole file, which must be a regular one of at most `limit` bytes.
+/// The whole file, which must be a regular one of at most `limit` bytes, and no link to one.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -16,6 +16,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+pub use crate::layer::refuse_layer;
 use crate::layer::{check_layout, refuse_larger};
 use crate::locked::LockedImage;
 use crate::open::{Access, ImageOptions, IoMode, Links};
@@ -23,7 +24,7 @@ use crate::progress::Cancel;
 use crate::source::Source;
 pub use checksum::ChecksumState;
 pub use error::ChainError;
-pub use files::{Files, Looked, SMALL};
+pub use files::{Files, Looked, SMALL, is_ours};
 pub use meta::{LayerMeta, VolumeMeta};
 pub use replica::Replica;
 
@@ -96,7 +97,11 @@ fn open_layer(path: &Path, options: &ChainOptions, cancel: &Cancel) -> Result<Lo
     };
     let layer = match options.force {
         true => LockedImage::open(path, &image)?,
-        false => LockedImage::open_leased(path, &image, cancel)?,
+        false => {
+            let layer = LockedImage::open_leased(path, &image, cancel)?;
+            layer.warn_without_lease();
+            layer
+        }
     };
     check_layout(layer.image())?;
     Ok(layer)

@@ -141,7 +141,11 @@ pub(crate) fn other_child(parent: &Path, known: Option<&Path>) -> Result<Option<
 
 /// Fails when `path` leads to a layer of a chain, as far as names and `.meta` files tell: there, a
 /// block of zeros hides what the parent has.
-pub(crate) fn refuse_layer(path: &Path) -> Result<()> {
+///
+/// # Errors
+///
+/// [`Error::IsLayer`], or the system's.
+pub fn refuse_layer(path: &Path) -> Result<()> {
     let real = beside::resolve(path)?;
     let id = |path: &Path| std::fs::metadata(path).map(|metadata| FileId::from_metadata(&metadata));
     let own = id(&real).map_err(|error| Error::io("stat", path, error))?;

@@ -88,6 +88,17 @@ impl LockedImage {
         Ok(locked)
     }
 
+    /// Says so where it cannot be seen whether others write to it: a file of another user, or of a filesystem
+    /// that lends nothing.
+    pub(crate) fn warn_without_lease(&self) {
+        if self.lease.is_none() && !self.image.is_device() {
+            tracing::warn!(
+                "{}: whether others have it open for writing cannot be seen by this user, or on this filesystem",
+                self.image.path().display()
+            );
+        }
+    }
+
     /// The image.
     pub(crate) fn image(&self) -> &Image {
         &self.image

@@ -74,6 +74,11 @@ impl<'a> Overlay<'a> {
             let extent = cursor.at(self.rest)?;
             end = end.min(extent.range.end());
             if extent.kind.is_allocated() {
+                // The last block of a shorter layer stands for itself: its space cannot be shared.
+                let whole = cursor.image.size() & !(BLOCK - 1);
+                if whole > self.rest.start() {
+                    end = end.min(whole);
+                }
                 found = Some((extent.kind, cursor.image));
                 break;
             }

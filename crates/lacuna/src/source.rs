@@ -67,7 +67,8 @@ impl Source {
 
     /// The image, where it is one.
     pub fn image(&self) -> Option<&Image> {
-        self.below.is_empty().then_some(self.tip.image())
+        let is_image = self.below.is_empty() && self.size == self.tip.image().size();
+        is_image.then_some(self.tip.image())
     }
 
     /// Whether all of it `can`.
@@ -90,9 +91,9 @@ impl Source {
         self.tip.image().mode()
     }
 
-    /// Whether it is a block device.
+    /// Whether it is a block device, or reads through one: no time tells when that changed.
     pub fn is_device(&self) -> bool {
-        self.below.is_empty() && self.tip.image().is_device()
+        self.layers().any(|layer| layer.image().is_device())
     }
 
     /// Bytes that are allocated for it, which may be less than the layers of a chain take; the size of a
@@ -102,7 +103,7 @@ impl Source {
         for layer in self.layers() {
             sum = sum.saturating_add(layer.image().allocated_bytes()?);
         }
-        Ok(if self.below.is_empty() { sum } else { sum.min(self.size) })
+        Ok(if self.image().is_some() { sum } else { sum.min(self.size) })
     }
 
     /// The unit in which the filesystem allocates, in bytes, at least [`BLOCK`].
@@ -121,18 +122,18 @@ impl Source {
     ///
     /// Those of [`Layout::new`].
     pub fn layout(&self, options: &LayoutOptions) -> Result<Layout<'_>> {
-        match self.below[..] {
-            [] => Layout::new(self.tip.image(), options),
-            _ => Ok(Layout::of_chain(self, options)),
+        match self.image() {
+            Some(image) => Layout::new(image, options),
+            None => Ok(Layout::of_chain(self, options)),
         }
     }
 
     /// Whose the blocks of `range` are, all of it without a gap. An image has them all itself, whatever
     /// their kind.
     pub(crate) fn owned(&self, range: Range) -> impl Iterator<Item = Result<Owned<'_>>> {
-        let (image, chain) = match self.below[..] {
-            [] => (Some(Ok(Owned::by(self.tip.image(), range))), None),
-            _ => (None, Some(Overlay::new(self.layers(), range, false))),
+        let (image, chain) = match self.image() {
+            Some(image) => (Some(Ok(Owned::by(image, range))), None),
+            None => (None, Some(Overlay::new(self.layers(), range, false))),
         };
         image.into_iter().chain(chain.into_iter().flatten())
     }
@@ -143,8 +144,8 @@ impl Source {
     ///
     /// Those of [`Image::read_at`].
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        if self.below.is_empty() {
-            return self.tip.image().read_at(buf, offset);
+        if let Some(image) = self.image() {
+            return image.read_at(buf, offset);
         }
         let range = Range::with_length(offset, buf.len() as u64);
         let range = range.filter(|range| range.end() <= self.size).ok_or_else(|| {

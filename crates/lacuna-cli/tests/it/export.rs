@@ -94,7 +94,8 @@ fn what_is_wrong_with_an_export_is_said_with_what_to_do() {
             2,
             "for replica directories",
         ),
-        (&["replica", "replica/volume-snap-s0.img"], 1, "are the same file"),
+        (&["replica", "replica/volume-snap-s0.img"], 1, "is a layer"),
+        (&["--snapshot", "s0", "replica", "replica/volume-head-001.img"], 1, "is a layer"),
         (&["replica", "--chmod", "600", "ssync://127.0.0.1:1"], 2, "--chmod"),
     ] {
         let (_, err) = expect(&export(words, here), code);

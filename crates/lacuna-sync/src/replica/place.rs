@@ -37,16 +37,25 @@ impl Place {
         }
     }
 
-    /// Fails when `other` is this directory.
-    pub(super) fn refuse_same(&self, other: &Self) -> Result<()> {
-        let (Self::Here(source), Self::Here(target)) = (self, other) else { return Ok(()) };
-        match (source.canonicalize(), target.canonicalize()) {
-            (Ok(one), Ok(two)) if one == two => {
-                let (source_path, target) = (source.clone(), target.clone());
-                Err(lacuna::Error::SameFile { source_path, target }.into())
-            }
-            _ => Ok(()),
-        }
+    /// That both are one directory.
+    pub(super) fn same(&self, other: &Self) -> lacuna::Error {
+        let (source_path, target) = (self.shown().to_owned(), other.shown().to_owned());
+        lacuna::Error::SameFile { source_path, target }
+    }
+
+    /// That a file is not what it was.
+    pub(super) fn changed(&self, name: &str) -> lacuna::Error {
+        lacuna::Error::Changed { path: self.shown().join(name) }
+    }
+
+    /// That another copy goes on here.
+    pub(super) fn busy(&self) -> lacuna::Error {
+        lacuna::Error::Busy { path: self.shown().to_owned() }
+    }
+
+    /// That a file has another name, by which it would be written too.
+    pub(super) fn linked(&self, name: &str) -> lacuna::Error {
+        ChainError::Linked { layer: self.shown().join(name) }.into()
     }
 
     /// That the image of a layer is missing, which a file names.

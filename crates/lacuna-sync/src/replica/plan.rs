@@ -36,8 +36,8 @@ pub fn plan(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<ReplicaPlan> {
-    source.refuse_same(target)?;
     let run = Run { source, target, options, progress, cancel };
+    run.refuse_same()?;
     let content = run.read()?;
     let found = run.plan(&content)?;
     let mut plan = ReplicaPlan {
@@ -46,7 +46,7 @@ pub fn plan(
         removed_files: found.removed,
         copy: CopyPlan { size_bytes: content.volume_size, ..CopyPlan::default() },
     };
-    for layer in content.layers.iter().filter(|layer| !found.equal.contains(*layer)) {
+    for layer in content.layers.iter().filter(|layer| !found.equal.contains_key(*layer)) {
         progress.restart();
         let layer = run.plan_layer(layer, dry, found.is_new)?;
         plan.copy.merge(&layer);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lacuna::Cancel;
-use lacuna::chain::{Files, Looked};
+use lacuna::chain::{Files, Looked, is_ours};
 use lacuna_wire::{Answer, Ask, Message, Verb};
 
 use super::frames::Outgoing;
@@ -23,6 +23,8 @@ pub enum Asked {
     Put(String, Vec<u8>),
     /// To remove a file.
     Remove(String),
+    /// Which directory it is, whatever it is called.
+    Identify,
 }
 
 /// What that comes to.
@@ -34,7 +36,7 @@ pub enum Answered {
     Names(BTreeSet<String>),
     /// Of a layer, if it is there.
     Looked(Option<Looked>),
-    /// Of a small file.
+    /// Of a small file, or what identifies the directory.
     Text(Vec<u8>),
 }
 
@@ -51,6 +53,7 @@ impl Asked {
             Self::List => Answered::Names(files.list()?),
             Self::Look(name) => Answered::Looked(files.look(name, cancel)?),
             Self::Read(name) => Answered::Text(files.read(name)?),
+            Self::Identify => Answered::Text(files.id()?.to_vec()),
             Self::Put(name, text) => {
                 files.put(name, text)?;
                 Answered::Did
@@ -69,6 +72,7 @@ impl Asked {
             Self::Read(name) => (Verb::Read, name, &[]),
             Self::Put(name, text) => (Verb::Put, name, text),
             Self::Remove(name) => (Verb::Remove, name, &[]),
+            Self::Identify => (Verb::Identify, "", &[]),
         };
         let ask = Ask { verb, last, name: name.to_owned() };
         Outgoing::new(&Message::Ask { ask, bytes })
@@ -81,6 +85,7 @@ impl Asked {
             Verb::Read => Self::Read(ask.name),
             Verb::Put => Self::Put(ask.name, bytes.to_vec()),
             Verb::Remove => Self::Remove(ask.name),
+            Verb::Identify => Self::Identify,
         }
     }
 }
@@ -115,18 +120,28 @@ fn answer_to(link: &Link, asked: &Asked) -> Result<Answered> {
             layout: looked.layout,
             checksum: looked.checksum,
             in_use: looked.in_use,
+            links: looked.links,
+            change_time: looked.change_time,
         })),
-        (Asked::Read(_), Answer::Bytes) => Answered::Text(bytes.to_vec()),
+        (Asked::Read(_) | Asked::Identify, Answer::Bytes) => Answered::Text(bytes.to_vec()),
         (Asked::List, Answer::Bytes) => Answered::Names(names(bytes)?),
         _ => return Err(Error::malformed("an Answer", "is none to what was asked")),
     })
 }
 
-/// Each with a zero byte behind it.
+/// Files of one directory that belong to a replica, at most: each snapshot has three, and few volumes have more
+/// than 250 of these.
+const NAMES: usize = 4096;
+
+/// Each with a zero byte behind it: names that lead nowhere else, whatever the peer would like.
 fn names(bytes: &[u8]) -> Result<BTreeSet<String>> {
     let text = str::from_utf8(bytes);
     let text = text.map_err(|_| Error::malformed("an Answer", "has names that are no UTF-8"))?;
-    Ok(text.split_terminator('\0').map(str::to_owned).collect())
+    let names: BTreeSet<_> = text.split_terminator('\0').map(str::to_owned).collect();
+    match names.len() <= NAMES && names.iter().all(|name| is_ours(name)) {
+        true => Ok(names),
+        false => Err(Error::malformed("an Answer", "names files that no replica has")),
+    }
 }
 
 /// Does what is asked with `files`, until that was all; returns how many bytes were put.
@@ -160,6 +175,8 @@ fn answer(answered: &Answered) -> Result<Outgoing> {
             size: looked.size,
             layout: looked.layout,
             in_use: looked.in_use,
+            links: looked.links,
+            change_time: looked.change_time,
             checksum: looked.checksum.clone(),
         }),
         Answered::Names(names) => {

@@ -197,6 +197,7 @@ fn what_only_the_target_has_goes_and_what_is_not_a_replicas_stays() {
         record(&two.target.join(snapshot("other")));
         let left = leave_leftovers(&two.target);
         fs::write(two.target.join("notes.txt"), "mine").unwrap();
+        fs::write(two.target.join("golden.img"), "mine too").unwrap();
         let planned = two.plan(way, Dry::Plan).unwrap();
         let before = held(&two.target);
         let stats = two.sync(way).unwrap();
@@ -209,6 +210,7 @@ fn what_only_the_target_has_goes_and_what_is_not_a_replicas_stays() {
         assert_eq!(planned.removed_files, removed, "{before:?}", before = before.keys());
         assert_eq!(fs::read(two.target.join("notes.txt")).unwrap(), b"mine");
         fs::remove_file(two.target.join("notes.txt")).unwrap();
+        fs::remove_file(two.target.join("golden.img")).unwrap();
         left.iter().for_each(|path| fs::remove_file(path).unwrap());
         two.assert_same();
     }
@@ -439,4 +441,149 @@ fn a_directory_is_not_copied_onto_itself() {
         matches!(error, Error::Image(lacuna::Error::Chain(ChainError::NotAReplica { .. })))
     };
     assert!(ended.as_ref().is_err_and(is_none), "{ended:?}");
+}
+
+/// What is written to one layer would be written to the other, too.
+#[test]
+fn a_target_of_layers_with_more_names_is_refused() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        two.write(&small(), &two.source);
+        two.write(&small(), &two.target);
+        let [base, head] =
+            [&small().layers[0].file, &small().layers[1].file].map(|file| two.target.join(file));
+        fs::remove_file(&head).unwrap();
+        fs::hard_link(&base, &head).unwrap();
+        let before = held(&two.target);
+        assert_untouched(&two, &before, two.sync(way), "another name");
+    }
+}
+
+#[test]
+fn a_source_whose_head_or_another_image_is_not_described_is_refused() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        let made = small();
+        two.write(&made, &two.source);
+        two.write(&made, &two.target);
+        let before = held(&two.target);
+        fs::remove_file(two.source.join(format!("{}.meta", made.head))).unwrap();
+        assert_untouched(&two, &before, two.sync(way), "volume.meta names");
+        made.write(&two.source);
+        fs::write(two.source.join(snapshot("lost")), "").unwrap();
+        assert_untouched(&two, &before, two.sync(way), "volume-snap-lost.img");
+    }
+}
+
+#[test]
+fn a_marked_layer_of_the_target_is_never_equal() {
+    let Some(two) = Two::on(Fs::Ext4) else { return };
+    two.write(&small(), &two.source);
+    two.sync(Way::Local).unwrap();
+    let layer = snapshot("s0");
+    let images = [two.source.join(&layer), two.target.join(&layer)];
+    let mark = two.target.join(format!(".{layer}.lacuna-unfinished"));
+    for marked in [true, false] {
+        images.iter().for_each(|image| record(image));
+        if marked {
+            fs::write(&mark, "a session").unwrap();
+        }
+        assert_eq!(two.sync(Way::Local).unwrap().skipped_layers, u64::from(!marked));
+        assert!(!mark.exists());
+    }
+}
+
+/// Whatever it is called at the server.
+#[test]
+fn a_directory_is_not_pushed_to_itself() {
+    let Some(two) = Two::on(Fs::Ext4) else { return };
+    two.write(&small(), &two.source);
+    let before = held(&two.source);
+    let server = Server::start(two.mount.path());
+    let remote = Remote {
+        reach: Reach::Tcp(server.address.to_string()),
+        path: b"a".to_vec(),
+        token: None,
+        insecure: false,
+    };
+    let places = [Place::Here(two.source.clone()), Place::There(remote)];
+    for (source, target) in [(&places[0], &places[1]), (&places[1], &places[0])] {
+        let (options, progress) = (ReplicaOptions::default(), Arc::new(Progress::default()));
+        let ended = sync(source, target, &options, &progress, &Cancel::default());
+        assert!(matches!(ended, Err(Error::Image(lacuna::Error::SameFile { .. }))), "{ended:?}");
+    }
+    assert!(held(&two.source) == before);
+}
+
+/// A server may name what it likes.
+#[test]
+fn names_that_lead_elsewhere_are_not_taken_from_a_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = |bytes: &'static [u8]| {
+        crate::peer::frame(&Message::Answer { answer: lacuna_wire::Answer::Bytes, bytes })
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for bytes in [&b"0123456789abcdef"[..], b"volume.meta\0volume-snap-/../../x.img.meta\0"]
+            {
+                let mut peer = crate::peer::Peer::new(listener.accept().unwrap().0);
+                peer.hello();
+                let welcome = lacuna_wire::ServerHello::Welcome {
+                    version: 2,
+                    program: "x".to_owned(),
+                    zstd: false,
+                };
+                peer.send(&welcome.encode().unwrap());
+                peer.wait_for(lacuna_wire::types::ASK);
+                peer.send(&answer(bytes));
+                peer.rest();
+            }
+        });
+        let reach = Reach::Tcp(address.to_string());
+        let source = Remote { reach, path: b"a/".to_vec(), token: None, insecure: false };
+        let target = Place::Here(directory.path().join("b"));
+        let (options, progress) = (ReplicaOptions::default(), Arc::new(Progress::default()));
+        let ended = sync(&Place::There(source), &target, &options, &progress, &Cancel::default());
+        let said = lacuna::describe(&ended.unwrap_err());
+        assert!(said.contains("names files that no replica has"), "{said}");
+    });
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn links_in_a_served_directory_are_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let replica = directory.path().join("root/a");
+    fs::create_dir_all(&replica).unwrap();
+    fs::write(directory.path().join("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink("../../secret", replica.join("revision.counter")).unwrap();
+    fs::write(replica.join("volume.meta"), "{}").unwrap();
+    let server = Server::start(&directory.path().join("root"));
+    let mut peer = server.client(&ClientHello { dry: Some(Dry::Plan), ..keeper("a") });
+    let ask = Ask { verb: Verb::Read, last: true, name: "revision.counter".to_owned() };
+    peer.say(&Message::Ask { ask, bytes: b"" });
+    assert!(peer.told().contains("symbolic link"));
+}
+
+/// The mark of one is not taken away by the end of another.
+#[test]
+fn a_copy_that_another_has_overtaken_fails_and_leaves_its_mark() {
+    let Some(two) = Two::on(Fs::Ext4) else { return };
+    let large = Replica::line(vec![Pattern::whole(vec![Block::Data(1); 5000]); 3]);
+    two.write(&large, &two.source);
+    let volume = two.target.join("volume.meta");
+    let other = b"{\"Size\":0,\"Head\":\"x\",\"Rebuilding\":true,\"LacunaCopy\":\"another\"}";
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !volume.exists() {
+                std::thread::yield_now();
+            }
+            fs::write(&volume, other).unwrap();
+        });
+        let ended = two.sync(Way::Local);
+        assert!(matches!(ended, Err(Error::Image(lacuna::Error::Busy { .. }))), "{ended:?}");
+    });
+    assert_eq!(fs::read(&volume).unwrap(), other);
 }

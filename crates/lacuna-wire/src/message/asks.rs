@@ -19,6 +19,8 @@ pub enum Verb {
     Put,
     /// Remove a file.
     Remove,
+    /// Tell which directory it is.
+    Identify,
 }
 
 /// Of a client that works on a directory.
@@ -41,6 +43,10 @@ pub struct Looked {
     pub layout: [u8; 32],
     /// Somebody has it open for writing.
     pub in_use: bool,
+    /// The names that lead to it.
+    pub links: u32,
+    /// Seconds since 1970, and nanoseconds.
+    pub change_time: (i64, u32),
     /// Method and value of a fresh checksum.
     pub checksum: Option<(String, String)>,
 }
@@ -66,6 +72,7 @@ impl Ask {
             Verb::Read => 2,
             Verb::Put => 3,
             Verb::Remove => 4,
+            Verb::Identify => 5,
         };
         out.extend([verb, u8::from(self.last)]);
         put_text(out, &self.name);
@@ -78,6 +85,7 @@ impl Ask {
             2 => Verb::Read,
             3 => Verb::Put,
             4 => Verb::Remove,
+            5 => Verb::Identify,
             _ => return Err(reader.malformed("asks for what there is not")),
         };
         Ok(Self { verb, last: bit(reader)?, name: text(reader)? })
@@ -112,7 +120,12 @@ impl Looked {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.size.to_le_bytes());
         out.extend(self.layout);
-        out.extend([u8::from(self.in_use), u8::from(self.checksum.is_some())]);
+        let (seconds, nanoseconds) = self.change_time;
+        out.push(u8::from(self.in_use));
+        out.extend(self.links.to_le_bytes());
+        out.extend(seconds.to_le_bytes());
+        out.extend(nanoseconds.to_le_bytes());
+        out.push(u8::from(self.checksum.is_some()));
         if let Some((method, value)) = &self.checksum {
             put_text(out, method);
             put_text(out, value);
@@ -121,11 +134,13 @@ impl Looked {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let (size, layout, in_use) = (reader.u64()?, reader.array()?, bit(reader)?);
+        let (links, seconds) = (reader.u32()?, reader.array().map(i64::from_le_bytes)?);
+        let change_time = (seconds, reader.u32()?);
         let checksum = match bit(reader)? {
             true => Some((text(reader)?, text(reader)?)),
             false => None,
         };
-        Ok(Self { size, layout, in_use, checksum })
+        Ok(Self { size, layout, in_use, links, change_time, checksum })
     }
 }
 

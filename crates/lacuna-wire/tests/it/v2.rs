@@ -42,15 +42,23 @@ fn put(name: &str) -> Ask {
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    let verbs = vec![Verb::List, Verb::Look, Verb::Read, Verb::Put, Verb::Remove];
+    let verbs = vec![Verb::List, Verb::Look, Verb::Read, Verb::Put, Verb::Remove, Verb::Identify];
     let verb = prop::sample::select(verbs);
     (verb, any::<bool>(), "[ -~é]{0,100}").prop_map(|(verb, last, name)| Ask { verb, last, name })
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
     let checksum = proptest::option::of(("[a-z0-9]{0,20}", "[0-9a-f]{0,255}"));
-    let looked = (any::<(u64, [u8; 32], bool)>(), checksum)
-        .prop_map(|((size, layout, in_use), checksum)| Looked { size, layout, in_use, checksum });
+    let looked = (any::<(u64, [u8; 32], bool, u32, (i64, u32))>(), checksum).prop_map(
+        |((size, layout, in_use, links, change_time), checksum)| Looked {
+            size,
+            layout,
+            in_use,
+            links,
+            change_time,
+            checksum,
+        },
+    );
     prop_oneof![
         Just(Answer::Did),
         Just(Answer::Absent),
@@ -191,7 +199,8 @@ fn messages_have_these_bytes() {
     let of_device = Planned { free: None, exists: false, ..planned };
     let ask = Message::Ask { ask: put("a.img"), bytes: b"bytes" };
     let checksum = Some(("m".to_owned(), "v".to_owned()));
-    let looked = Looked { size: 1, layout: [9; 32], in_use: true, checksum };
+    let change_time = (3, 4);
+    let looked = Looked { size: 1, layout: [9; 32], in_use: true, links: 2, change_time, checksum };
     let looked = Message::Answer { answer: Answer::Looked(looked), bytes: b"" };
     let names = Message::Answer { answer: Answer::Bytes, bytes: b"a\0" };
     for (message, kind, golden) in [
@@ -206,7 +215,15 @@ fn messages_have_these_bytes() {
         (Message::End(end), 0x05, "09".repeat(32) + &eight(["01", "02", "03", "04"])),
         (Message::Done(done), 0x15, "09".repeat(32) + &eight(["01", "02", "03"])),
         (ask, 0x07, "0301".to_owned() + "05612e696d67" + "6279746573"),
-        (looked, 0x17, "02".to_owned() + &eight(["01"]) + &"09".repeat(32) + "0101016d0176"),
+        (
+            looked,
+            0x17,
+            "02".to_owned()
+                + &eight(["01"])
+                + &"09".repeat(32)
+                + "01020000000300000000000000040000000101"
+                + "6d0176",
+        ),
         (names, 0x17, "036100".to_owned()),
         (Message::Answer { answer: Answer::Did, bytes: b"" }, 0x17, "00".to_owned()),
         (Message::Answer { answer: Answer::Absent, bytes: b"" }, 0x17, "01".to_owned()),
@@ -250,13 +267,13 @@ fn what_no_peer_may_send_is_refused() {
         (0x16, vec![0; 56], "ends early"),
         (0x16, [vec![0; 56], vec![2]].concat(), "unsure whether there is a target"),
         (0x14, vec![0], "goes on after its end"),
-        (0x07, vec![5, 0, 0], "asks for what there is not"),
+        (0x07, vec![6, 0, 0], "asks for what there is not"),
         (0x07, vec![0, 2, 0], "neither sure nor not"),
         (0x07, vec![1, 0, 2, b'a'], "ends early"),
         (0x07, vec![1, 0, 1, 0xff], "text that is no UTF-8"),
         (0x17, vec![4], "of a form that there is not"),
-        (0x17, [&[2][..], &[0; 40], &[0, 2]].concat(), "neither sure nor not"),
-        (0x17, [&[2][..], &[0; 40], &[0, 1, 1, b'm']].concat(), "ends early"),
+        (0x17, [&[2][..], &[0; 57], &[2]].concat(), "neither sure nor not"),
+        (0x17, [&[2][..], &[0; 57], &[1, 1, b'm']].concat(), "ends early"),
         (0x99, vec![], "a type that there is not"),
     ] {
         let refused = Message::decode(kind, &payload).unwrap_err().to_string();

@@ -130,6 +130,12 @@ pub enum ChainError {
         /// The other.
         other: PathBuf,
     },
+    /// A layer that is to be written has another name.
+    #[error("{} has another name too, by which it would be written as well", layer.display())]
+    Linked {
+        /// The layer.
+        layer: PathBuf,
+    },
     /// A backing image in a format that is not read here.
     #[error("{} is a qcow2 image, not a raw one", backing.display())]
     NotRaw {
@@ -175,6 +181,12 @@ impl ChainError {
             }
             Self::OneFile { .. } => {
                 "run the squash again that was interrupted: it completes it".to_owned()
+            }
+            Self::Linked { layer } => {
+                let layer = layer.display();
+                format!(
+                    "find the other name (find -samefile {layer}), and copy the file to have one of its own"
+                )
             }
             Self::NotRaw { backing } => {
                 format!("make it raw: qemu-img convert -O raw {} OUT", backing.display())

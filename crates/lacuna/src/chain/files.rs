@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::ChainError;
@@ -13,13 +13,18 @@ use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
 use crate::extent::{BLOCK, Kind};
 use crate::image::Image;
+use crate::layer::has_layer_name;
 use crate::layout::{Layout, LayoutOptions, LayoutOrigin, rounded};
 use crate::lease;
+use crate::mark;
 use crate::open::{Access, ImageOptions, Links};
 use crate::progress::Cancel;
 
 /// What the name of an image ends in.
 const IMAGE: &str = ".img";
+
+/// Another one for each machine, and each time that it starts.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// No file but an image is larger, in bytes.
 pub const SMALL: u64 = 64 << 10;
@@ -35,6 +40,10 @@ pub struct Looked {
     pub checksum: Option<(String, String)>,
     /// Somebody has it open for writing.
     pub in_use: bool,
+    /// The names that lead to the file.
+    pub links: u32,
+    /// Seconds and nanoseconds.
+    pub change_time: (i64, u32),
 }
 
 impl Looked {
@@ -83,6 +92,26 @@ impl Files {
         }
     }
 
+    /// Which directory it is, on any machine, whatever it is called; zeros for none.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn id(&self) -> Result<[u8; 16]> {
+        let metadata = match std::fs::metadata(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok([0; 16]),
+            metadata => metadata.map_err(|error| Error::io("stat", &self.directory, error))?,
+        };
+        let machine =
+            std::fs::read(BOOT_ID).map_err(|error| Error::io("read", Path::new(BOOT_ID), error))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&machine);
+        hasher.update(&metadata.dev().to_le_bytes()).update(&metadata.ino().to_le_bytes());
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        Ok(id)
+    }
+
     /// Makes the directory if it is not there, durably.
     ///
     /// # Errors
@@ -112,6 +141,8 @@ impl Files {
             image => image?,
         };
         let checksum = match ChecksumFile::fresh(&image) {
+            // Whatever was recorded of it, it is half written.
+            _ if mark::refuse(&path).is_err() => None,
             Ok(found) => found.map(|found| (found.method, found.checksum)),
             // It says nothing, then.
             Err(Error::Malformed { .. }) => None,
@@ -123,7 +154,15 @@ impl Files {
             Err(error) => return Err(error),
         };
         let layout = layout_digest(&image, cancel)?;
-        Ok(Some(Looked { size: image.size(), layout, checksum, in_use }))
+        let metadata = image.file().metadata().map_err(|error| Error::io("stat", &path, error))?;
+        Ok(Some(Looked {
+            size: image.size(),
+            layout,
+            checksum,
+            in_use,
+            links: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
+            change_time: (metadata.ctime(), u32::try_from(metadata.ctime_nsec()).unwrap_or(0)),
+        }))
     }
 
     /// Replaces a small file, atomically and durably.
@@ -165,7 +204,7 @@ impl Files {
             }
         };
         beside::remove_alone(&path)?;
-        beside::remove(&crate::mark::of(&path))
+        beside::remove(&mark::of(&path))
     }
 
     /// A small file.
@@ -187,15 +226,18 @@ impl Files {
 }
 
 /// Whether a replica may have a file of this name, which leads nowhere else.
-fn is_ours(name: &str) -> bool {
-    let is_plain = Path::new(name).file_name() == Some(OsStr::new(name)) && !name.starts_with('.');
-    is_plain && (name.ends_with(IMAGE) || name.ends_with(".img.checksum") || is_small(name))
+pub fn is_ours(name: &str) -> bool {
+    is_of_layer(name, IMAGE) || is_of_layer(name, ".img.checksum") || is_small(name)
 }
 
 fn is_small(name: &str) -> bool {
-    let is_plain = Path::new(name).file_name() == Some(OsStr::new(name)) && !name.starts_with('.');
-    is_plain
-        && (name.ends_with(".img.meta") || [VolumeMeta::NAME, "revision.counter"].contains(&name))
+    is_of_layer(name, ".img.meta") || [VolumeMeta::NAME, "revision.counter"].contains(&name)
+}
+
+/// As the engine names the files of its layers.
+fn is_of_layer(name: &str, end: &str) -> bool {
+    let is_plain = Path::new(name).file_name() == Some(OsStr::new(name));
+    is_plain && has_layer_name(Path::new(name)) && name.ends_with(end)
 }
 
 fn is_hidden(path: &Path) -> bool {

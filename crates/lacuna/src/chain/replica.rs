@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::meta::{LayerMeta, VolumeMeta};
 use super::{ChainError, ChainOptions, open_layers};
 use crate::beside;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Cancel;
 use crate::source::Source;
 
@@ -196,9 +196,16 @@ impl Replica {
             return Err(ChainError::NeedsBacking { directory, backing }.into());
         }
         let tip = snapshot.map_or(Ok(&*self.volume.head), |name| self.find(name))?;
-        let newest_first: Vec<_> = self.chain(tip)?.iter().map(|name| self.path(name)).collect();
+        let chain = self.chain(tip)?;
+        let newest_first: Vec<_> = chain.iter().map(|name| self.path(name)).collect();
         // Of a snapshot, the size is that of then.
         let size = snapshot.is_none().then_some(self.volume.size);
-        open_layers(&newest_first, size, options, cancel)
+        let source = open_layers(&newest_first, size, options, cancel)?;
+        // Before all layers were held, somebody may have merged some of them.
+        let now = Self::open(&self.directory)?;
+        match now.volume == self.volume && now.chain(tip)? == chain {
+            true => Ok(source),
+            false => Err(Error::Changed { path: self.directory.join(VolumeMeta::NAME) }),
+        }
     }
 }

@@ -145,3 +145,20 @@ fn any_range_of_a_chain_is_read() {
         paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     });
 }
+
+/// A head that the engine had not made as long as the volume yet.
+#[test]
+fn one_layer_that_is_shorter_than_the_volume_reads_as_holes_behind_its_end() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let directory = mount.path().join("replica");
+    std::fs::create_dir(&directory).unwrap();
+    let mut made = Replica::line(vec![Pattern::whole(vec![Block::Data(1), Block::Zero])]);
+    made.size += 5 * 4096;
+    made.write(&directory);
+    let source = opened(&directory, None, &ChainOptions::default()).unwrap();
+    let expected = flattened(&oracles(&made), made.size as usize);
+    assert!(read_all(&source) == expected.bytes);
+    let target = mount.path().join("image");
+    copied(&source, &target, &CopyOptions::default()).assert_is(&expected, "the volume");
+    assert!(source.image().is_none());
+}
