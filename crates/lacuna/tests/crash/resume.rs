@@ -143,12 +143,12 @@ fn a_record_is_void_unless_it_speaks_of_these_two_files() {
     assert_void(&scenario, "data of another size");
 
     let scenario = again().unwrap();
-    std::fs::write(record(&scenario), "{\"version\":1,").unwrap();
+    std::fs::write(record(&scenario), "{\"version\":2,").unwrap();
     assert_void(&scenario, "half a record");
 
     let scenario = again().unwrap();
     let text = std::fs::read_to_string(record(&scenario)).unwrap();
-    let later = text.replace("\"version\":1", "\"version\":2");
+    let later = text.replace("\"version\":2", "\"version\":3");
     assert_ne!(later, text);
     std::fs::write(record(&scenario), later).unwrap();
     assert_void(&scenario, "a record of another version");

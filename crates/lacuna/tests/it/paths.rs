@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use lacuna::copy::{self, CopyOptions, CopyPlan, CopyStats};
-use lacuna::{Cancel, Error, ImageOptions, Progress, Source, SourceStamp, Stopped};
+use lacuna::{Cancel, Error, Image, ImageOptions, Progress, Source, SourceStamp, Stopped};
 
 pub(crate) fn open(source: &Path, options: &CopyOptions) -> Result<Source, Error> {
     Source::open(source, &ImageOptions { io: options.io, ..ImageOptions::default() })
 }
 
 pub(crate) fn stamp(source: &Path) -> SourceStamp {
-    open(source, &CopyOptions::default()).unwrap().stamp().clone()
+    Image::open(source, &ImageOptions::default()).unwrap().stamp().unwrap().into()
 }
 
 pub(crate) fn copy(
