@@ -1,5 +1,7 @@
 //! Where a replica directory is.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,9 +33,7 @@ impl Place {
     pub(super) fn shown(&self) -> &Path {
         match self {
             Self::Here(directory) => directory,
-            Self::There(remote) => Path::new(std::ffi::OsStr::new(
-                str::from_utf8(&remote.path).unwrap_or("the directory of the server"),
-            )),
+            Self::There(remote) => Path::new(OsStr::from_bytes(&remote.path)),
         }
     }
 

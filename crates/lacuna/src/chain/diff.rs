@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use super::{ChainError, ChainOptions, LayerMeta, Replica, open_layer, tree};
+use super::{ChainOptions, LayerMeta, Replica, open_layer, tree};
 use crate::diff::{DiffStats, Difference, compare};
 use crate::error::{Error, Result};
 use crate::lease;
@@ -103,7 +103,8 @@ impl VolumeDiff {
 ///
 /// # Errors
 ///
-/// What is wrong with either, what `found` returns; [`ChainError::Rebuilding`] and
+/// What is wrong with either, what `found` returns;
+/// [`ChainError::Rebuilding`](super::ChainError::Rebuilding) and
 /// [`Error::OpenForWriting`], unless it is forced.
 pub fn diff(
     left: &Replica,
@@ -140,10 +141,7 @@ fn refuse_unsettled(replica: &Replica, options: &ChainOptions, cancel: &Cancel) 
     if options.force {
         return Ok(());
     }
-    if replica.volume().rebuilding {
-        let directory = replica.directory().to_owned();
-        return Err(ChainError::Rebuilding { directory }.into());
-    }
+    replica.refuse_rebuilding()?;
     let mut layers = replica.layers().keys();
     layers.try_for_each(|name| lease::refuse_writers(&replica.path(name), cancel))
 }

@@ -60,9 +60,7 @@ impl Stack {
 
     fn described(directory: &Path, old: &str, new: &str) -> Result<Self> {
         let replica = Replica::with_leftovers(directory)?;
-        if replica.volume().rebuilding {
-            return Err(ChainError::Rebuilding { directory: directory.to_owned() }.into());
-        }
+        replica.refuse_rebuilding()?;
         let (old, new) = (replica.find(old)?, replica.find(new)?);
         let (old_path, new_path) = (replica.path(old), replica.path(new));
         let shares = shares_file(&old_path, &new_path)?;
