@@ -28,7 +28,7 @@ fn with_retries(retries: u32) -> SyncOptions {
     SyncOptions {
         retries,
         request_timeout: Duration::from_secs(5),
-        connect_timeout: Duration::ZERO,
+        connect_timeout: Duration::from_secs(5),
         ..options()
     }
 }
