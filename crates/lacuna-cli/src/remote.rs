@@ -149,7 +149,7 @@ pub(crate) fn dry(args: &TransferArgs) -> Dry {
 
 fn landing(args: &TransferArgs, target: &Path) -> Landing {
     let (path, io) = (target.to_owned(), args.io.mode());
-    Landing { path, io, links: Links::Follow, mode: args.chmod }
+    Landing { path, io, links: Links::Follow, mode: args.chmod, rebuild: None }
 }
 
 pub(crate) fn options(args: &TransferArgs) -> SyncOptions {
@@ -160,6 +160,7 @@ pub(crate) fn options(args: &TransferArgs) -> SyncOptions {
         verify: args.verify,
         no_resume: args.no_resume,
         mode: args.chmod,
+        rebuild: None,
         connect_timeout: args
             .connect_timeout
             .map_or(defaults.connect_timeout, |seconds| Duration::from_secs(seconds.into())),

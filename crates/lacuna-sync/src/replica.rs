@@ -5,12 +5,12 @@
 
 mod place;
 mod plan;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use lacuna::chain::{Looked, Replica, VolumeMeta};
+use lacuna::chain::{Looked, Rebuild, Replica, VolumeMeta};
 use lacuna::copy::CopyOptions;
 use lacuna::{Cancel, Progress};
 
@@ -18,9 +18,7 @@ use crate::error::{Error, Result};
 use crate::v2::{Answered, Asked, SyncOptions};
 pub use place::Place;
 pub use plan::{ReplicaPlan, plan};
-
-/// The key by which a copy knows that no other has begun.
-const COPY: &str = "LacunaCopy";
+use way::Way;
 
 /// What is copied beside images and what describes them.
 const COUNTER: &str = "revision.counter";
@@ -73,28 +71,27 @@ pub fn sync(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<ReplicaStats> {
+    let mut options = options.clone();
+    options.sync.rebuild = Some(Rebuild::another());
     let run = Run { source, target, options, progress, cancel };
     run.refuse_same()?;
     let content = run.read()?;
     let plan = run.plan(&content)?;
-    let copy = nonce();
     let mut stats = ReplicaStats {
         layers: content.layers.len() as u64,
         size_bytes: content.volume_size,
         ..ReplicaStats::default()
     };
-    run.put(target, vec![(VolumeMeta::NAME.to_owned(), rebuilding(&content.volume, &copy)?)])?;
+    run.ask(target, vec![Asked::Begin(content.volume.clone())])?;
     for layer in &content.layers {
         cancel.check()?;
-        run.refuse_others(&copy)?;
         if plan.equal.contains_key(layer) {
             stats.skipped_layers += 1;
             continue;
         }
         progress.restart();
-        source.layer_to(target, layer, options, progress, cancel, &mut stats)?;
+        Way::of(&run, layer)?.copy(&run, &mut stats)?;
     }
-    run.refuse_others(&copy)?;
     run.finish(&content, &plan, &mut stats)?;
     progress.finish();
     Ok(stats)
@@ -103,7 +100,7 @@ pub fn sync(
 struct Run<'a> {
     source: &'a Place,
     target: &'a Place,
-    options: &'a ReplicaOptions,
+    options: ReplicaOptions,
     progress: &'a Arc<Progress>,
     cancel: &'a Cancel,
 }
@@ -132,7 +129,7 @@ struct Plan {
 
 impl Run<'_> {
     fn ask(&self, place: &Place, asks: Vec<Asked>) -> Result<Vec<Answered>> {
-        place.ask(asks, self.options, self.progress, self.cancel)
+        place.ask(asks, &self.options, self.progress, self.cancel)
     }
 
     fn names(&self, place: &Place) -> Result<BTreeSet<String>> {
@@ -244,24 +241,6 @@ impl Run<'_> {
         }
     }
 
-    /// Fails when another copy to the same target has begun since this one.
-    fn refuse_others(&self, copy: &str) -> Result<()> {
-        let read = vec![Asked::Read(VolumeMeta::NAME.to_owned())];
-        let Some(Answered::Text(text)) = self.ask(self.target, read)?.pop() else {
-            return Err(out_of_place());
-        };
-        let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
-        match value.is_some_and(|value| value.get(COPY).is_some_and(|found| found == copy)) {
-            true => Ok(()),
-            false => Err(self.target.busy().into()),
-        }
-    }
-
-    fn put(&self, place: &Place, files: Vec<(String, Vec<u8>)>) -> Result<()> {
-        let asks = files.into_iter().map(|(name, text)| Asked::Put(name, text)).collect();
-        self.ask(place, asks).map(drop)
-    }
-
     /// What comes behind the images. The source must say what it said before.
     fn finish(&self, content: &Content, plan: &Plan, stats: &mut ReplicaStats) -> Result<()> {
         if self.read()? != *content {
@@ -274,10 +253,12 @@ impl Run<'_> {
             .iter()
             .map(|(name, text)| Asked::Put(name.clone(), text.clone()))
             .collect();
-        asks.extend(plan.removed.iter().cloned().map(Asked::Remove));
-        stats.removed_files = plan.removed.len() as u64;
-        self.ask(self.target, asks)?;
-        self.put(self.target, vec![(VolumeMeta::NAME.to_owned(), content.volume.clone())])
+        // Another copy may have brought something since this one looked.
+        let removed = removed(&self.names(self.target)?, content);
+        stats.removed_files = removed.len() as u64;
+        asks.extend(removed.into_iter().map(Asked::Remove));
+        asks.push(Asked::End(content.volume.clone()));
+        self.ask(self.target, asks).map(drop)
     }
 }
 
@@ -290,27 +271,6 @@ fn removed(theirs: &BTreeSet<String>, content: &Content) -> Vec<String> {
             || name == VolumeMeta::NAME
     };
     theirs.iter().filter(|name| !is_ours(name)).cloned().collect()
-}
-
-/// What no other copy is called.
-fn nonce() -> String {
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
-}
-
-/// `volume`, but not complete, for as long as `copy` goes on.
-fn rebuilding(volume: &[u8], copy: &str) -> Result<Vec<u8>> {
-    let failed = |error: serde_json::Error| lacuna::Error::Malformed {
-        path: VolumeMeta::NAME.into(),
-        reason: error.to_string(),
-    };
-    let mut value: serde_json::Value = serde_json::from_slice(volume).map_err(failed)?;
-    if let Some(object) = value.as_object_mut() {
-        object.insert("Rebuilding".to_owned(), true.into());
-        object.insert(COPY.to_owned(), copy.into());
-    }
-    let mut text = serde_json::to_vec(&value).map_err(failed)?;
-    text.push(b'\n');
-    Ok(text)
 }
 
 fn out_of_place() -> Error {

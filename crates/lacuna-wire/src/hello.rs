@@ -40,6 +40,7 @@ const TAG_OPTIONS: u16 = 7;
 const TAG_MODE: u16 = 8;
 const TAG_REFUSAL: u16 = 9;
 const TAG_LEVEL: u16 = 10;
+const TAG_REBUILD: u16 = 11;
 
 /// The longest of each, in bytes.
 const PROGRAM_MAX: usize = 64;
@@ -97,6 +98,8 @@ pub struct ClientHello {
     pub no_resume: bool,
     /// Permission bits of a new target, at most 0o777.
     pub mode: Option<u32>,
+    /// The number of the rebuild of a replica directory that what is written belongs to.
+    pub rebuild: Option<u64>,
 }
 
 /// What the server answers.
@@ -167,6 +170,9 @@ impl ClientHello {
         if let Some(level) = self.zstd {
             put(&mut body, TAG_LEVEL, &[level]);
         }
+        if let Some(rebuild) = self.rebuild {
+            put(&mut body, TAG_REBUILD, &rebuild.to_le_bytes());
+        }
         Ok(framed(&body))
     }
 
@@ -211,6 +217,7 @@ impl ClientHello {
             dry,
             no_resume,
             mode,
+            rebuild: tags.get(TAG_REBUILD).map(|it| whole(it, Reader::u64)).transpose()?,
         })
     }
 }

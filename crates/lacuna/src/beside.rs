@@ -54,9 +54,30 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Replaces `path` by a file that holds what `fill` writes: at every instant the old or the new one is
 /// there, and the new one lasts once this returns.
 pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    put(path, DirectoryLock::shared(path), fill)
+}
+
+/// Makes `path` a file that holds `text`, unless there is one: at every instant there is none or that one, and
+/// it lasts once this returns. Returns whether it was made.
+pub(crate) fn create(path: &Path, text: &[u8]) -> Result<bool> {
+    let guard = DirectoryLock::exclusive(path)?;
+    let failed = |error| Error::io("write", path, error);
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            put(path, guard, |out| out.write_all(text).map_err(failed))?;
+            Ok(true)
+        }
+        found => found.map(|_| false).map_err(failed),
+    }
+}
+
+fn put(
+    path: &Path,
+    guard: DirectoryLock,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
     let draft = hidden(path, DRAFT);
     let failed = |error| Error::io("write", path, error);
-    let guard = DirectoryLock::shared(path);
     let written = write_new(&draft, fill, failed).and_then(|()| {
         failpoint::pass("beside.rename")
             .and_then(|()| std::fs::rename(&draft, path))

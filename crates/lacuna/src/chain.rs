@@ -8,6 +8,7 @@ mod error;
 mod files;
 pub mod ls;
 mod meta;
+mod rebuild;
 mod replica;
 pub mod squash;
 mod tree;
@@ -26,6 +27,7 @@ pub use checksum::ChecksumState;
 pub use error::ChainError;
 pub use files::{Files, Looked, SMALL, is_ours};
 pub use meta::{LayerMeta, VolumeMeta};
+pub use rebuild::{Rebuild, RebuildLock};
 pub use replica::Replica;
 
 /// How to read a chain.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacuna::chain::{ChainError, Files};
-use lacuna::{Cancel, ImageOptions, Links, Progress, Source, copy};
+use lacuna::{Cancel, Progress};
 
-use super::{ReplicaOptions, ReplicaStats};
-use crate::error::{Error, Result};
-use crate::v2::{self, Answered, Asked, Dry, Landing, Remote, Synced, codes};
+use super::ReplicaOptions;
+use crate::error::Result;
+use crate::v2::{self, Answered, Asked, Dry, Remote, codes};
 
 /// For how long a session may be in the way that is over for this end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,11 +48,6 @@ impl Place {
         lacuna::Error::Changed { path: self.shown().join(name) }
     }
 
-    /// That another copy goes on here.
-    pub(super) fn busy(&self) -> lacuna::Error {
-        lacuna::Error::Busy { path: self.shown().to_owned() }
-    }
-
     /// That a file has another name, by which it would be written too.
     pub(super) fn linked(&self, name: &str) -> lacuna::Error {
         ChainError::Linked { layer: self.shown().join(name) }.into()
@@ -85,59 +80,13 @@ impl Place {
                 if dry.is_none() {
                     files.make()?;
                 }
-                let answered = asks.iter().map(|asked| asked.act(&files, cancel));
-                Ok(answered.collect::<lacuna::Result<_>>()?)
+                let rebuild = options.sync.rebuild;
+                asks.iter().map(|asked| asked.act(&files, rebuild, cancel)).collect()
             }
             Self::There(remote) => {
                 patiently(|| v2::keep(remote, asks.clone(), dry, &options.sync, progress, cancel))
             }
         }
-    }
-
-    /// Makes the image of `layer` at `target` what it is here.
-    pub(super) fn layer_to(
-        &self,
-        target: &Self,
-        layer: &str,
-        options: &ReplicaOptions,
-        progress: &Arc<Progress>,
-        cancel: &Cancel,
-        stats: &mut ReplicaStats,
-    ) -> Result<()> {
-        match (self, target) {
-            (Self::Here(source), Self::Here(target)) => {
-                let source = open(&source.join(layer), options)?;
-                let copied =
-                    copy::copy(&source, &target.join(layer), &options.copy, progress, cancel);
-                let copied = copied.map_err(|stopped| stopped.cause)?;
-                stats.read_bytes += copied.read_bytes;
-                stats.compared_bytes += copied.compared_bytes;
-                stats.written_bytes += copied.written_bytes;
-            }
-            (Self::Here(source), Self::There(target)) => {
-                let source = open(&source.join(layer), options)?;
-                let target = within(target, layer);
-                stats.add(patiently(|| {
-                    v2::push(&source, &target, &options.sync, progress, cancel)
-                })?);
-            }
-            (Self::There(source), Self::Here(target)) => {
-                let landing = Landing {
-                    path: target.join(layer),
-                    io: options.copy.io,
-                    links: Links::Refuse,
-                    mode: options.copy.mode,
-                };
-                let source = within(source, layer);
-                stats.add(patiently(|| {
-                    v2::pull(&source, &landing, &options.sync, progress, cancel)
-                })?);
-            }
-            (Self::There(_), Self::There(_)) => {
-                return Err(Error::State("two directories that are both behind servers"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -154,22 +103,6 @@ pub(super) fn patiently<T>(
             ended => return ended,
         }
     }
-}
-
-impl ReplicaStats {
-    fn add(&mut self, (synced, wire_bytes): (Synced, u64)) {
-        self.read_bytes += synced.read_bytes;
-        self.compared_bytes += synced.compared_bytes;
-        self.sent_bytes += synced.sent_bytes;
-        self.written_bytes += synced.written_bytes;
-        self.wire_bytes += wire_bytes;
-    }
-}
-
-pub(super) fn open(image: &Path, options: &ReplicaOptions) -> Result<Arc<Source>> {
-    let options =
-        ImageOptions { io: options.copy.io, links: Links::Refuse, ..ImageOptions::default() };
-    Ok(Arc::new(Source::open(image, &options)?))
 }
 
 /// A file of the directory at `remote`.

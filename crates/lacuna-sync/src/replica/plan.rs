@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use lacuna::copy::{self, CopyPlan};
-use lacuna::{Cancel, Links, Progress};
+use lacuna::copy::CopyPlan;
+use lacuna::{Cancel, Progress};
 
-use super::place::{Place, open, patiently, within};
+use super::place::Place;
+use super::way::Way;
 use super::{ReplicaOptions, Run};
-use crate::error::{Error, Result};
-use crate::v2::{self, Dry, Landing};
+use crate::error::Result;
+use crate::v2::Dry;
 
 /// What a copy would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub fn plan(
     progress: &Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<ReplicaPlan> {
-    let run = Run { source, target, options, progress, cancel };
+    let run = Run { source, target, options: options.clone(), progress, cancel };
     run.refuse_same()?;
     let content = run.read()?;
     let found = run.plan(&content)?;
@@ -48,7 +49,7 @@ pub fn plan(
     };
     for layer in content.layers.iter().filter(|layer| !found.equal.contains_key(*layer)) {
         progress.restart();
-        let layer = run.plan_layer(layer, dry, found.is_new)?;
+        let layer = Way::of(&run, layer)?.plan(&run, dry, found.is_new)?;
         plan.copy.merge(&layer);
         plan.copy.free_bytes = layer.free_bytes.or(plan.copy.free_bytes);
         if let Some(written) = layer.written_bytes {
@@ -57,38 +58,4 @@ pub fn plan(
     }
     progress.finish();
     Ok(plan)
-}
-
-impl Run<'_> {
-    /// `is_new`: there is no directory at the target yet.
-    fn plan_layer(&self, layer: &str, dry: Dry, is_new: bool) -> Result<CopyPlan> {
-        let Self { options, progress, cancel, .. } = self;
-        match (self.source, self.target) {
-            (Place::Here(source), _) if is_new => {
-                Ok(copy::plan_remote(&*open(&source.join(layer), options)?)?)
-            }
-            (Place::Here(source), Place::Here(target)) => {
-                let (source, target) = (open(&source.join(layer), options)?, target.join(layer));
-                Ok(match dry {
-                    Dry::Plan => copy::plan(&source, &target, &options.copy)?,
-                    Dry::Compare => {
-                        copy::compare(&source, &target, &options.copy, progress, cancel)?
-                    }
-                })
-            }
-            (Place::Here(source), Place::There(target)) => {
-                let (source, target) = (open(&source.join(layer), options)?, within(target, layer));
-                patiently(|| v2::plan_push(&source, &target, dry, &options.sync, progress, cancel))
-            }
-            (Place::There(source), Place::Here(target)) => {
-                let (path, io) = (target.join(layer), options.copy.io);
-                let landing = Landing { path, io, links: Links::Refuse, mode: options.copy.mode };
-                let source = within(source, layer);
-                patiently(|| v2::plan_pull(&source, &landing, dry, &options.sync, progress, cancel))
-            }
-            (Place::There(_), Place::There(_)) => {
-                Err(Error::State("two directories that are both behind servers"))
-            }
-        }
-    }
 }

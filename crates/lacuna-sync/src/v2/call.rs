@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lacuna::chain::Rebuild;
 use lacuna::{Cancel, Counter, Kept, Progress};
 use lacuna_wire::{ClientHello, Dry, Role, VERSION, codes};
 
@@ -65,6 +66,7 @@ impl<'a> Call<'a> {
             dry,
             no_resume: options.no_resume,
             mode: options.mode.filter(|_| role == Role::Source),
+            rebuild: options.rebuild.filter(|_| role != Role::Target).map(|Rebuild(number)| number),
         };
         let (has_begun, wire) = (AtomicBool::new(false), Arc::default());
         Self { remote, hello, has_begun, options, progress, cancel, wire }

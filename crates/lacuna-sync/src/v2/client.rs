@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lacuna::chain::Rebuild;
 use lacuna::copy::CopyPlan;
 use lacuna::{Cancel, Progress, Source};
 use lacuna_wire::{Dry, Role, Token};
@@ -44,6 +45,8 @@ pub struct SyncOptions {
     pub no_resume: bool,
     /// Permission bits of a new target, whatever the umask.
     pub mode: Option<u32>,
+    /// What is written at the server belongs to this rebuild of its directory.
+    pub rebuild: Option<Rebuild>,
     /// For how long the server is dialled.
     pub connect_timeout: Duration,
     /// Further tries when the connection is lost.
@@ -60,6 +63,7 @@ impl Default for SyncOptions {
             verify: false,
             no_resume: false,
             mode: None,
+            rebuild: None,
             connect_timeout: Duration::from_secs(10),
             retries: 0,
             link: LinkOptions::default(),

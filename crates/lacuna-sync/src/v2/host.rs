@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lacuna::chain::Files;
+use lacuna::chain::{Files, Rebuild};
 use lacuna::{Cancel, ImageOptions, IoMode, Progress, Source, Target};
 use lacuna_wire::{ClientHello, Dry, Role, Token, VERSION};
 use tokio::sync::Semaphore;
@@ -202,6 +202,7 @@ impl Host {
         let session = Session::new(self.options.link.clone(), progress, self.cancel.clone());
         let session = session.named(named.alias.clone());
         let threads = self.options.threads;
+        let rebuild = hello.rebuild.filter(|_| hello.dry.is_none()).map(Rebuild);
         match what {
             What::Source(source) => {
                 let how = SourceOptions { threads, zstd };
@@ -210,11 +211,11 @@ impl Host {
                     None => session.send(stream, source, how).await.map(|synced| synced.sent_bytes),
                 };
             }
-            What::Files(files) => return session.keep(stream, files, hello.dry.is_none()).await,
+            What::Files(files) => return session.keep(stream, files, rebuild).await,
             What::Target => {}
         }
         let (path, io, links) = (named.path.clone(), self.options.io, named.links);
-        let landing = Landing { path, io, links, mode: hello.mode };
+        let landing = Landing { path, io, links, mode: hello.mode, rebuild };
         let (verify, no_resume) = (hello.verify, hello.no_resume);
         let how = TargetOptions { threads, verify, no_resume };
         match hello.dry {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lacuna::Cancel;
-use lacuna::chain::{Files, Looked, is_ours};
+use lacuna::chain::{Files, Looked, Rebuild, is_ours};
 use lacuna_wire::{Answer, Ask, Message, Verb};
 
 use super::frames::Outgoing;
@@ -19,12 +19,16 @@ pub enum Asked {
     Look(String),
     /// What a small file holds.
     Read(String),
-    /// To replace a small file.
+    /// To replace a small file but `volume.meta`.
     Put(String, Vec<u8>),
     /// To remove a file.
     Remove(String),
     /// Which directory it is, whatever it is called.
     Identify,
+    /// To say that it is being rebuilt, with what `volume.meta` says otherwise.
+    Begin(Vec<u8>),
+    /// To say with `volume.meta` that it is complete.
+    End(Vec<u8>),
 }
 
 /// What that comes to.
@@ -43,26 +47,35 @@ pub enum Answered {
 impl Asked {
     /// Whether anything is written.
     pub(crate) fn writes(&self) -> bool {
-        matches!(self, Self::Put(..) | Self::Remove(_))
+        matches!(self, Self::Put(..) | Self::Remove(_) | Self::Begin(_) | Self::End(_))
     }
 
-    /// Does it.
-    pub(crate) fn act(&self, files: &Files, cancel: &Cancel) -> lacuna::Result<Answered> {
+    /// Does it; what writes, for `rebuild` alone.
+    pub(crate) fn act(
+        &self,
+        files: &Files,
+        rebuild: Option<Rebuild>,
+        cancel: &Cancel,
+    ) -> Result<Answered> {
         cancel.check()?;
-        Ok(match self {
-            Self::List => Answered::Names(files.list()?),
-            Self::Look(name) => Answered::Looked(files.look(name, cancel)?),
-            Self::Read(name) => Answered::Text(files.read(name)?),
-            Self::Identify => Answered::Text(files.id()?.to_vec()),
+        let rebuild = || rebuild.ok_or(Refusal::ReadOnly);
+        match self {
+            Self::List => return Ok(Answered::Names(files.list()?)),
+            Self::Look(name) => return Ok(Answered::Looked(files.look(name, cancel)?)),
+            Self::Read(name) => return Ok(Answered::Text(files.read(name)?)),
+            Self::Identify => return Ok(Answered::Text(files.id()?.to_vec())),
+            Self::Begin(volume) => files.begin(volume, rebuild()?)?,
+            Self::End(volume) => files.end(volume, rebuild()?)?,
             Self::Put(name, text) => {
+                let _alone = files.enter(rebuild()?)?;
                 files.put(name, text)?;
-                Answered::Did
             }
             Self::Remove(name) => {
+                let _alone = files.enter(rebuild()?)?;
                 files.remove(name)?;
-                Answered::Did
             }
-        })
+        }
+        Ok(Answered::Did)
     }
 
     fn message(&self, last: bool) -> Result<Outgoing> {
@@ -73,6 +86,8 @@ impl Asked {
             Self::Put(name, text) => (Verb::Put, name, text),
             Self::Remove(name) => (Verb::Remove, name, &[]),
             Self::Identify => (Verb::Identify, "", &[]),
+            Self::Begin(volume) => (Verb::Begin, "", volume),
+            Self::End(volume) => (Verb::End, "", volume),
         };
         let ask = Ask { verb, last, name: name.to_owned() };
         Outgoing::new(&Message::Ask { ask, bytes })
@@ -86,6 +101,8 @@ impl Asked {
             Verb::Put => Self::Put(ask.name, bytes.to_vec()),
             Verb::Remove => Self::Remove(ask.name),
             Verb::Identify => Self::Identify,
+            Verb::Begin => Self::Begin(bytes.to_vec()),
+            Verb::End => Self::End(bytes.to_vec()),
         }
     }
 }
@@ -113,7 +130,7 @@ fn answer_to(link: &Link, asked: &Asked) -> Result<Answered> {
         return Err(Error::malformed("something", "is no Answer"));
     };
     Ok(match (asked, answer) {
-        (Asked::Put(..) | Asked::Remove(_), Answer::Did) => Answered::Did,
+        (asked, Answer::Did) if asked.writes() => Answered::Did,
         (Asked::Look(_), Answer::Absent) => Answered::Looked(None),
         (Asked::Look(_), Answer::Looked(looked)) => Answered::Looked(Some(Looked {
             size: looked.size,
@@ -144,8 +161,14 @@ fn names(bytes: &[u8]) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Does what is asked with `files`, until that was all; returns how many bytes were put.
-pub(super) fn keep(link: &Link, files: &Files, may_write: bool, cancel: &Cancel) -> Result<u64> {
+/// Does what is asked with `files`, until that was all; what writes, for `rebuild` alone. Returns how many bytes
+/// were put.
+pub(super) fn keep(
+    link: &Link,
+    files: &Files,
+    rebuild: Option<Rebuild>,
+    cancel: &Cancel,
+) -> Result<u64> {
     let mut put = 0;
     loop {
         let arrived = link.recv()?.open(&link.pool)?;
@@ -155,10 +178,7 @@ pub(super) fn keep(link: &Link, files: &Files, may_write: bool, cancel: &Cancel)
         put += bytes.len() as u64;
         let last = ask.last;
         let asked = Asked::of(ask, bytes);
-        if asked.writes() && !may_write {
-            return Err(Refusal::ReadOnly.into());
-        }
-        let answered = link.in_call(|| asked.act(files, cancel))?;
+        let answered = link.in_call(|| asked.act(files, rebuild, cancel))?;
         link.send(answer(&answered)?)?;
         if last {
             return Ok(put);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacuna::chain::Files;
+use lacuna::chain::{Files, Rebuild};
 use lacuna::copy::CopyPlan;
 use lacuna::{
     Cancel, IoMode, Kept, KindBytes, LayoutOrigin, Links, Permissions, Progress, Source, Target,
@@ -31,6 +31,8 @@ pub struct Landing {
     /// Permission bits of a new image, whatever the umask; those of the source, less the umask, when
     /// `None`.
     pub mode: Option<u32>,
+    /// The rebuild of its directory that the image belongs to.
+    pub rebuild: Option<Rebuild>,
 }
 
 /// What a session did, the same as both ends tell it.
@@ -193,20 +195,18 @@ impl Session {
         self.over(stream, move |link, _, _| Ok(keeping::ask(link, &asks)?)).await
     }
 
-    /// Does with `files` what the other end of `stream` asks for.
+    /// Does with `files` what the other end of `stream` asks for; what writes, only for `rebuild`.
     pub(super) async fn keep<S>(
         self,
         stream: S,
         files: Files,
-        may_write: bool,
+        rebuild: Option<Rebuild>,
     ) -> Result<u64, Stopped>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        self.over(stream, move |link, _, cancel| {
-            Ok(keeping::keep(link, &files, may_write, cancel)?)
-        })
-        .await
+        self.over(stream, move |link, _, cancel| Ok(keeping::keep(link, &files, rebuild, cancel)?))
+            .await
     }
 
     /// Does `work` on a thread that may block, and closes the link when it is done.
@@ -248,6 +248,8 @@ fn land(
         Some(mode) => Permissions::Exact(mode),
         None => Permissions::Masked(offer.mode & 0o777),
     };
+    let entered = landing.rebuild.map(|rebuild| rebuild.enter(&landing.path)).transpose();
+    let _alone = entered.map_err(Error::Image)?;
     let (io, links, resume) = (landing.io, landing.links, !options.no_resume);
     let open = lacuna::TargetOptions { io, permissions, links, resume };
     // Of what is thrown away there may be much.

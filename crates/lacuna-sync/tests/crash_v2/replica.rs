@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use lacuna::copy::CopyOptions;
 use lacuna::{Cancel, Progress};
@@ -14,7 +14,7 @@ use lacuna_sync::v2::{Reach, Remote, SyncOptions};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_testing::replica::{Replica, snapshot};
-use rustix::fs::syncfs;
+use rustix::fs::{FlockOperation, syncfs};
 
 use crate::content::Content;
 use crate::peer::Server;
@@ -216,5 +216,52 @@ fn a_system_call_that_fails_anywhere_leaves_a_replica_that_tells() {
             scenario.check(&ended, &what);
             scenario.check_done(&scenario.run(), &format!("{what}: the second time"));
         }
+    }
+}
+
+/// What another copy does that begins now, if this one lets it: the number of a rebuild in `volume.meta`.
+fn overtake(target: &Path) -> Option<Held> {
+    let volume = target.join("volume.meta");
+    let file = File::options().read(true).write(true).open(&volume).ok()?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let text = fs::read_to_string(&volume).expect("volume.meta");
+    let mut value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    // Before the first copy has begun, it comes second; behind its end, it is too late.
+    value.get("LacunaRebuild")?;
+    value["LacunaRebuild"] = "another".into();
+    let draft = target.join("other");
+    fs::write(&draft, value.to_string()).expect("write");
+    fs::rename(&draft, &volume).expect("rename");
+    held(target)
+}
+
+#[test]
+fn a_copy_that_another_overtakes_at_any_step_writes_no_more() {
+    let steps = Steps::take();
+    for is_served in [false, true] {
+        let Some(mut scenario) = Scenario::new(Fs::Ext4, Some(older()), is_served) else { return };
+        scenario.prepare();
+        let passed = steps.passed(|| scenario.check_done(&scenario.run(), "undisturbed"));
+        let mut overtaken = 0;
+        for (number, point) in passed.iter().enumerate() {
+            let what = format!("overtaken at {number} of {}, {point}", passed.len());
+            scenario.prepare();
+            let (target, found) = (scenario.target.clone(), Arc::new(Mutex::new(None)));
+            let finds = found.clone();
+            steps.at(number, move || *finds.lock().expect("a lock") = overtake(&target));
+            let ended = scenario.run();
+            steps.clear();
+            let found = found.lock().expect("a lock").take();
+            match found {
+                Some(found) => {
+                    overtaken += 1;
+                    assert!(ended.is_err(), "{what}");
+                    assert!(held(&scenario.target) == Some(found), "{what}: written all the same");
+                }
+                None => scenario.check_done(&ended, &what),
+            }
+        }
+        // Its writes are where others are kept out.
+        assert!(overtaken < passed.len() / 2, "{overtaken} of {}: {passed:?}", passed.len());
     }
 }

@@ -266,7 +266,8 @@ fn a_server_that_lets_nobody_write_plans_all_the_same() {
     assert_eq!(planned(&source, &remote("b.img"), Dry::Compare).unwrap(), 0);
     server.served();
     let path = directory.path().join("none.img");
-    let landing = Landing { path, io: IoMode::Auto, links: Links::Follow, mode: None };
+    let landing =
+        Landing { path, io: IoMode::Auto, links: Links::Follow, mode: None, rebuild: None };
     let pulled =
         plan_pull(&remote("b.img"), &landing, Dry::Compare, &options(), &progress, &cancel);
     let pulled = pulled.unwrap();

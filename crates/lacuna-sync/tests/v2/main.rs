@@ -20,6 +20,7 @@ mod memory;
 mod pair;
 mod peer;
 mod progress;
+mod rebuild;
 mod replica;
 mod sessions;
 mod trouble;

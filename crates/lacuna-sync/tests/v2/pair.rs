@@ -94,7 +94,10 @@ impl Ends {
         let options = ImageOptions { io, ..ImageOptions::default() };
         let source = Arc::new(Source::open(source, &options).unwrap());
         let path = PathBuf::from(target);
-        Self { source, landing: Landing { path, io, links: Links::Follow, mode: None } }
+        Self {
+            source,
+            landing: Landing { path, io, links: Links::Follow, mode: None, rebuild: None },
+        }
     }
 }
 

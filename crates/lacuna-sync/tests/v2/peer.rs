@@ -201,6 +201,7 @@ pub(crate) fn hello(path: &str) -> ClientHello {
         verify: false,
         dry: None,
         no_resume: false,
+        rebuild: None,
         mode: None,
     }
 }

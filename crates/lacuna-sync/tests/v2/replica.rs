@@ -10,7 +10,7 @@ use lacuna::chain::ChainError;
 use lacuna::copy::CopyOptions;
 use lacuna::{Cancel, Progress};
 use lacuna_sync::replica::{Place, ReplicaOptions, ReplicaPlan, ReplicaStats, plan, sync};
-use lacuna_sync::v2::{Dry, Reach, Remote};
+use lacuna_sync::v2::{Dry, LinkOptions, Reach, Remote, ServeOptions};
 use lacuna_sync::{Error, Result};
 use lacuna_testing::mount::{Fs, Mount};
 use lacuna_testing::pattern::{Block, Kind, Pattern, pair_strategy};
@@ -25,9 +25,9 @@ use crate::image::record;
 use crate::peer::{Server, hello};
 
 /// What the files of a directory hold: images with their kinds, the others as text.
-type Held = BTreeMap<String, (Option<Vec<Kind>>, Vec<u8>)>;
+pub(crate) type Held = BTreeMap<String, (Option<Vec<Kind>>, Vec<u8>)>;
 
-fn held(directory: &Path) -> Held {
+pub(crate) fn held(directory: &Path) -> Held {
     let mut held = Held::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -46,27 +46,27 @@ fn held(directory: &Path) -> Held {
 
 /// Which way a copy goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Local,
     Push,
     Pull,
 }
 
 /// Two directories on one filesystem.
-struct Two {
+pub(crate) struct Two {
     mount: Mount,
-    source: PathBuf,
-    target: PathBuf,
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 impl Two {
-    fn on(fs: Fs) -> Option<Self> {
+    pub(crate) fn on(fs: Fs) -> Option<Self> {
         let mount = Mount::new(fs)?;
         let (source, target) = (mount.path().join("a"), mount.path().join("b"));
         Some(Self { mount, source, target })
     }
 
-    fn write(&self, replica: &Replica, directory: &Path) {
+    pub(crate) fn write(&self, replica: &Replica, directory: &Path) {
         // Removed files stay removed.
         let _ = fs::remove_dir_all(directory);
         fs::create_dir(directory).unwrap();
@@ -74,9 +74,13 @@ impl Two {
     }
 
     /// Between which places, and the server that is asked.
-    fn places(&self, way: Way) -> (Place, Place, Option<Server>) {
+    pub(crate) fn places(&self, way: Way) -> (Place, Place, Option<Server>) {
         let here = |path: &Path| Place::Here(path.to_owned());
-        let server = (way != Way::Local).then(|| Server::start(self.mount.path()));
+        let server = (way != Way::Local).then(|| {
+            // Who waits for a lock says nothing for a while.
+            let patient = |options: &mut ServeOptions| options.link = LinkOptions::default();
+            Server::with(self.mount.path(), patient)
+        });
         let there = |name: &str| {
             let address = server.as_ref().unwrap().address.to_string();
             let (reach, path) = (Reach::Tcp(address), name.as_bytes().to_vec());
@@ -95,7 +99,7 @@ impl Two {
         sync(&source, &target, options, &Arc::new(Progress::default()), &Cancel::default())
     }
 
-    fn sync(&self, way: Way) -> Result<ReplicaStats> {
+    pub(crate) fn sync(&self, way: Way) -> Result<ReplicaStats> {
         self.sync_with(way, &ReplicaOptions::default())
     }
 
@@ -106,16 +110,16 @@ impl Two {
     }
 
     #[track_caller]
-    fn assert_same(&self) {
+    pub(crate) fn assert_same(&self) {
         let (source, target) = (held(&self.source), held(&self.target));
         let names: Vec<_> = target.keys().collect();
         assert!(source == target, "{names:?}");
     }
 }
 
-const WAYS: [Way; 3] = [Way::Local, Way::Push, Way::Pull];
+pub(crate) const WAYS: [Way; 3] = [Way::Local, Way::Push, Way::Pull];
 
-fn small() -> Replica {
+pub(crate) fn small() -> Replica {
     use Block::{Data, Hole, Zero};
     Replica::line(vec![
         Pattern::whole(vec![Data(1), Zero, Hole]),
@@ -347,7 +351,7 @@ fn a_source_that_is_another_at_the_end_leaves_a_target_that_says_so() {
     two.assert_same();
 }
 
-fn keeper(path: &str) -> ClientHello {
+pub(crate) fn keeper(path: &str) -> ClientHello {
     ClientHello { role: Role::Keeper, ..hello(path) }
 }
 
@@ -359,12 +363,12 @@ fn a_server_keeps_to_the_files_of_the_directory() {
     let replica = root.join("a");
     fs::create_dir_all(&replica).unwrap();
     fs::write(directory.path().join("volume.meta"), "outside").unwrap();
-    fs::write(replica.join("volume.meta"), "{\"Size\":0,\"Head\":\"h.img\"}").unwrap();
+    fs::write(replica.join("volume.meta"), "{\"LacunaRebuild\":\"0000000000000007\"}").unwrap();
     fs::write(replica.join("secret.txt"), "secret").unwrap();
     std::os::unix::fs::symlink(directory.path(), root.join("link")).unwrap();
     let server = Server::start(&root);
     let ask = |verb, name: &str, bytes: &'static [u8]| {
-        let mut peer = server.client(&keeper("a"));
+        let mut peer = server.client(&ClientHello { rebuild: Some(7), ..keeper("a") });
         peer.say(&Message::Ask { ask: Ask { verb, last: true, name: name.to_owned() }, bytes });
         let told = peer.told();
         server.failure();
@@ -378,8 +382,14 @@ fn a_server_keeps_to_the_files_of_the_directory() {
             assert!(told.contains("no file of a replica"), "{verb:?} {name}: {told}");
         }
     }
-    let told = ask(Verb::Put, "volume.meta", &[b' '; 65_537]);
-    assert!(told.contains("no file of a replica"), "{told}");
+    for (verb, name) in [(Verb::Put, "volume.meta"), (Verb::Remove, "volume.meta")] {
+        let told = ask(verb, name, b"{}");
+        assert!(told.contains("no file of a replica"), "{verb:?}: {told}");
+    }
+    for (verb, name) in [(Verb::Put, "revision.counter"), (Verb::End, "")] {
+        let told = ask(verb, name, &[b' '; 65_537]);
+        assert!(told.contains("too large"), "{verb:?}: {told}");
+    }
     assert!(ask(Verb::Put, "a.img", b"x").contains("no file of a replica"));
     assert_eq!(fs::read(replica.join("secret.txt")).unwrap(), b"secret");
     assert_eq!(fs::read(directory.path().join("volume.meta")).unwrap(), b"outside");
@@ -565,25 +575,4 @@ fn links_in_a_served_directory_are_not_followed() {
     let ask = Ask { verb: Verb::Read, last: true, name: "revision.counter".to_owned() };
     peer.say(&Message::Ask { ask, bytes: b"" });
     assert!(peer.told().contains("symbolic link"));
-}
-
-/// The mark of one is not taken away by the end of another.
-#[test]
-fn a_copy_that_another_has_overtaken_fails_and_leaves_its_mark() {
-    let Some(two) = Two::on(Fs::Ext4) else { return };
-    let large = Replica::line(vec![Pattern::whole(vec![Block::Data(1); 5000]); 3]);
-    two.write(&large, &two.source);
-    let volume = two.target.join("volume.meta");
-    let other = b"{\"Size\":0,\"Head\":\"x\",\"Rebuilding\":true,\"LacunaCopy\":\"another\"}";
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !volume.exists() {
-                std::thread::yield_now();
-            }
-            fs::write(&volume, other).unwrap();
-        });
-        let ended = two.sync(Way::Local);
-        assert!(matches!(ended, Err(Error::Image(lacuna::Error::Busy { .. }))), "{ended:?}");
-    });
-    assert_eq!(fs::read(&volume).unwrap(), other);
 }

@@ -15,12 +15,16 @@ pub enum Verb {
     Look,
     /// Tell what a small file holds.
     Read,
-    /// Replace a small file by the bytes that follow.
+    /// Replace a small file but `volume.meta` by the bytes that follow.
     Put,
     /// Remove a file.
     Remove,
     /// Tell which directory it is.
     Identify,
+    /// Say in `volume.meta`, which is the bytes that follow otherwise, that the directory is being rebuilt.
+    Begin,
+    /// Replace `volume.meta` by the bytes that follow: the directory is complete.
+    End,
 }
 
 /// Of a client that works on a directory.
@@ -73,6 +77,8 @@ impl Ask {
             Verb::Put => 3,
             Verb::Remove => 4,
             Verb::Identify => 5,
+            Verb::Begin => 6,
+            Verb::End => 7,
         };
         out.extend([verb, u8::from(self.last)]);
         put_text(out, &self.name);
@@ -86,6 +92,8 @@ impl Ask {
             3 => Verb::Put,
             4 => Verb::Remove,
             5 => Verb::Identify,
+            6 => Verb::Begin,
+            7 => Verb::End,
             _ => return Err(reader.malformed("asks for what there is not")),
         };
         Ok(Self { verb, last: bit(reader)?, name: text(reader)? })

@@ -11,9 +11,10 @@ fn client_hello() -> impl Strategy<Value = ClientHello> {
     let token = proptest::option::of(vec(any::<u8>(), 0..=256));
     let dry = prop::sample::select(vec![None, Some(Dry::Plan), Some(Dry::Compare)]);
     let zstd = proptest::option::of(1..=19_u8);
-    let (flags, mode) = ((any::<[bool; 2]>(), dry, zstd), proptest::option::of(0..=0o777_u32));
-    (any::<(u16, u16)>(), "[ -~]{0,64}", any::<bool>(), path, token, flags, mode).prop_map(
-        |(versions, program, push, path, token, (flags, dry, zstd), mode)| ClientHello {
+    let flags = (any::<[bool; 2]>(), dry, zstd);
+    let numbers = (proptest::option::of(0..=0o777_u32), any::<Option<u64>>());
+    (any::<(u16, u16)>(), "[ -~]{0,64}", any::<bool>(), path, token, flags, numbers).prop_map(
+        |(versions, program, push, path, token, (flags, dry, zstd), (mode, rebuild))| ClientHello {
             versions,
             program,
             role: if push { Role::Source } else { Role::Target },
@@ -24,6 +25,7 @@ fn client_hello() -> impl Strategy<Value = ClientHello> {
             dry,
             no_resume: flags[1],
             mode,
+            rebuild,
         },
     )
 }
@@ -58,8 +60,9 @@ fn a_hello_has_a_frozen_form() {
         dry: None,
         no_resume: true,
         mode: Some(0o640),
+        rebuild: Some(258),
     };
-    let golden = "8b6c6163756e610a4300\
+    let golden = "8b6c6163756e610a4f00\
         0100040002000200\
         02000c006c6163756e6120302e312e30\
         0300010000\
@@ -68,7 +71,8 @@ fn a_hello_has_a_frozen_form() {
         0700040004000000\
         08000400a0010000\
         0a00010003\
-        d53ecaf49c32c54e";
+        0b0008000201000000000000\
+        e5668783d44314e4";
     assert_eq!(hex(&hello.encode().unwrap()), golden);
 }
 
@@ -94,6 +98,7 @@ fn the_options_of_a_hello_are_these_bits() {
         dry,
         no_resume,
         mode: None,
+        rebuild: None,
     };
     for (hello, bits) in [
         (hello(false, None, false), 0),
@@ -128,6 +133,7 @@ fn options_that_are_not_known_are_ignored() {
         dry: Some(Dry::Plan),
         no_resume: false,
         mode: None,
+        rebuild: None,
     };
     let bytes = changed(&hello.encode().unwrap(), |body| {
         let options = body.len() - 4;
@@ -160,6 +166,7 @@ fn a_hello_has_a_path_and_a_role() {
         dry: Some(Dry::Compare),
         no_resume: false,
         mode: None,
+        rebuild: None,
     };
     assert!(ClientHello::decode(&good.encode().unwrap()).is_ok());
     for (path, reason) in [(&b""[..], "no path"), (b"a\0b", "a zero byte")] {

@@ -42,7 +42,16 @@ fn put(name: &str) -> Ask {
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    let verbs = vec![Verb::List, Verb::Look, Verb::Read, Verb::Put, Verb::Remove, Verb::Identify];
+    let verbs = vec![
+        Verb::List,
+        Verb::Look,
+        Verb::Read,
+        Verb::Put,
+        Verb::Remove,
+        Verb::Identify,
+        Verb::Begin,
+        Verb::End,
+    ];
     let verb = prop::sample::select(verbs);
     (verb, any::<bool>(), "[ -~é]{0,100}").prop_map(|(verb, last, name)| Ask { verb, last, name })
 }
@@ -267,7 +276,7 @@ fn what_no_peer_may_send_is_refused() {
         (0x16, vec![0; 56], "ends early"),
         (0x16, [vec![0; 56], vec![2]].concat(), "unsure whether there is a target"),
         (0x14, vec![0], "goes on after its end"),
-        (0x07, vec![6, 0, 0], "asks for what there is not"),
+        (0x07, vec![8, 0, 0], "asks for what there is not"),
         (0x07, vec![0, 2, 0], "neither sure nor not"),
         (0x07, vec![1, 0, 2, b'a'], "ends early"),
         (0x07, vec![1, 0, 1, 0xff], "text that is no UTF-8"),

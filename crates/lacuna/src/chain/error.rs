@@ -65,6 +65,12 @@ pub enum ChainError {
         /// The image, as the directory names it.
         backing: PathBuf,
     },
+    /// Another rebuild of the directory has begun since this one.
+    #[error("another copy to {} has begun since this one", directory.display())]
+    Overtaken {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// A file that no replica has was to be written or removed.
     #[error("{name} is no file of a replica, in {}", directory.display())]
     NotOurs {
@@ -165,6 +171,7 @@ impl ChainError {
             }
             Self::Rebuilding { .. } => "use another replica of the volume".to_owned(),
             Self::NeedsBacking { .. } => "name a raw copy of it".to_owned(),
+            Self::Overtaken { .. } => "let that one finish, and have one at a time".to_owned(),
             Self::NotOurs { .. } => "move it elsewhere".to_owned(),
             Self::OneLayer => "name the images from the oldest to the newest".to_owned(),
             Self::NotAbove { .. } => "name two layers of one chain, the older one first".to_owned(),

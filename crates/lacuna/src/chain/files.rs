@@ -66,6 +66,11 @@ impl Files {
         Self { directory: directory.to_owned() }
     }
 
+    /// Where they are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where a file is.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
@@ -165,28 +170,40 @@ impl Files {
         }))
     }
 
-    /// Replaces a small file, atomically and durably.
+    /// Replaces a small file but `volume.meta`, atomically and durably.
     ///
     /// # Errors
     ///
     /// [`ChainError::NotOurs`] for a name that no replica has, or the system's.
     pub fn put(&self, name: &str, text: &[u8]) -> Result<()> {
-        if !is_small(name) || text.len() as u64 > SMALL {
-            return Err(self.not_ours(name));
+        match is_small(name) && name != VolumeMeta::NAME {
+            true => self.write(name, text),
+            false => Err(self.not_ours(name)),
         }
+    }
+
+    pub(super) fn write(&self, name: &str, text: &[u8]) -> Result<()> {
+        self.refuse_large(name, text)?;
         let path = self.path(name);
         beside::replace(&path, |out| {
             out.write_all(text).map_err(|error| Error::io("write", &path, error))
         })
     }
 
-    /// Removes a file, durably. An image must be nobody's, and what an interrupted session left of it goes too.
+    pub(super) fn refuse_large(&self, name: &str, text: &[u8]) -> Result<()> {
+        match text.len() as u64 > SMALL {
+            true => Err(Error::io("write", &self.path(name), io::ErrorKind::FileTooLarge)),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes a file but `volume.meta`, durably. An image must be nobody's, and what an interrupted session left of it goes too.
     ///
     /// # Errors
     ///
     /// [`ChainError::NotOurs`] for a name that no replica has, [`Error::Busy`], or the system's.
     pub fn remove(&self, name: &str) -> Result<()> {
-        if !is_ours(name) {
+        if !is_ours(name) || name == VolumeMeta::NAME {
             return Err(self.not_ours(name));
         }
         let path = self.path(name);
