@@ -211,6 +211,10 @@ fn kept(kept: &Kept) -> Option<String> {
              completes the fold",
             parent.display()
         ),
+        Kept::HalfRebuilt(directory) => format!(
+            "{} says Rebuilding until a copy is complete: the same command completes it",
+            directory.display()
+        ),
         Kept::HalfPruned(parent) => marked(parent, "prune"),
         Kept::HalfSquashed(newest) => format!(
             "what is to be {} is complete, but not all files are gone that it takes the place of; the chain \

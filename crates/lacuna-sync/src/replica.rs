@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use lacuna::chain::{Looked, Rebuild, Replica, VolumeMeta};
 use lacuna::copy::CopyOptions;
-use lacuna::{Cancel, Progress};
+use lacuna::{Cancel, Kept, Progress};
 
 use crate::error::{Error, Result};
-use crate::v2::{Answered, Asked, SyncOptions};
+use crate::v2::{Answered, Asked, Stopped, SyncOptions};
 pub use place::Place;
 pub use plan::{ReplicaPlan, plan};
 use way::Way;
@@ -62,37 +62,26 @@ pub struct ReplicaStats {
 ///
 /// # Errors
 ///
-/// Whatever is wrong at either end. Once anything was written, the target says `Rebuilding` until a copy is
-/// complete.
+/// Whatever is wrong at either end, and whether the target says `Rebuilding` since then: once anything was
+/// written it does, until a copy is complete.
 pub fn sync(
     source: &Place,
     target: &Place,
     options: &ReplicaOptions,
     progress: &Arc<Progress>,
     cancel: &Cancel,
-) -> Result<ReplicaStats> {
+) -> Result<ReplicaStats, Stopped> {
     let mut options = options.clone();
     options.sync.rebuild = Some(Rebuild::another());
     let run = Run { source, target, options, progress, cancel };
     run.refuse_same()?;
     let content = run.read()?;
     let plan = run.plan(&content)?;
-    let mut stats = ReplicaStats {
-        layers: content.layers.len() as u64,
-        size_bytes: content.volume_size,
-        ..ReplicaStats::default()
-    };
     run.ask(target, vec![Asked::Begin(content.volume.clone())])?;
-    for layer in &content.layers {
-        cancel.check()?;
-        if plan.equal.contains_key(layer) {
-            stats.skipped_layers += 1;
-            continue;
-        }
-        progress.restart();
-        Way::of(&run, layer)?.copy(&run, &mut stats)?;
-    }
-    run.finish(&content, &plan, &mut stats)?;
+    let stats = run.rebuild(&content, &plan).map_err(|cause| Stopped {
+        cause: Box::new(cause),
+        kept: Kept::HalfRebuilt(target.shown().to_owned()),
+    })?;
     progress.finish();
     Ok(stats)
 }
@@ -239,6 +228,26 @@ impl Run<'_> {
             true => Err(self.source.same(self.target).into()),
             false => Ok(()),
         }
+    }
+
+    /// What comes behind the beginning.
+    fn rebuild(&self, content: &Content, plan: &Plan) -> Result<ReplicaStats> {
+        let mut stats = ReplicaStats {
+            layers: content.layers.len() as u64,
+            size_bytes: content.volume_size,
+            ..ReplicaStats::default()
+        };
+        for layer in &content.layers {
+            self.cancel.check()?;
+            if plan.equal.contains_key(layer) {
+                stats.skipped_layers += 1;
+                continue;
+            }
+            self.progress.restart();
+            Way::of(self, layer)?.copy(self, &mut stats)?;
+        }
+        self.finish(content, plan, &mut stats)?;
+        Ok(stats)
     }
 
     /// What comes behind the images. The source must say what it said before.

@@ -44,6 +44,8 @@ pub enum Kept {
     /// A squash of which the oldest layer holds all, but which has not taken the place of the others: this
     /// is the newest. The chain reads as before; the same squash completes it.
     HalfSquashed(PathBuf),
+    /// A replica directory that says that it is being rebuilt; the same copy completes it.
+    HalfRebuilt(PathBuf),
     /// A device, neither old nor new, which nothing marks; the same copy completes it.
     HalfWrittenDevice(PathBuf),
 }
@@ -61,6 +63,7 @@ impl Kept {
             Self::HalfSquashed(path) => {
                 format!("not all files are gone that {} takes the place of", path.display())
             }
+            Self::HalfRebuilt(path) => format!("{} says Rebuilding", path.display()),
             Self::HalfWrittenDevice(path) => format!("{} is half old and half new", path.display()),
         })
     }

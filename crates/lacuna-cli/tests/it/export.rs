@@ -186,8 +186,11 @@ fn a_copy_of_a_replica_that_is_killed_says_so_and_goes_on() {
         if text(&stopped.stderr).contains("open for writing") {
             continue;
         }
-        let text = fs::read_to_string(&volume).unwrap();
-        assert!(text.contains("\"Rebuilding\":true"), "{text}");
+        let says = fs::read_to_string(&volume).unwrap();
+        assert!(says.contains("\"Rebuilding\":true"), "{says}");
+        let err = text(&stopped.stderr);
+        let is_told = err.contains("copy says Rebuilding until a copy is complete");
+        assert_eq!(is_told, signal == Signal::TERM, "{err}");
     }
     expect(&sync(&["replica", "copy"], mount.path()), 0);
     assert_eq!(names(&target), names(&directory));

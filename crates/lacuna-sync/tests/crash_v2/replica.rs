@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use lacuna::Cancel;
 use lacuna::copy::CopyOptions;
-use lacuna::{Cancel, Progress};
 use lacuna_sync::Result;
 use lacuna_sync::replica::{Place, ReplicaOptions, ReplicaStats, sync};
 use lacuna_sync::v2::{Reach, Remote, SyncOptions};
@@ -127,7 +127,8 @@ impl Scenario {
             force: false,
         };
         let source = Place::Here(self.source.clone());
-        sync(&source, &target, &options, &Arc::new(Progress::default()), &Cancel::default())
+        let copied = sync(&source, &target, &options, &Arc::default(), &Cancel::default());
+        copied.map_err(|stopped| *stopped.cause)
     }
 
     /// After a copy that may have been disturbed.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 
 use lacuna::chain::{ChainError, Files, Rebuild, VolumeMeta};
 use lacuna::copy::CopyOptions;
-use lacuna::{Cancel, ImageOptions, Progress, Source};
+use lacuna::{Cancel, ImageOptions, Source};
 use lacuna_sync::replica::{Place, ReplicaOptions, sync};
 use lacuna_sync::v2::{Reach, Remote, SyncOptions, push};
 use lacuna_sync::{Error, Result};
@@ -160,7 +160,8 @@ fn two_copies_at_once_are_never_mixed() {
                 force: false,
             };
             let source = Place::Here(source.to_owned());
-            sync(&source, target, &options, &Arc::new(Progress::default()), &Cancel::default())
+            let copied = sync(&source, target, &options, &Arc::default(), &Cancel::default());
+            copied.map_err(|stopped| *stopped.cause)
         };
         let here = Place::Here(two.target.clone());
         let (first, second) = std::thread::scope(|scope| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lacuna::chain::ChainError;
 use lacuna::copy::CopyOptions;
 use lacuna::{Cancel, Progress};
-use lacuna_sync::replica::{Place, ReplicaOptions, ReplicaPlan, ReplicaStats, plan, sync};
+use lacuna_sync::replica::{self, Place, ReplicaOptions, ReplicaPlan, ReplicaStats, plan};
 use lacuna_sync::v2::{Dry, LinkOptions, Reach, Remote, ServeOptions};
 use lacuna_sync::{Error, Result};
 use lacuna_testing::mount::{Fs, Mount};
@@ -50,6 +50,11 @@ pub(crate) enum Way {
     Local,
     Push,
     Pull,
+}
+
+fn sync(source: &Place, target: &Place, options: &ReplicaOptions) -> Result<ReplicaStats> {
+    let copied = replica::sync(source, target, options, &Arc::default(), &Cancel::default());
+    copied.map_err(|stopped| *stopped.cause)
 }
 
 /// Two directories on one filesystem.
@@ -96,7 +101,7 @@ impl Two {
 
     fn sync_with(&self, way: Way, options: &ReplicaOptions) -> Result<ReplicaStats> {
         let (source, target, _server) = self.places(way);
-        sync(&source, &target, options, &Arc::new(Progress::default()), &Cancel::default())
+        sync(&source, &target, options)
     }
 
     pub(crate) fn sync(&self, way: Way) -> Result<ReplicaStats> {
@@ -328,7 +333,6 @@ fn a_source_that_is_another_at_the_end_leaves_a_target_that_says_so() {
     two.write(&small(), &two.source);
     let (source, target, _) = two.places(Way::Local);
     let meta = two.source.join(format!("{}.meta", snapshot("s0")));
-    let (progress, cancel) = (Arc::new(Progress::default()), Cancel::default());
     std::thread::scope(|scope| {
         let data = two.target.join("volume.meta");
         scope.spawn(move || {
@@ -340,7 +344,7 @@ fn a_source_that_is_another_at_the_end_leaves_a_target_that_says_so() {
         // It is read a last time when all images are there, so that it was changed by then.
         let waits = CopyOptions { threads: 1, ..CopyOptions::default() };
         let options = ReplicaOptions { copy: waits, ..ReplicaOptions::default() };
-        let ended = sync(&source, &target, &options, &progress, &cancel);
+        let ended = sync(&source, &target, &options);
         if let Err(error) = ended {
             assert!(matches!(error, Error::Image(lacuna::Error::Changed { .. })), "{error:?}");
             let volume = fs::read(two.target.join("volume.meta")).unwrap();
@@ -435,18 +439,11 @@ fn a_directory_is_not_copied_onto_itself() {
     two.write(&small(), &two.source);
     let place = Place::Here(two.source.clone());
     let other = Place::Here(two.source.join("../a"));
-    let progress = Arc::new(Progress::default());
-    let ended = sync(&place, &other, &ReplicaOptions::default(), &progress, &Cancel::default());
+    let ended = sync(&place, &other, &ReplicaOptions::default());
     assert!(matches!(ended, Err(Error::Image(lacuna::Error::SameFile { .. }))), "{ended:?}");
     let empty = two.mount.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    let ended = sync(
-        &Place::Here(empty),
-        &place,
-        &ReplicaOptions::default(),
-        &progress,
-        &Cancel::default(),
-    );
+    let ended = sync(&Place::Here(empty), &place, &ReplicaOptions::default());
     let is_none = |error: &Error| {
         matches!(error, Error::Image(lacuna::Error::Chain(ChainError::NotAReplica { .. })))
     };
@@ -518,8 +515,7 @@ fn a_directory_is_not_pushed_to_itself() {
     };
     let places = [Place::Here(two.source.clone()), Place::There(remote)];
     for (source, target) in [(&places[0], &places[1]), (&places[1], &places[0])] {
-        let (options, progress) = (ReplicaOptions::default(), Arc::new(Progress::default()));
-        let ended = sync(source, target, &options, &progress, &Cancel::default());
+        let ended = sync(source, target, &ReplicaOptions::default());
         assert!(matches!(ended, Err(Error::Image(lacuna::Error::SameFile { .. }))), "{ended:?}");
     }
     assert!(held(&two.source) == before);
@@ -554,8 +550,8 @@ fn names_that_lead_elsewhere_are_not_taken_from_a_server() {
         let reach = Reach::Tcp(address.to_string());
         let source = Remote { reach, path: b"a/".to_vec(), token: None, insecure: false };
         let target = Place::Here(directory.path().join("b"));
-        let (options, progress) = (ReplicaOptions::default(), Arc::new(Progress::default()));
-        let ended = sync(&Place::There(source), &target, &options, &progress, &Cancel::default());
+        let options = ReplicaOptions::default();
+        let ended = sync(&Place::There(source), &target, &options);
         let said = lacuna::describe(&ended.unwrap_err());
         assert!(said.contains("names files that no replica has"), "{said}");
     });
