@@ -112,8 +112,6 @@ struct Plan {
     /// What the target has of those that need not be copied, as it was.
     equal: BTreeMap<String, Looked>,
     removed: Vec<String>,
-    /// There is nothing at the target yet.
-    is_new: bool,
 }
 
 impl Run<'_> {
@@ -187,8 +185,7 @@ impl Run<'_> {
         };
         let equal = target.iter().filter(is_equal);
         let equal = equal.map(|(layer, looked)| (layer.clone(), looked.clone())).collect();
-        let (removed, is_new) = (removed(&theirs, content), theirs.is_empty());
-        Ok(Plan { source, equal, removed, is_new })
+        Ok(Plan { source, equal, removed: removed(&theirs, content) })
     }
 
     fn look(&self, place: &Place, images: &[String]) -> Result<BTreeMap<String, Looked>> {
@@ -219,14 +216,15 @@ impl Run<'_> {
         }
     }
 
-    /// Fails when both places are one directory, whatever it is called at either.
-    fn refuse_same(&self) -> Result<()> {
+    /// Fails when both places are one directory, whatever it is called at either; returns whether there is one
+    /// at the target.
+    fn refuse_same(&self) -> Result<bool> {
         let id = |place| Ok::<_, Error>(self.ask(place, vec![Asked::Identify])?.pop());
         let (source, target) = (id(self.source)?, id(self.target)?);
-        let is_there = source != Some(Answered::Text(vec![0; 16]));
+        let is_there = target != Some(Answered::Text(vec![0; 16]));
         match is_there && source == target {
             true => Err(self.source.same(self.target).into()),
-            false => Ok(()),
+            false => Ok(is_there),
         }
     }
 

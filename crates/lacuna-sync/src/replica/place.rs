@@ -62,6 +62,27 @@ impl Place {
         lacuna::Error::OpenForWriting { path: self.shown().join(image) }
     }
 
+    /// A file of the directory.
+    pub(super) fn within(&self, name: &str) -> Self {
+        match self {
+            Self::Here(directory) => Self::Here(directory.join(name)),
+            Self::There(remote) => {
+                let path = [trimmed(&remote.path), b"/", name.as_bytes()].concat();
+                Self::There(Remote { path, ..remote.clone() })
+            }
+        }
+    }
+
+    /// The same, as the name of a file.
+    pub(super) fn as_file(&self) -> Self {
+        match self {
+            Self::Here(directory) => Self::Here(directory.clone()),
+            Self::There(remote) => {
+                Self::There(Remote { path: trimmed(&remote.path).to_vec(), ..remote.clone() })
+            }
+        }
+    }
+
     /// Has `asks` done, in order. What writes makes the directory if it is not there.
     pub(super) fn ask(
         &self,
@@ -90,6 +111,10 @@ impl Place {
     }
 }
 
+fn trimmed(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"/").unwrap_or(path)
+}
+
 /// Does `session`, again where the place of the one before may not be free yet.
 pub(super) fn patiently<T>(
     mut session: impl FnMut() -> std::result::Result<T, v2::Stopped>,
@@ -103,10 +128,4 @@ pub(super) fn patiently<T>(
             ended => return ended,
         }
     }
-}
-
-/// A file of the directory at `remote`.
-pub(super) fn within(remote: &Remote, name: &str) -> Remote {
-    let directory = remote.path.strip_suffix(b"/").unwrap_or(&remote.path);
-    Remote { path: [directory, b"/", name.as_bytes()].concat(), ..remote.clone() }
 }

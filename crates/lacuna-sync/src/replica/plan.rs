@@ -38,7 +38,7 @@ pub fn plan(
     cancel: &Cancel,
 ) -> Result<ReplicaPlan> {
     let run = Run { source, target, options: options.clone(), progress, cancel };
-    run.refuse_same()?;
+    let is_there = run.refuse_same()?;
     let content = run.read()?;
     let found = run.plan(&content)?;
     let mut plan = ReplicaPlan {
@@ -49,7 +49,8 @@ pub fn plan(
     };
     for layer in content.layers.iter().filter(|layer| !found.equal.contains_key(*layer)) {
         progress.restart();
-        let layer = Way::of(&run, layer)?.plan(&run, dry, found.is_new)?;
+        let way = if is_there { Way::of(&run, layer) } else { Way::to_nowhere(&run, layer) };
+        let layer = way?.plan(&run, dry)?;
         plan.copy.merge(&layer);
         plan.copy.free_bytes = layer.free_bytes.or(plan.copy.free_bytes);
         if let Some(written) = layer.written_bytes {

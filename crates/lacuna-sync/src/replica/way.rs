@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lacuna::copy::{self, CopyPlan};
 use lacuna::{ImageOptions, Links, Source};
 
-use super::place::{Place, patiently, within};
+use super::place::{Place, patiently};
 use super::{ReplicaOptions, ReplicaStats, Run};
 use crate::error::{Error, Result};
 use crate::v2::{self, Dry, Landing, Remote, Synced};
@@ -20,23 +20,28 @@ pub(super) enum Way {
 impl Way {
     /// That of `layer`.
     pub(super) fn of(run: &Run<'_>, layer: &str) -> Result<Self> {
+        Self::to(run, layer, run.target.within(layer))
+    }
+
+    /// To where the directory would be, which is not there: any new image is planned alike.
+    pub(super) fn to_nowhere(run: &Run<'_>, layer: &str) -> Result<Self> {
+        Self::to(run, layer, run.target.as_file())
+    }
+
+    fn to(run: &Run<'_>, layer: &str, target: Place) -> Result<Self> {
         let options = &run.options;
-        Ok(match (run.source, run.target) {
-            (Place::Here(source), Place::Here(target)) => {
-                Self::Local { source: source.join(layer), target: target.join(layer) }
-            }
-            (Place::Here(source), Place::There(target)) => {
-                Self::Push { source: source.join(layer), target: within(target, layer) }
-            }
+        Ok(match (run.source.within(layer), target) {
+            (Place::Here(source), Place::Here(target)) => Self::Local { source, target },
+            (Place::Here(source), Place::There(target)) => Self::Push { source, target },
             (Place::There(source), Place::Here(target)) => {
                 let landing = Landing {
-                    path: target.join(layer),
+                    path: target,
                     io: options.copy.io,
                     links: Links::Refuse,
                     mode: options.copy.mode,
                     rebuild: options.sync.rebuild,
                 };
-                Self::Pull { source: within(source, layer), landing }
+                Self::Pull { source, landing }
             }
             (Place::There(_), Place::There(_)) => {
                 return Err(Error::State("two directories that are both behind servers"));
@@ -71,13 +76,10 @@ impl Way {
         Ok(())
     }
 
-    /// What [`Way::copy`] would do; `is_new`: there is no directory at the target yet.
-    pub(super) fn plan(&self, run: &Run<'_>, dry: Dry, is_new: bool) -> Result<CopyPlan> {
+    /// What [`Way::copy`] would do.
+    pub(super) fn plan(&self, run: &Run<'_>, dry: Dry) -> Result<CopyPlan> {
         let Run { options, progress, cancel, .. } = run;
         match self {
-            Self::Local { source, .. } | Self::Push { source, .. } if is_new => {
-                Ok(copy::plan_remote(&*open(source, options)?)?)
-            }
             Self::Local { source, target } => {
                 let source = open(source, options)?;
                 Ok(match dry {
