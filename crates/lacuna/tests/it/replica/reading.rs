@@ -1,16 +1,19 @@
 //! Random chains: the volume and each of its snapshots, read and copied, are what the oracle says.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lacuna::chain::ChainOptions;
 use lacuna::copy::{self, CopyOptions};
 use lacuna::{Cancel, IoMode, LayoutOptions, Progress, Reflink, Source};
-use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::mount::{Fs, LoopDevice, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern, strategy};
 use lacuna_testing::replica::Replica;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{listed, opened, oracles};
 use crate::chain::oracle::{Layer, flattened};
@@ -161,4 +164,48 @@ fn one_layer_that_is_shorter_than_the_volume_reads_as_holes_behind_its_end() {
     let target = mount.path().join("image");
     copied(&source, &target, &CopyOptions::default()).assert_is(&expected, "the volume");
     assert!(source.image().is_none());
+}
+
+/// No time tells when a device changed, so that nothing is kept that was read through one.
+#[test]
+fn an_export_goes_on_where_it_stopped_unless_it_reads_through_a_device() {
+    const SIZE: usize = 24 << 20;
+    let (Some(from), Some(device)) = (Mount::new(Fs::Ext4), LoopDevice::new(SIZE as u64)) else {
+        return;
+    };
+    let (layer, file) = (from.path().join("layer.img"), from.path().join("backing"));
+    let mut blocks = vec![Block::Hole; SIZE / 4096];
+    blocks[0] = Block::Data(9);
+    Pattern::whole(blocks).write(&layer);
+    // By another name, whose times are others.
+    let (other, mode) = (from.path().join("other"), Mode::RUSR | Mode::WUSR);
+    let number = std::fs::metadata(device.path()).unwrap().rdev();
+    mknodat(CWD, &other, FileType::BlockDevice, mode, number).unwrap();
+    for (backing, goes_on) in [(file.as_path(), true), (device.path(), false)] {
+        let size_mib = 40;
+        let options = MountOptions { size_mib, ..MountOptions::default() };
+        let Some(to) = Mount::with(Fs::Ext4, &options) else { return };
+        let (target, ballast) = (to.path().join("image"), to.path().join("ballast"));
+        std::fs::write(&ballast, vec![1; SIZE]).unwrap();
+        let export = || {
+            let options =
+                ChainOptions { backing: Some(backing.to_owned()), ..ChainOptions::default() };
+            let source = listed(std::slice::from_ref(&layer), &options).unwrap();
+            let (progress, cancel) = (Progress::default(), Cancel::default());
+            copy::copy(&source, &target, &CopyOptions::default(), &progress, &cancel)
+        };
+        std::fs::write(backing, vec![1; SIZE]).unwrap();
+        File::open(backing).unwrap().sync_all().unwrap();
+        let stopped = export().unwrap_err();
+        assert_eq!(stopped.cause.io_kind(), Some(std::io::ErrorKind::StorageFull));
+        std::fs::remove_file(&ballast).unwrap();
+        let byte = if goes_on { 1 } else { 2 };
+        if !goes_on {
+            std::fs::write(&other, vec![byte; SIZE]).unwrap();
+        }
+        let stats = export().unwrap();
+        assert_eq!(stats.resumed_bytes > 0, goes_on, "{backing:?}");
+        let bytes = std::fs::read(&target).unwrap();
+        assert!(bytes[4096..] == vec![byte; SIZE - 4096], "{backing:?}");
+    }
 }
