@@ -1,6 +1,7 @@
 //! `lacuna export`, and `lacuna sync` of a replica directory.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,6 +11,7 @@ use lacuna_testing::replica::{Replica, snapshot};
 use rustix::process::Signal;
 
 use crate::common::{PATIENCE, expect, interrupt, json, keys, lacuna, names, sample, text};
+use crate::partials::{allow, open_to_all};
 
 /// A replica of two layers on a filesystem that has all kinds.
 fn place() -> Option<(Mount, PathBuf, Replica)> {
@@ -108,6 +110,35 @@ fn what_is_wrong_with_an_export_is_said_with_what_to_do() {
     expect(&export(&["--force", "replica", "a.img"], here), 0);
     drop(writer);
     assert!(fs::read(here.join("a.img")).unwrap() == flat());
+}
+
+/// Who may not ask for a lease is told what could not be seen.
+#[test]
+fn a_replica_of_another_user_is_exported_with_a_warning() {
+    let Some((mount, directory, _)) = place() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (_bin, bin) = open_to_all();
+    let (images, open) = (fs::read_dir(&directory).unwrap(), mount.path().join("open"));
+    images.for_each(|image| allow(&image.unwrap().path(), 0o644));
+    fs::create_dir(&open).unwrap();
+    for (path, mode) in [
+        (mount.path().parent().unwrap(), 0o755),
+        (mount.path(), 0o755),
+        (&*directory, 0o755),
+        (&*open, 0o777),
+    ] {
+        allow(path, mode);
+    }
+    let mut command = Command::new(&bin);
+    command.uid(65534).gid(65534).current_dir("/").arg("export").arg(&directory);
+    let (_, err) = expect(&command.arg(open.join("a.img")).output().unwrap(), 0);
+    let warned = "whether others have it open for writing cannot be seen by this user";
+    assert_eq!(err.matches(warned).count(), 2, "{err}");
+    assert!(fs::read(open.join("a.img")).unwrap() == flat());
+    let (_, err) = expect(&export(&["replica", "a.img"], mount.path()), 0);
+    assert!(!err.contains(warned), "{err}");
 }
 
 fn sync(words: &[&str], directory: &Path) -> Output {
