@@ -1,6 +1,7 @@
 //! Files whose bytes and kinds are known beforehand: a slow and obvious oracle for whatever reads
 //! or writes images.
 
+mod fiemap;
 mod kinds;
 mod strategy;
 

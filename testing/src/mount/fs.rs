@@ -50,7 +50,7 @@ impl Fs {
         if !Path::new("/dev/loop-control").exists() {
             return Some("loop devices".to_owned());
         }
-        // filefrag is what the kinds are read with.
+        // filefrag is what the extents are compared with.
         let mkfs = format!("mkfs.{self}");
         ["filefrag", &mkfs].into_iter().find(|name| tool(name).is_none()).map(str::to_owned)
     }

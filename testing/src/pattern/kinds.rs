@@ -1,4 +1,4 @@
-//! The kinds of a file's blocks as others see them: `filefrag`, and `SEEK_DATA` on a tmpfs.
+//! The kinds of a file's blocks as the kernel tells them: FIEMAP, and `SEEK_DATA` on a tmpfs.
 
 use std::fs::File;
 use std::ops::Range;
@@ -8,8 +8,7 @@ use std::path::Path;
 use rustix::fs::{SeekFrom, fstatfs, seek};
 use rustix::io::Errno;
 
-use super::{BLOCK, Kind};
-use crate::host::run;
+use super::{BLOCK, Kind, fiemap};
 
 /// `TMPFS_MAGIC` from `linux/magic.h`.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
@@ -19,7 +18,7 @@ const TMPFS_MAGIC: u32 = 0x0102_1994;
 ///
 /// # Panics
 ///
-/// If `filefrag` (e2fsprogs) is missing or does not understand the filesystem.
+/// If the filesystem has no FIEMAP and is no tmpfs.
 pub fn kinds_of(path: &Path) -> Vec<Kind> {
     let file = File::open(path).unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
     let size = seek(&file, SeekFrom::End(0)).expect("find the end");
@@ -27,7 +26,7 @@ pub fn kinds_of(path: &Path) -> Vec<Kind> {
     if file.metadata().expect("stat").file_type().is_block_device() {
         return vec![Kind::Data; blocks];
     }
-    let extents = if without_fiemap(&file) { sought(&file, size) } else { listed(path) };
+    let extents = if without_fiemap(&file) { sought(&file, size) } else { fiemap::extents(&file) };
     let mut kinds = vec![Kind::Hole; blocks];
     for (bytes, kind) in extents {
         // Preallocation may go on past the size.
@@ -44,30 +43,6 @@ pub fn kinds_of(path: &Path) -> Vec<Kind> {
 /// Whether a file is on a filesystem that has no FIEMAP, and so no `Zero`: tmpfs.
 pub(super) fn without_fiemap(file: &File) -> bool {
     fstatfs(file).expect("statfs").f_type as u32 == TMPFS_MAGIC
-}
-
-/// The allocated extents, in bytes, as `filefrag` lists them.
-fn listed(path: &Path) -> Vec<(Range<u64>, Kind)> {
-    let output = run("filefrag", |command| {
-        // Synced, verbose, in the form of extents, in units of one byte.
-        command.args(["-s", "-v", "-e", "-b1", "--"]).arg(path)
-    });
-    let output = output.unwrap_or_else(|error| panic!("list the extents: {error}"));
-    // The name of the file comes before and after the table.
-    let table = output.lines().skip_while(|line| !line.trim_start().starts_with("ext:")).skip(1);
-    table.map_while(extent).collect()
-}
-
-/// A line like `1:  8192..  16383:  53248..  61439:  8192:  40960: last,unwritten,eof`, where the
-/// number before the flags may be missing. `None` behind the table.
-fn extent(line: &str) -> Option<(Range<u64>, Kind)> {
-    let fields: Vec<_> = line.split(':').map(str::trim).collect();
-    let _number: u64 = fields.first()?.parse().ok()?;
-    let (first, last) = fields.get(1)?.split_once("..")?;
-    let first: u64 = first.trim().parse().ok()?;
-    let last: u64 = last.trim().parse().ok()?;
-    let unwritten = fields.last()?.split(',').any(|flag| flag == "unwritten");
-    Some((first..last + 1, if unwritten { Kind::Zero } else { Kind::Data }))
 }
 
 /// The data extents, in bytes, as `SEEK_DATA` and `SEEK_HOLE` find them.
@@ -89,7 +64,50 @@ fn sought(file: &File, size: u64) -> Vec<(Range<u64>, Kind)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Block, Pattern};
     use super::*;
+    use crate::host::run;
+    use crate::mount::{Fs, Mount};
+
+    /// The allocated extents, in bytes, as `filefrag` lists them.
+    fn listed(path: &Path) -> Vec<(Range<u64>, Kind)> {
+        let output = run("filefrag", |command| {
+            // Synced, verbose, in the form of extents, in units of one byte.
+            command.args(["-s", "-v", "-e", "-b1", "--"]).arg(path)
+        });
+        let output = output.unwrap_or_else(|error| panic!("list the extents: {error}"));
+        // The name of the file comes before and after the table.
+        let table =
+            output.lines().skip_while(|line| !line.trim_start().starts_with("ext:")).skip(1);
+        table.map_while(extent).collect()
+    }
+
+    /// A line like `1:  8192..  16383:  53248..  61439:  8192:  40960: last,unwritten,eof`, where the
+    /// number before the flags may be missing. `None` behind the table.
+    fn extent(line: &str) -> Option<(Range<u64>, Kind)> {
+        let fields: Vec<_> = line.split(':').map(str::trim).collect();
+        let _number: u64 = fields.first()?.parse().ok()?;
+        let (first, last) = fields.get(1)?.split_once("..")?;
+        let first: u64 = first.trim().parse().ok()?;
+        let last: u64 = last.trim().parse().ok()?;
+        let unwritten = fields.last()?.split(',').any(|flag| flag == "unwritten");
+        Some((first..last + 1, if unwritten { Kind::Zero } else { Kind::Data }))
+    }
+
+    /// More extents than are asked for at once, of every kind, on every filesystem that tells them.
+    #[test]
+    fn the_extents_are_those_that_filefrag_lists() {
+        use Block::{Data, Hole, Zero};
+        let blocks = [Data(1), Zero, Hole, Data(2), Hole, Zero, Data(3), Zero].repeat(120);
+        let pattern = Pattern { size: 960 * BLOCK - 1000, blocks };
+        for mount in [Fs::Ext4, Fs::Xfs, Fs::Btrfs].into_iter().filter_map(Mount::new) {
+            let path = mount.path().join("image");
+            pattern.write(&path);
+            let told = fiemap::extents(&File::open(&path).unwrap());
+            assert!(told.len() > 2 * fiemap::AT_ONCE, "{}: {}", mount.fs(), told.len());
+            assert_eq!(told, listed(&path), "{}", mount.fs());
+        }
+    }
 
     #[test]
     fn lines_of_filefrag_are_understood() {
