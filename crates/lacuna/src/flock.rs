@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::failpoint;
+
 /// For whom locks are held by others for moments: udev has that of a device after every close, `partials`
 /// that of a file while it sees whether anybody has it, and that of a directory while it removes something.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,7 +29,10 @@ pub(crate) fn flock_within(
     loop {
         match flock(file, operation) {
             Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < patience => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < patience => {
+                failpoint::pass("flock.wait").map_err(|_| Errno::WOULDBLOCK)?;
+                std::thread::sleep(PAUSE);
+            }
             tried => return tried,
         }
     }

@@ -6,6 +6,7 @@ use crate::points::Points;
 
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EIO: i32 = 5;
+pub(crate) const EAGAIN: i32 = 11;
 
 /// The points that the operation passes when nothing disturbs it.
 fn undisturbed(chain: &Chain, points: &Points) -> Vec<&'static str> {

@@ -29,6 +29,9 @@ const POINTS: [&str; 16] = [
 /// Where a copy asks whether a checkpoint is due, which takes a second or many bytes.
 const CHECKPOINT: &str = "checkpoint.due";
 
+/// Where whoever finds a lock taken waits before it tries again. An error there has it give up at once.
+const WAIT: &str = "flock.wait";
+
 /// After no range, unless by time.
 pub(crate) const NEVER: &str = "off";
 /// After every range.
@@ -106,6 +109,7 @@ impl Points {
     /// Nothing happens at any point from here on.
     pub(crate) fn clear(&self) {
         fail::remove(CHECKPOINT);
+        fail::remove(WAIT);
         for name in POINTS {
             fail::remove(name);
         }
