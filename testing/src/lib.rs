@@ -12,5 +12,7 @@ mod host;
 pub mod mount;
 pub mod pattern;
 pub mod replica;
+mod steps;
 
 pub use host::{skip, tool};
+pub use steps::Steps;

@@ -39,44 +39,6 @@ pub(crate) const ALWAYS: &str = "return";
 /// After the second and the fourth: what the record says is done was not synced by the one before.
 pub(crate) const EVERY_OTHER: &str = "1*off->1*return->1*off->1*return";
 
-/// With this variable set to anything, nothing is sampled.
-const SOAK: &str = "LACUNA_TEST_SOAK";
-
-/// At which of the points that an operation passes it is interrupted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Steps {
-    Every,
-    /// Where a point follows another for the first or for the last time, unless this is a soak.
-    Sampled,
-}
-
-impl Steps {
-    /// Their numbers, in order.
-    pub(crate) fn of(self, passed: &[&str]) -> Vec<usize> {
-        let is_soak = std::env::var_os(SOAK).is_some_and(|value| !value.is_empty());
-        let all = 0..passed.len();
-        if self == Self::Every || is_soak {
-            return all.collect();
-        }
-        let pair = |number: usize| (number.checked_sub(1).map(|at| passed[at]), passed[number]);
-        let is_chosen = |number: &usize| {
-            let mut same = all.clone().filter(|other| pair(*other) == pair(*number));
-            let first = same.next();
-            first == Some(*number) || same.next_back() == Some(*number)
-        };
-        all.clone().filter(is_chosen).collect()
-    }
-}
-
-#[test]
-fn a_sample_has_every_point_after_every_other() {
-    let passed = ["write", "write", "write", "write", "sync", "write", "sync", "write", "sync"];
-    if std::env::var_os(SOAK).is_none() {
-        assert_eq!(Steps::Sampled.of(&passed), [0, 1, 3, 4, 5, 7, 8]);
-    }
-    assert_eq!(Steps::Every.of(&passed), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-}
-
 /// The points of this process, for one test at a time. A test that has lacuna do anything without
 /// having taken them runs into those of another.
 pub(crate) struct Points {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lacuna::chain::ChainError;
 use lacuna::chain::squash::{self, Span, SquashOptions, SquashStats};
 use lacuna::{Cancel, Error, Kept, Progress, Stopped};
+use lacuna_testing::Steps;
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_testing::replica::Replica;
@@ -23,7 +24,7 @@ use crate::chain::{differ, grow, overlay, partial, read};
 use crate::content::Content;
 use crate::fold::fill;
 use crate::interrupted::{EIO, ENOSPC};
-use crate::points::{Points, Steps};
+use crate::points::Points;
 use crate::scenario::{check_checksum, names, write_checksum};
 
 use Block::{Data, DataLastByte, Hole, Zero};
