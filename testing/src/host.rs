@@ -6,8 +6,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::fs::statvfs;
+
 /// With this variable set to anything, nothing may be skipped.
 const REQUIRE_ALL: &str = "LACUNA_TEST_REQUIRE_ALL";
+
+/// In bytes: far more than the disks of all tests that run at once take, which are sparse.
+const ROOM: u64 = 4 << 30;
 
 /// `CAP_SYS_ADMIN`, from `linux/capability.h`.
 const CAP_SYS_ADMIN: u32 = 21;
@@ -27,6 +32,16 @@ pub fn skip(what: impl Display, needs: impl Display) {
     // In one call, so that the lines of parallel tests stay whole.
     let line = format!("skipped: {test}: {what} needs {needs}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Where the disks of tests are: in memory where there is room for them, so that no test waits for the
+/// machine's own disk.
+pub(crate) fn disks() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    match statvfs(&memory) {
+        Ok(found) if found.f_bavail * found.f_frsize >= ROOM => memory,
+        _ => std::env::temp_dir(),
+    }
 }
 
 /// Where a program is. The system directories count even when they are not in `PATH`.

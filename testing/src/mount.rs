@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 pub use self::fs::Fs;
 pub use self::loop_device::LoopDevice;
-use crate::host::{run, skip};
+use crate::host::{disks, run, skip};
 
 /// How long to wait for open files to be closed before a filesystem counts as busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl Mount {
             return None;
         }
         // scripts/test.sh knows these mounts by their name.
-        let directory = tempfile::Builder::new().prefix("lacuna-mount-").tempdir();
+        let directory = tempfile::Builder::new().prefix("lacuna-mount-").tempdir_in(disks());
         let directory = directory.expect("make a temporary directory");
         let root = directory.path().canonicalize().expect("resolve the temporary directory");
         let mount = Self {
@@ -97,7 +97,7 @@ impl Mount {
     ///
     /// If it holds none.
     pub fn of_image(fs: Fs, image: &Path) -> Self {
-        let directory = tempfile::Builder::new().prefix("lacuna-mount-").tempdir();
+        let directory = tempfile::Builder::new().prefix("lacuna-mount-").tempdir_in(disks());
         let directory = directory.expect("make a temporary directory");
         let root = directory.path().canonicalize().expect("resolve the temporary directory");
         let (disk, point) = (image.to_owned(), root.join("mnt"));

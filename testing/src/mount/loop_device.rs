@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode, makedev, mknodat};
 use tempfile::NamedTempFile;
 
-use crate::host::{may_mount, run, skip};
+use crate::host::{disks, may_mount, run, skip};
 
 /// How many device nodes to make where `/dev` does not fill itself, as in a container.
 const NODES: u32 = 32;
@@ -40,7 +40,7 @@ impl LoopDevice {
             return None;
         }
         assert!(size_bytes.is_multiple_of(512), "{size_bytes} bytes are not whole sectors");
-        let disk = tempfile::Builder::new().prefix("lacuna-loop-").tempfile();
+        let disk = tempfile::Builder::new().prefix("lacuna-loop-").tempfile_in(disks());
         let disk = disk.expect("make a temporary file");
         disk.as_file().set_len(size_bytes).expect("size the temporary file");
         let (path, held) = retry(|| attach(disk.path()))
