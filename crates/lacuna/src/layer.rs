@@ -117,7 +117,7 @@ fn check_chain(child: &Path, parent: &Path) -> Result<()> {
 
 /// Fails when the file of `layer` is that of another layer as well, as an interrupted squash leaves it: what is
 /// written to the one is written to the other.
-fn refuse_two_names(layer: &Path) -> Result<()> {
+pub(crate) fn refuse_two_names(layer: &Path) -> Result<()> {
     let mut others = beside::names_of(layer)?.into_iter().filter(|name| name != layer);
     match others.find(|name| LayerMeta::path_of(name).exists()) {
         Some(other) => Err(ChainError::OneFile { layer: layer.to_owned(), other }.into()),

@@ -178,6 +178,8 @@ fn fold_and_commit(
         old.image().sync()?;
         old.image().check_name()?;
         above.check()?;
+        // Nobody was kept from changing what the directory says.
+        stack.find_again(span)?;
         commit::replace(stack)?;
         commit::remove(stack)
     };
@@ -192,6 +194,8 @@ fn stopped_at(stack: &Stack, done: Result<()>) -> Result<(), Stopped> {
 /// Opens and locks what is above the oldest layer, as one, and that. Nobody else has any of it open for writing.
 fn open(stack: &Stack, options: &SquashOptions, cancel: &Cancel) -> Result<(Source, Target)> {
     stack.refuse_apart()?;
+    stack.refuse_linked(options.free)?;
+    stack.refuse_marked_parent()?;
     let access = if options.free { Access::Alone } else { Access::Read };
     let layer =
         ImageOptions { io: options.io, access, links: Links::Refuse, ..ImageOptions::default() };

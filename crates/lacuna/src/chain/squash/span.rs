@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -10,7 +11,8 @@ use rustix::io::Errno;
 use super::super::{ChainError, LayerMeta, Replica};
 use crate::beside;
 use crate::error::{Error, Result};
-use crate::layer::other_child;
+use crate::layer::{other_child, refuse_two_names};
+use crate::mark;
 use crate::stamp::FileId;
 
 /// Layers that are to become one.
@@ -141,6 +143,33 @@ impl Stack {
 
     pub(super) fn is_one(&self) -> bool {
         self.is_one
+    }
+
+    /// Fails when what is written has another name, by which it would be written too: the oldest, and with `free`
+    /// all of them. What a squash that was interrupted has left of a name is none.
+    pub(super) fn refuse_linked(&self, free: bool) -> Result<()> {
+        self.paths.iter().try_for_each(|layer| refuse_two_names(layer))?;
+        let written = if free { &self.paths[..] } else { &self.paths[..1] };
+        for layer in written {
+            let metadata = std::fs::symlink_metadata(layer);
+            let metadata = metadata.map_err(|error| Error::io("open", layer, error))?;
+            let is_draft = |name: &PathBuf| {
+                name.file_name().is_some_and(|name| beside::shown(name, beside::DRAFT).is_some())
+            };
+            let drafts = beside::names_of(layer)?.into_iter().filter(is_draft).count() as u64;
+            if metadata.is_file() && metadata.nlink() > 1 + drafts {
+                return Err(ChainError::Linked { layer: layer.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when an interrupted fold or squash into the layer under the oldest needs the layers as they are.
+    pub(super) fn refuse_marked_parent(&self) -> Result<()> {
+        match self.parent().filter(|parent| !parent.is_empty()) {
+            Some(parent) => mark::refuse(&self.oldest().with_file_name(parent)),
+            None => Ok(()),
+        }
     }
 
     /// Fails when the oldest cannot take the name of the newest because it is elsewhere.
