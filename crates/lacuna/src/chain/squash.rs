@@ -11,7 +11,8 @@
 //!    hide that: the next squash folds again.
 //! 3. OLD gets NEW's name as well. OLD is no hole wherever a layer above it has anything, so that through NEW
 //!    none of the others shows: what NEW reads through them is a hole in all of them, OLD among them.
-//! 4. NEW's `.meta` file names OLD's parent: the layers between and OLD's own name are in nobody's chain.
+//! 4. NEW's `.meta` file names OLD's parent, and then `volume.meta` where NEW is the head: the layers between and OLD's
+//!    own name are in nobody's chain.
 //! 5. They are removed, the newest first and OLD last; of each, the `.meta` file last, so that those that are
 //!    left still lead to each other.
 //!
@@ -216,7 +217,6 @@ fn open_old(
     options: &SquashOptions,
     cancel: &Cancel,
 ) -> Result<Target> {
-    // It fails where there is none: a target would be made.
     lease::refuse_writers(path, cancel)?;
     let target = TargetOptions { io: options.io, links: Links::Refuse, ..TargetOptions::default() };
     let old = open_parent(above, path, &target)?;

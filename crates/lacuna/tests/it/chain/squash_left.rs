@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use lacuna::Error;
-use lacuna::chain::ChainError;
 use lacuna::chain::squash::{Span, SquashOptions};
+use lacuna::chain::{self, ChainError, ChainOptions, Replica, check, diff, ls};
+use lacuna::{Cancel, Error, Progress};
 use rustix::fs::{FlockOperation, flock};
 
 use super::assert_all;
@@ -42,7 +42,8 @@ fn no_other_squash_writes_to_the_file_that_two_layers_are() {
     for (old, new) in [("s1", "s2"), ("s0", "s1")] {
         assert_all!(
             refused(&span(&place.directory, old, new)),
-            Error::Chain(ChainError::OneFile { .. })
+            Error::Chain(ChainError::HalfSquashed { old, new })
+                if *old == place.paths[1] && *new == place.paths[3]
         );
     }
     assert_eq!(place.read(), [2, 3, 3, 0]);
@@ -74,9 +75,7 @@ fn what_has_another_name_elsewhere_is_not_written() {
     for at in [1, 2, 3] {
         fs::hard_link(&place.paths[at], &elsewhere).unwrap();
         let before = fs::read(&elsewhere).unwrap();
-        let is_it = |error: &Error| {
-            matches!(error, Error::Chain(ChainError::Linked { layer }) if *layer == place.paths[at])
-        };
+        let is_it = |error: &Error| matches!(error, Error::Chain(ChainError::Linked { layer }) if *layer == place.paths[at]);
         let error = try_squash(&place.span(), &freeing).unwrap_err().cause;
         assert!(is_it(&error), "{error:?}");
         match planned(&place.span(), &SquashOptions::default()) {
@@ -125,4 +124,78 @@ fn layers_that_an_interrupted_fold_below_them_needs_are_left_as_they_are() {
     );
     fs::remove_file(super::mark_of(&place.paths[0])).unwrap();
     place.squash();
+}
+
+#[test]
+fn whoever_reads_is_told_of_the_squash_and_not_of_its_traces() {
+    let Some(place) = Place::new() else { return };
+    // Below the newest, none is as large as that; the oldest is by the end.
+    for (path, size) in place.paths.iter().zip([8192, 8192, 8192, 16384, 16384]) {
+        File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+    }
+    place.interrupt();
+    let meta = place.directory.join("volume-snap-s3.img.meta");
+    let text = fs::read_to_string(&meta).unwrap();
+    let (progress, cancel) = (Progress::default(), Cancel::default());
+    let told = |result: Result<(), Error>| {
+        let error = result.expect_err("a layer that is two");
+        let is_it = matches!(&error, Error::Chain(ChainError::HalfSquashed { old, new })
+            if *old == place.paths[1] && *new == place.paths[3]);
+        assert!(is_it, "{error:?}");
+    };
+    for is_out in [false, true] {
+        if is_out {
+            fs::write(&meta, text.replace("s2", "s0")).unwrap();
+        }
+        let replica = Replica::open(&place.directory).unwrap();
+        let found = ls::ls(&replica, &ls::LsOptions::default(), &progress, &cancel, |_, _, _| ());
+        told(found.map(drop));
+        let options = diff::ReplicaDiffOptions::default();
+        let found = diff::diff(&replica, &replica, &options, &progress, &cancel, |_, _| Ok(()));
+        told(found.map(drop));
+        let source = || replica.source(None, &ChainOptions::default(), &cancel).map(drop);
+        match is_out {
+            false => told(source()),
+            // None of that is read any more.
+            true => source().unwrap(),
+        }
+        let options = check::CheckOptions::default();
+        let checked = check::check(&place.directory, &options, &progress, &cancel).unwrap();
+        let found: Vec<_> = checked.findings.iter().map(|finding| finding.code).collect();
+        assert_eq!(found, [check::Code::HalfSquashed, check::Code::Dirty], "{checked:?}");
+        assert_eq!(checked.findings[0].file, "volume-snap-s3.img");
+    }
+    let listed = chain::open(&place.paths, &ChainOptions::default(), &cancel).map(drop);
+    assert!(matches!(listed, Err(Error::Chain(ChainError::OneFile { .. }))), "{listed:?}");
+    squashed(&place.span(), &SquashOptions::default());
+}
+
+#[test]
+fn a_squash_that_is_repeated_says_that_there_is_nothing_left_to_do_where_that_shows() {
+    let Some(place) = Place::new() else { return };
+    place.squash();
+    assert_all!(
+        place.refused(),
+        Error::Chain(ChainError::NoOldest { old, new, parent: Some(parent) })
+            if *old == place.directory.join("s1") && *new == place.paths[3]
+                && parent == "volume-snap-s0.img"
+    );
+    // With the image alone, or a chain that leads nowhere, who knows.
+    for missing in [None, Some(&place.paths[0])] {
+        match missing {
+            None => place.put("volume-snap-s1.img", ""),
+            Some(missing) => fs::remove_file(missing).unwrap(),
+        }
+        assert_all!(place.refused(), Error::Chain(ChainError::NoLayer { .. }));
+        let _ = fs::remove_file(&place.paths[1]);
+    }
+    for name in super::names(&place.directory).iter().filter(|name| name.ends_with(".meta")) {
+        fs::remove_file(place.directory.join(name)).unwrap();
+    }
+    let list = Span::Files(place.paths[1..4].to_vec());
+    assert_all!(
+        refused(&list),
+        Error::Chain(ChainError::NoOldest { old, new, parent: None })
+            if *old == place.paths[1] && *new == place.paths[3]
+    );
 }
