@@ -327,10 +327,10 @@ fn what_is_left_after_the_names_are_one_is_told_and_removed() {
 fn what_does_not_fit_is_told_in_the_words_of_a_squash() {
     let options = MountOptions { size_mib: 64, ..MountOptions::default() };
     let Some(mount) = Mount::with(Fs::Ext4, &options) else { return };
-    let place = Place::new(mount.path(), 512);
+    let place = Place::new(mount.path(), 1024);
     let filler = std::fs::File::create(mount.path().join("filler")).unwrap();
     let space = rustix::fs::statvfs(mount.path()).unwrap();
-    let rest = space.f_bfree * space.f_frsize - (1 << 20);
+    let rest = space.f_bfree * space.f_frsize - (3 << 20);
     rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, rest).unwrap();
     let (_, err) = expect(&place.squash(&[]).output().unwrap(), 1);
     let words = "the layers above OLD give up each range that OLD has durably";

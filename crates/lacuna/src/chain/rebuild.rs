@@ -96,7 +96,7 @@ impl Files {
     }
 
     /// Locks the `volume.meta` that is there: who replaces it has it locked alone.
-    fn lock(&self, operation: FlockOperation) -> Result<RebuildLock> {
+    pub(super) fn lock(&self, operation: FlockOperation) -> Result<RebuildLock> {
         let path = self.path(VolumeMeta::NAME);
         let begun = Instant::now();
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;

@@ -148,6 +148,7 @@ pub fn apply(
     let fold = match stack.is_one() {
         true => {
             let remains = Remains::open(&stack, cancel)?;
+            let _no_copy = stack.keep_copies_out()?;
             // Whoever was at work here before may have gone on.
             stack.find_again(span)?;
             let size_bytes = remains.size();
@@ -171,6 +172,7 @@ fn fold_and_commit(
     cancel: &Cancel,
 ) -> Result<FoldStats, Stopped> {
     let (mut above, mut old) = open(stack, options, cancel)?;
+    let _no_copy = stack.keep_copies_out()?;
     stack.find_again(span)?;
     let stats = fold::apply_opened(&mut above, &mut old, &options.fold(), progress, cancel)?;
     let commit = || {
@@ -178,9 +180,9 @@ fn fold_and_commit(
         // There may have been nothing to fold.
         old.image().sync()?;
         old.image().check_name()?;
-        above.check()?;
-        // Nobody was kept from changing what the directory says.
+        // An engine is not kept from changing what the directory says.
         stack.find_again(span)?;
+        above.check()?;
         commit::replace(stack)?;
         commit::remove(stack)
     };

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxFlags, statx};
 use rustix::io::Errno;
 
-use super::super::{ChainError, LayerMeta, Replica};
+use super::super::{ChainError, Files, LayerMeta, RebuildLock, Replica};
 use crate::beside;
 use crate::error::{Error, Result};
 use crate::layer::other_child;
@@ -154,6 +154,12 @@ impl Stack {
 
     pub(super) fn is_one(&self) -> bool {
         self.is_one
+    }
+
+    /// Keeps a copy from beginning to make the directory that of another replica; `None` where nothing is described.
+    pub(super) fn keep_copies_out(&self) -> Result<Option<RebuildLock>> {
+        let files = self.parent().map(|_| Files::of(beside::directory_of(self.newest())));
+        files.map(|files| files.lock(FlockOperation::NonBlockingLockShared)).transpose()
     }
 
     /// Fails when what is written has another name, by which it would be written too: the oldest, and with `free`

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lacuna::chain::squash::{Span, SquashOptions};
 use lacuna::chain::{self, ChainError, ChainOptions, Replica, check, diff, ls};
-use lacuna::{Cancel, Error, Progress};
+use lacuna::{Cancel, Error, Kept, Progress};
 use rustix::fs::{FlockOperation, flock};
 
 use super::assert_all;
@@ -198,4 +198,22 @@ fn a_squash_that_is_repeated_says_that_there_is_nothing_left_to_do_where_that_sh
         Error::Chain(ChainError::NoOldest { old, new, parent: None })
             if *old == place.paths[1] && *new == place.paths[3]
     );
+}
+
+/// It would be told complete when the squash writes what it has read of `volume.meta`.
+#[test]
+fn no_squash_goes_on_in_a_directory_where_a_copy_begins() {
+    let Some(place) = Place::new() else { return };
+    for is_left in [false, true] {
+        if is_left {
+            place.interrupt();
+        }
+        let names = names_of(&place.paths[1]);
+        let volume = File::open(place.directory.join("volume.meta")).unwrap();
+        flock(&volume, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let stopped = try_squash(&place.span(), &SquashOptions::default()).unwrap_err();
+        assert!(matches!(stopped.cause, Error::Busy { .. }), "{stopped:?}");
+        assert_eq!((stopped.kept, names_of(&place.paths[1])), (Kept::Nothing, names));
+    }
+    squashed(&place.span(), &SquashOptions::default());
 }
