@@ -6,6 +6,7 @@ use lacuna::chain::ChainError;
 use lacuna::{Kept, Stopped};
 use lacuna_sync::{Error, Unreached, v2};
 
+use crate::chain::squash;
 use crate::failure::Interrupted;
 use crate::output::StdoutError;
 use crate::units;
@@ -137,7 +138,7 @@ impl Words {
                 Some("write it anew: lacuna hash --write IMAGE".to_owned())
             }
             lacuna::Error::Chain(ChainError::HalfSquashed { old, new }) => {
-                Some(squash_again(old, new))
+                Some(squash::again(old, new))
             }
             lacuna::Error::NoSpace { freeing: false, .. } => {
                 Some(format!("{}; {}", error.remedy()?, self.free))
@@ -188,22 +189,6 @@ fn flag_of(code: u16) -> &'static str {
         v2::codes::NO_DEVICES => ": lacuna serve --devices",
         _ => "",
     }
-}
-
-/// The command that completes a squash of `old` to `new` which was interrupted.
-pub(crate) fn squash_again(old: &Path, new: &Path) -> String {
-    let quoted = |text: Option<&str>| {
-        let quoted = text.and_then(|text| shlex::try_quote(text).ok());
-        quoted.map_or_else(|| "...".to_owned(), std::borrow::Cow::into_owned)
-    };
-    let directory = quoted(
-        new.parent().and_then(Path::to_str).map(|path| if path.is_empty() { "." } else { path }),
-    );
-    let name = |path: &Path| quoted(path.file_name().and_then(std::ffi::OsStr::to_str));
-    let (old, new) = (name(old), name(new));
-    format!(
-        "run the squash again, which completes it: lacuna chain squash {directory} --from {old} --to {new}"
-    )
 }
 
 /// In the words of lacuna's server, and of the original's.

@@ -13,7 +13,7 @@ use crate::failure::{Outcome, unless_stopped};
 use crate::list::List;
 use crate::meter::attended;
 use crate::output::{Output, StdoutError};
-use crate::remedy::{BEGIN_ANEW, squash_again};
+use crate::remedy::BEGIN_ANEW;
 use crate::units::counted;
 
 /// A finding in JSON.
@@ -102,7 +102,7 @@ fn remedy(code: Code, directory: &str) -> String {
         }
     };
     match one_file().filter(|_| code == Code::HalfSquashed) {
-        Some((old, new)) => squash_again(&old, &new),
+        Some((old, new)) => super::squash::again(&old, &new),
         None => code.remedy().to_owned(),
     }
 }

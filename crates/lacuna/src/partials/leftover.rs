@@ -104,9 +104,14 @@ impl Leftover {
 
     /// Whether what it leads to would be gone with it.
     pub(super) fn is_only_name(&self) -> Result<bool> {
-        let metadata = std::fs::symlink_metadata(&self.path);
-        let metadata = metadata.map_err(|error| Error::io("stat", &self.path, error))?;
-        Ok(self.kind == LeftoverKind::Link && metadata.nlink() < 2)
+        if self.kind != LeftoverKind::Link {
+            return Ok(false);
+        }
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) => Ok(metadata.nlink() < 2),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("stat", &self.path, error)),
+        }
     }
 
     /// Whether it must stay.
