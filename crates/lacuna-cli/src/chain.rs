@@ -3,7 +3,7 @@
 mod check;
 mod diff;
 mod ls;
-mod squash;
+pub(crate) mod squash;
 
 use crate::args::{ChainArgs, ChainCommand, WorkArgs};
 use crate::failure::Outcome;

@@ -36,7 +36,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use args::Command;
+use args::{ChainCommand, Command};
 use failure::Outcome;
 use output::Output;
 
@@ -51,7 +51,10 @@ pub fn lacuna_main() -> ExitCode {
     };
     let output = Output::new(&args.output);
     let done = |()| Outcome::Good;
-    let words = match args.command {
+    let words = match &args.command {
+        Command::Chain(chain) if matches!(chain.command, ChainCommand::Squash(_)) => {
+            &remedy::SQUASH
+        }
         Command::Export(_) | Command::Chain(_) => &remedy::CHAIN,
         _ => &remedy::LACUNA,
     };

@@ -190,8 +190,8 @@ fn row([kind, size, allocated, age, state, name]: [&str; 6]) -> String {
     format!("{kind:<6} {size:>9} {allocated:>10} {age:>8}  {state:<7}  {name}")
 }
 
-const MARKED: &str = "a mark stays: the image beside it is half written, and the same sync, fold or prune \
-    again completes it";
+const MARKED: &str = "a mark stays: the image beside it is half written, and the same sync, fold, prune or \
+    squash again completes it";
 
 fn state(leftover: &Leftover, done: &Done) -> &'static str {
     match (done, leftover.in_use) {

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use lacuna::chain::ChainError;
 use lacuna::{Kept, Stopped};
 use lacuna_sync::{Error, Unreached, v2};
 
+use crate::chain::squash;
 use crate::failure::Interrupted;
 use crate::output::StdoutError;
 use crate::units;
@@ -41,6 +43,10 @@ pub(crate) struct Words {
     force_layer: Option<&'static str>,
     /// How a fold gets by with less space.
     free: &'static str,
+    /// What a fold is called that is a part of something else.
+    fold: &'static str,
+    /// Whoever may have given up what the parent has by now.
+    freed: &'static str,
 }
 
 pub(crate) const LACUNA: Words = Words {
@@ -51,10 +57,21 @@ pub(crate) const LACUNA: Words = Words {
     force_layer: Some("--force-layer"),
     free: "with --free, CHILD gives up each range that PARENT has, and is no layer on its own then: \
         see --dry-run --free",
+    fold: "fold",
+    freed: "the child may have given up a part of what it had: take it for no layer on its own",
 };
 
 /// Of the commands that believe what a replica directory says.
 pub(crate) const CHAIN: Words = Words { force_layer: None, ..LACUNA };
+
+/// Of `chain squash`, which folds many layers at once.
+pub(crate) const SQUASH: Words = Words {
+    free: "with --free, the layers above OLD give up each range that OLD has durably: see --dry-run --free",
+    fold: "squash",
+    freed: "the layers above it may have given up a part of what they had: take them for no layers on \
+        their own",
+    ..CHAIN
+};
 
 pub(crate) const SSYNC: Words = Words {
     command: "ssync",
@@ -93,8 +110,8 @@ impl Words {
             Some(Kept::Part { path, .. }) => {
                 Some(format!("what arrived is kept in {}, for the same command", path.display()))
             }
-            Some(other) => kept(other),
-            None => stopped.and_then(|stopped| kept(&stopped.kept)),
+            Some(other) => kept(self, other),
+            None => stopped.and_then(|stopped| kept(self, &stopped.kept)),
         };
         let parts: Vec<_> = first.into_iter().chain(left).collect();
         Some(parts.join("; ")).filter(|remedy| !remedy.is_empty())
@@ -119,6 +136,9 @@ impl Words {
             }
             lacuna::Error::Malformed { path, .. } if is_checksum(path) => {
                 Some("write it anew: lacuna hash --write IMAGE".to_owned())
+            }
+            lacuna::Error::Chain(ChainError::HalfSquashed { old, new }) => {
+                Some(squash::again(old, new))
             }
             lacuna::Error::NoSpace { freeing: false, .. } => {
                 Some(format!("{}; {}", error.remedy()?, self.free))
@@ -184,7 +204,7 @@ fn is_checksum(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "checksum")
 }
 
-fn kept(kept: &Kept) -> Option<String> {
+fn kept(words: &Words, kept: &Kept) -> Option<String> {
     Some(match kept {
         Kept::Nothing => return None,
         Kept::Part { path, done_bytes: 0 } => format!(
@@ -204,12 +224,13 @@ fn kept(kept: &Kept) -> Option<String> {
             "{} is half old and half new, and marked unfinished: the same command completes it",
             path.display()
         ),
-        Kept::HalfFolded { parent, freed: false } => marked(parent, "fold"),
+        Kept::HalfFolded { parent, freed: false } => marked(parent, words.fold),
         Kept::HalfFolded { parent, freed: true } => format!(
-            "{} is marked unfinished, and the child may have given up a part of what it had: take it for \
-             no layer on its own. Over this parent the chain reads as before, and the same command \
-             completes the fold",
-            parent.display()
+            "{} is marked unfinished, and {}. Over this parent the chain reads as before, and the same \
+             command completes the {}",
+            parent.display(),
+            words.freed,
+            words.fold
         ),
         Kept::HalfRebuilt(directory) => format!(
             "{} says Rebuilding until a copy is complete: the same command completes it",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use lacuna::chain::Replica;
 use lacuna_sync::replica::{self, Place, ReplicaOptions, ReplicaPlan, ReplicaStats};
 use serde::Serialize;
 
@@ -83,6 +84,12 @@ pub(crate) fn run(
     output: &Output,
 ) -> anyhow::Result<()> {
     refuse_strangers(args, &source, &target)?;
+    if let Place::Here(directory) = &source
+        && let Ok(replica) = Replica::open(directory)
+    {
+        // What else is wrong with it is said when it is copied.
+        replica.refuse_one_file(replica.layers().keys().map(String::as_str))?;
+    }
     let transfer = &args.transfer;
     let options = ReplicaOptions {
         copy: copy_options(transfer),

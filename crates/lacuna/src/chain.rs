@@ -6,8 +6,10 @@ mod checksum;
 pub mod diff;
 mod error;
 mod files;
+mod keys;
 pub mod ls;
 mod meta;
+mod one_file;
 mod rebuild;
 mod replica;
 pub mod squash;
@@ -78,12 +80,15 @@ fn stacked(
     let mut layers: Vec<LockedImage> = vec![];
     for path in newest_first {
         let layer = open(path)?;
+        if let Some(same) = layers.iter().find(|other| other.stamp().id == layer.stamp().id) {
+            let (layer, other) = (path.clone(), same.image().path().to_owned());
+            return Err(match layer == other {
+                true => Error::SameFile { source_path: other, target: layer },
+                false => ChainError::OneFile { layer, other }.into(),
+            });
+        }
         if let Some(above) = layers.last().map(LockedImage::image) {
             refuse_larger(layer.image(), above.path(), above.size())?;
-        }
-        if let Some(same) = layers.iter().find(|other| other.stamp().id == layer.stamp().id) {
-            let source_path = same.image().path().to_owned();
-            return Err(Error::SameFile { source_path, target: path.clone() });
         }
         layers.push(layer);
     }

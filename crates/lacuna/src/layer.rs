@@ -39,7 +39,6 @@ pub(crate) fn open_pair(
     if !options.force {
         check_chain(child, parent)?;
     }
-    // A target that does not exist would be made.
     let metadata = std::fs::metadata(parent).map_err(|error| Error::io("open", parent, error))?;
     let source = ImageOptions { io: options.io, access: options.child, ..ImageOptions::default() };
     let source = Source::open_leased(child, &source, cancel)?;
@@ -58,7 +57,8 @@ pub(crate) fn open_parent(
     parent: &Path,
     options: &TargetOptions,
 ) -> Result<Target> {
-    let target = Target::open(parent, options)?;
+    // Somebody may have removed it since it was looked at.
+    let target = Target::open_existing(parent, options)?;
     child.layers().try_for_each(|layer| check_layout(layer.image()))?;
     if !target.image().is_device() {
         check_layout(target.image())?;

@@ -100,6 +100,9 @@ fn remove(group: &mut Vec<Leftover>) -> Result<()> {
     let in_use = matches!(guard, Guard::InUse);
     group.iter_mut().for_each(|leftover| leftover.in_use = Some(in_use));
     for leftover in group.iter_mut().filter(|leftover| !in_use && !leftover.is_mark()) {
+        if leftover.is_only_name()? {
+            continue;
+        }
         beside::remove_alone(&leftover.path)?;
         leftover.removed = true;
     }

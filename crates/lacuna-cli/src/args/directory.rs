@@ -7,10 +7,11 @@ use std::path::PathBuf;
 /// An interrupted sync leaves the part of a new image (.NAME.lacuna-data) and a record of how far it is
 /// complete (.NAME.lacuna-partial): the same sync goes on with them, and whoever does not want that
 /// removes them here. A record, a mark or a .checksum that was being written may be left as a draft
-/// (.lacuna-draft): it is worth nothing. All of these are listed, and removed with --remove.
+/// (.lacuna-draft): it is worth nothing. A link is another name of a layer that a squash was to put in the
+/// place of NAME: the layer stays. All of these are listed, and removed with --remove.
 ///
 /// What a running session has locked is shown as in use, and stays. So does every mark
-/// (.NAME.lacuna-unfinished): the image NAME is half written. Run the same sync, fold or prune again: it
+/// (.NAME.lacuna-unfinished): the image NAME is half written. Run the same sync, fold, prune or squash again: it
 /// completes the image and removes the mark.
 ///
 /// DIR is looked through with all directories below it, on its own filesystem only: what is mounted below

@@ -17,10 +17,12 @@ use super::{ReflinkChoice, WorkArgs};
 /// DIR is the directory of one Longhorn replica, and OLD and NEW are layers of it, by the names of their files or
 /// of their snapshots. Instead, layers without .meta files may be named, from the oldest to the newest.
 ///
-/// Refused: a layer below NEW with another child, layers in use or marked unfinished, a directory whose copy was
-/// never completed (Rebuilding), and what does not fit.
+/// Refused: a layer below NEW with another child, layers in use, marked unfinished or with a second name by which
+/// they would be written too (a hard link), a directory whose copy was never completed (Rebuilding), and what does
+/// not fit.
 ///
-/// When it is interrupted or fails, the chain reads as before, and the same command completes the squash.
+/// When it is interrupted or fails, the chain reads as before, and the same command completes the squash; where
+/// that was complete, it says that there is no OLD, and what NEW stands on.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "lacuna chain squash [OPTIONS] DIR --from OLD --to NEW\n       \

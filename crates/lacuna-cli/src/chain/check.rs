@@ -1,9 +1,11 @@
 //! `lacuna chain check`: is a replica directory sound?
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
 use lacuna::chain::check::{CheckOptions, Checked, Code, Finding, Severity, check};
+use lacuna::chain::{ChainError, Replica};
 use serde::Serialize;
 
 use crate::args::ChainCheckArgs;
@@ -21,7 +23,7 @@ struct Line<'a> {
     code: Code,
     file: &'a str,
     what: &'a str,
-    remedy: &'static str,
+    remedy: &'a str,
 }
 
 /// What comes behind the findings.
@@ -81,7 +83,7 @@ fn in_json(
     let mut out = output.stdout();
     let mut list = List::new("findings", &mut out, output);
     for Finding { severity, file, code, what } in &checked.findings {
-        let remedy = code.remedy();
+        let remedy = &remedy(*code, &totals.directory);
         list.add(&Line { severity: *severity, code: *code, file, what, remedy })?;
     }
     if !has_failed {
@@ -90,11 +92,26 @@ fn in_json(
     Ok(out.flush()?)
 }
 
+/// What to do, by the command that does it.
+fn remedy(code: Code, directory: &str) -> String {
+    let one_file = || {
+        let replica = Replica::open(Path::new(directory)).ok()?;
+        match replica.refuse_one_file(replica.layers().keys().map(String::as_str)) {
+            Err(lacuna::Error::Chain(ChainError::HalfSquashed { old, new })) => Some((old, new)),
+            _ => None,
+        }
+    };
+    match one_file().filter(|_| code == Code::HalfSquashed) {
+        Some((old, new)) => super::squash::again(&old, &new),
+        None => code.remedy().to_owned(),
+    }
+}
+
 fn lines(checked: &Checked, totals: &Totals, has_failed: bool) -> Vec<String> {
     let line = |finding: &Finding| {
         let Finding { severity, file, code, what } = finding;
         let file = if file == "." { &totals.directory } else { file };
-        format!("{severity:<7}  {file} {what}; {}", code.remedy())
+        format!("{severity:<7}  {file} {what}; {}", remedy(*code, &totals.directory))
     };
     let mut lines: Vec<_> = checked.findings.iter().map(line).collect();
     let Totals { directory, layers, unsound, notes, verified, .. } = totals;

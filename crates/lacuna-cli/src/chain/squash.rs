@@ -1,5 +1,7 @@
 //! `lacuna chain squash`: make many layers one.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -83,6 +85,22 @@ fn what(span: &Span) -> String {
         }
         Span::Files(paths) => paths.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// The command that completes a squash of `old` to `new` which was interrupted.
+pub(crate) fn again(old: &Path, new: &Path) -> String {
+    let quoted = |text: Option<&str>| {
+        let quoted = text.and_then(|text| shlex::try_quote(text).ok());
+        quoted.map_or_else(|| "...".to_owned(), Cow::into_owned)
+    };
+    let directory = quoted(
+        new.parent().and_then(Path::to_str).map(|path| if path.is_empty() { "." } else { path }),
+    );
+    let name = |path: &Path| quoted(path.file_name().and_then(OsStr::to_str));
+    let (old, new) = (name(old), name(new));
+    format!(
+        "run the squash again, which completes it: lacuna chain squash {directory} --from {old} --to {new}"
+    )
 }
 
 fn shown(path: &Path) -> String {

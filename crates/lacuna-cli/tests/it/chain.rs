@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod ls;
+mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

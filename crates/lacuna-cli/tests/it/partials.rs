@@ -191,7 +191,7 @@ fn a_mark_stays_until_the_same_sync_has_completed_the_image() {
         assert_eq!(report["leftovers"][0]["path"], mark.display().to_string());
         assert!(report["leftovers"][0]["removed"] != true);
         let (out, _) = expect(&partials(directory.path(), more).output().unwrap(), 0);
-        let told = "the image beside it is half written, and the same sync, fold or prune again \
+        let told = "the image beside it is half written, and the same sync, fold, prune or squash again \
                     completes it\n";
         assert!(out.ends_with(told), "{out}");
         assert!(mark.exists());
@@ -426,4 +426,38 @@ fn a_sparse_image_takes_what_it_has_allocated() {
     assert_eq!(each(&listed, "size_bytes"), [("part", &sample().size.into())]);
     assert_eq!(each(&listed, "allocated_bytes"), [("part", &allocated(&part).into())]);
     assert!(allocated(&part) < sample().size);
+}
+
+/// A squash that was killed between two names.
+#[test]
+fn another_name_of_a_layer_goes_and_the_layer_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (layer, link) = (path("volume-snap-a.img"), path(".volume-snap-b.img.lacuna-draft"));
+    Pattern::whole(vec![Block::Data(1); 8]).write(&layer);
+    std::fs::hard_link(&layer, &link).unwrap();
+    let listed = in_json(directory.path(), &[]);
+    assert_eq!(each(&listed, "in_use"), [("link", &false.into())]);
+    assert_eq!(each(&listed, "allocated_bytes"), [("link", &0.into())]);
+    assert_eq!(each(&listed, "image")[0].1, path("volume-snap-b.img").to_str().unwrap());
+    // As a squash locks the layer that it writes.
+    let locked = File::open(&layer).unwrap();
+    rustix::fs::flock(&locked, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert_eq!(each(&in_json(directory.path(), &[]), "in_use"), [("link", &true.into())]);
+    in_json(directory.path(), &["--remove"]);
+    assert!(link.exists());
+    drop(locked);
+    let (out, _) = expect(&partials(directory.path(), &[]).output().unwrap(), 0);
+    assert!(out.contains("\nlink   "), "{out}");
+    let removed = in_json(directory.path(), &["--remove"]);
+    assert_eq!(
+        (each(&removed, "removed"), &removed["reclaimed_bytes"]),
+        (vec![("link", &true.into())], &0.into())
+    );
+    assert_eq!(names(directory.path()), ["volume-snap-a.img"]);
+    // Under its only name, it is no link.
+    std::fs::rename(&layer, &link).unwrap();
+    let (out, _) = expect(&partials(directory.path(), &["--remove"]).output().unwrap(), 0);
+    assert!(out.contains("nothing is left"), "{out}");
+    assert!(link.exists());
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Kind, Pattern, kinds_of};
 use lacuna_testing::replica::Replica;
 use rustix::process::Signal;
@@ -114,6 +114,35 @@ impl Place {
         assert_eq!(json(&meta)["Parent"], "volume-snap-s0.img");
     }
 
+    /// By the command that completes it.
+    #[track_caller]
+    fn assert_all_tell_of_the_squash(&self, root: &Path) {
+        let command = format!(
+            "lacuna chain squash {} --from volume-snap-s1.img --to volume-snap-s3.img",
+            self.directory.display()
+        );
+        let copy = root.join("copy");
+        let (here, copy) = (self.directory.to_str().unwrap(), copy.to_str().unwrap());
+        for (words, code) in [
+            (&["export", here, copy][..], 1),
+            (&["sync", here, copy], 1),
+            (&["chain", "ls", here], 1),
+            (&["chain", "diff", here, here], 2),
+            (&["chain", "squash", here, "--from", "s0", "--to", "s1"], 1),
+        ] {
+            let (out, err) = expect(&lacuna().args(words).output().unwrap(), code);
+            assert!(err.contains("a squash of the one to the other was interrupted"), "{err}");
+            assert!(err.contains(&command) && out.is_empty(), "{words:?}: {out}{err}");
+            assert!(!Path::new(copy).exists());
+        }
+        for more in [&[][..], &["--json"]] {
+            let output = lacuna().args(["chain", "check", here]).args(more).output().unwrap();
+            let (out, _) = expect(&output, 1);
+            assert!(out.contains(&command) && out.contains("was interrupted"), "{out}");
+            assert!(!out.contains("same-file") && !out.contains("back from"), "{out}");
+        }
+    }
+
     /// What is read through the newest of them: its own layers, as the `.meta` files say.
     fn read(&self) -> Vec<u8> {
         let mut chain = vec![];
@@ -183,7 +212,13 @@ fn people_read_what_moved_and_what_went() {
     );
     place.assert_done();
     let (_, err) = expect(&place.squash(&[]).output().unwrap(), 1);
-    assert!(err.contains("has no layer s1"), "{err}");
+    for words in [
+        "there is no ",
+        "volume-snap-s3.img stands on volume-snap-s0.img",
+        "nothing, if this squash was run before: it is complete",
+    ] {
+        assert!(err.contains(words), "{words}: {err}");
+    }
 }
 
 #[test]
@@ -231,6 +266,7 @@ fn stopped(root: &Path, more: &[&str], signal: Signal) -> (Place, String) {
         let mut squash = place.squash(&["--jobs", "1"]);
         let output = interrupt(squash.args(more), signal, begun);
         if !output.status.success() {
+            assert!(output.status.code().is_none_or(|code| code == 1), "{output:?}");
             return (place, String::from_utf8(output.stderr).unwrap());
         }
     }
@@ -249,6 +285,7 @@ fn a_squash_that_was_stopped_or_killed_is_completed_by_the_same_command() {
             for words in [&what, "run the same command again to go on", "is marked unfinished"] {
                 assert!(err.contains(words), "{words}: {err}");
             }
+            assert!(err.contains("completes the squash") && !err.contains("fold"), "{err}");
         }
         assert!(place.path(".volume-snap-s1.img.lacuna-unfinished").exists());
         assert!(place.read() == place.expected, "the chain reads as before");
@@ -274,6 +311,7 @@ fn what_is_left_after_the_names_are_one_is_told_and_removed() {
     fold.arg("--into").arg(place.path("volume-snap-s1.img"));
     let (_, err) = expect(&fold.output().unwrap(), 1);
     assert!(err.contains("are one file") && err.contains("run the squash again"), "{err}");
+    place.assert_all_tell_of_the_squash(directory.path());
     std::fs::remove_dir(&draft).unwrap();
     let (out, _) = expect(&place.squash(&["--dry-run"]).output().unwrap(), 0);
     assert!(out.contains("an interrupted squash is left, nothing done\nwould remove vol"), "{out}");
@@ -283,4 +321,21 @@ fn what_is_left_after_the_names_are_one_is_told_and_removed() {
         "{out}"
     );
     place.assert_done();
+}
+
+#[test]
+fn what_does_not_fit_is_told_in_the_words_of_a_squash() {
+    let options = MountOptions { size_mib: 64, ..MountOptions::default() };
+    let Some(mount) = Mount::with(Fs::Ext4, &options) else { return };
+    let place = Place::new(mount.path(), 1024);
+    let filler = std::fs::File::create(mount.path().join("filler")).unwrap();
+    let space = rustix::fs::statvfs(mount.path()).unwrap();
+    let rest = space.f_bfree * space.f_frsize - (3 << 20);
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, rest).unwrap();
+    let (_, err) = expect(&place.squash(&[]).output().unwrap(), 1);
+    let words = "the layers above OLD give up each range that OLD has durably";
+    assert!(err.contains(words), "{err}");
+    for other in ["CHILD", "PARENT", "--force-layer"] {
+        assert!(!err.contains(other), "{err}");
+    }
 }

@@ -115,6 +115,7 @@ pub fn diff(
     mut found: impl FnMut(Part<'_>, &Difference) -> Result<()>,
 ) -> Result<ReplicaDiff> {
     for replica in [left, right] {
+        replica.refuse_one_file(replica.layers().keys().map(String::as_str))?;
         refuse_unsettled(replica, &options.chain, cancel)?;
     }
     let mut layers = paired(left, right)?;

@@ -27,6 +27,23 @@ pub enum ChainError {
         /// The names of those that are there.
         layers: Vec<String>,
     },
+    /// The oldest layer of a squash is nowhere, as after a squash that is complete.
+    #[error(
+        "there is no {}{}",
+        old.display(),
+        parent.as_deref().map_or_else(
+            || format!(", and of the others only {}", new.display()),
+            |parent| format!(", and {} stands on {}", new.display(), if parent.is_empty() { "nothing" } else { parent }),
+        )
+    )]
+    NoOldest {
+        /// The oldest layer.
+        old: PathBuf,
+        /// The newest, which is there.
+        new: PathBuf,
+        /// What it stands on; empty for nothing, `None` where no `.meta` files say that.
+        parent: Option<String>,
+    },
     /// The chain leads to a layer that is not described.
     #[error("{} or its .meta file is missing, which {named_by} names", image.display())]
     NoMeta {
@@ -128,7 +145,15 @@ pub enum ChainError {
         /// Where.
         range: Range,
     },
-    /// Two layers are one file: a squash has not come to its end.
+    /// Two layers are one file, as a squash leaves its oldest and its newest when it is interrupted at its end.
+    #[error("{} and {} are one file: a squash of the one to the other was interrupted", old.display(), new.display())]
+    HalfSquashed {
+        /// The oldest layer of that squash.
+        old: PathBuf,
+        /// The newest, which is complete.
+        new: PathBuf,
+    },
+    /// Two layers are one file.
     #[error("{} and {} are one file", layer.display(), other.display())]
     OneFile {
         /// The layer.
@@ -158,6 +183,10 @@ impl ChainError {
                 "name the directory of one replica, like replicas/VOLUME-1a2b3c4d".to_owned()
             }
             Self::NoLayers => "name the images from the oldest to the newest".to_owned(),
+            Self::NoOldest { .. } => {
+                "nothing, if this squash was run before: it is complete; else check the names"
+                    .to_owned()
+            }
             Self::NoLayer { layers, .. } if layers.is_empty() => "it has no layers".to_owned(),
             Self::NoLayer { layers, .. } => format!("name one of {}", layers.join(", ")),
             Self::NoMeta { image, .. } => {
@@ -186,7 +215,7 @@ impl ChainError {
             Self::NotHidden { layer, .. } => {
                 format!("keep {}: no squash has left it behind", name(layer))
             }
-            Self::OneFile { .. } => {
+            Self::HalfSquashed { .. } | Self::OneFile { .. } => {
                 "run the squash again that was interrupted: it completes it".to_owned()
             }
             Self::Linked { layer } => {

@@ -62,7 +62,7 @@ pub enum Share {
 ///
 /// # Errors
 ///
-/// That the layers make no tree, or what is wrong with an image.
+/// That the layers make no tree or are one file, or what is wrong with an image.
 pub fn ls(
     replica: &Replica,
     options: &LsOptions,
@@ -71,6 +71,7 @@ pub fn ls(
     mut found: impl FnMut(usize, Range, Share),
 ) -> Result<Vec<ListedLayer>> {
     let nodes = tree::of(replica)?;
+    replica.refuse_one_file(replica.layers().keys().map(String::as_str))?;
     let images: Vec<Image> = nodes.iter().map(|node| open(replica, node)).collect::<Result<_>>()?;
     let mut layers = vec![];
     for (node, image) in nodes.iter().zip(&images) {

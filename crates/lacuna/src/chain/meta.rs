@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
+use super::keys::Keys;
 use crate::beside;
 use crate::error::{Error, Result};
 
 /// No `.meta` file is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
+
+/// What names the layer below.
+const PARENT: &str = "Parent";
 
 /// What a directory says of its volume, in `volume.meta`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -83,6 +86,19 @@ impl VolumeMeta {
             false => Err(not_plain(path, "Head", &meta.head)),
         }
     }
+
+    /// Makes `parent` the parent of `head` in that of its directory, durably, if that says one and it is the
+    /// head; all else in it stays.
+    pub(crate) fn set_parent(head: &Path, parent: &str) -> Result<()> {
+        let path = head.with_file_name(Self::NAME);
+        let text = read(&path)?.ok_or_else(|| Error::io("read", &path, io::ErrorKind::NotFound))?;
+        let meta: Keys = parse(&path, &text, "a volume")?;
+        let is_head = meta.text("Head").as_deref().map(OsStr::new) == head.file_name();
+        match is_head && meta.has(PARENT) && meta.text(PARENT).as_deref() != Some(parent) {
+            true => replace(&path, meta, parent),
+            false => Ok(()),
+        }
+    }
 }
 
 impl LayerMeta {
@@ -109,27 +125,26 @@ impl LayerMeta {
     }
 
     /// All that the one of `image` says, known or not; it must say what the parent is.
-    pub(crate) fn read_all(image: &Path) -> Result<Map<String, Value>> {
+    fn read_all(image: &Path) -> Result<Keys> {
         let path = Self::path_of(image);
         let Some(text) = read(&path)? else {
             return Err(Error::io("read", &path, io::ErrorKind::NotFound));
         };
-        let meta: Map<_, _> = parse(&path, &text, "a layer")?;
-        match meta.get("Parent") {
-            Some(Value::String(_)) => Ok(meta),
-            _ => Err(Error::Malformed { path, reason: "it does not name a Parent".to_owned() }),
+        let meta: Keys = parse(&path, &text, "a layer")?;
+        match meta.text(PARENT) {
+            Some(_) => Ok(meta),
+            None => Err(Error::Malformed { path, reason: "it does not name a Parent".to_owned() }),
         }
+    }
+
+    /// Fails when that of `image` does not say what the parent is.
+    pub(crate) fn refuse_without_parent(image: &Path) -> Result<()> {
+        Self::read_all(image).map(drop)
     }
 
     /// Makes `parent` what that of `image` names, durably; all else in it stays.
     pub(crate) fn set_parent(image: &Path, parent: &str) -> Result<()> {
-        let path = Self::path_of(image);
-        let mut meta = Self::read_all(image)?;
-        meta.insert("Parent".to_owned(), parent.into());
-        let text = Value::Object(meta).to_string() + "\n";
-        beside::replace(&path, |out| {
-            out.write_all(text.as_bytes()).map_err(|error| Error::io("write", &path, error))
-        })
+        replace(&Self::path_of(image), Self::read_all(image)?, parent)
     }
 
     /// Whether it names `parent`.
@@ -145,6 +160,15 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path, error)),
     }
+}
+
+/// Writes `meta` with another parent.
+fn replace(path: &Path, mut meta: Keys, parent: &str) -> Result<()> {
+    let line = meta.set(PARENT, parent).and_then(|()| meta.line());
+    let line = line.map_err(|error| Error::io("write", path, io::Error::from(error)))?;
+    beside::replace(path, |out| {
+        out.write_all(line.as_bytes()).map_err(|error| Error::io("write", path, error))
+    })
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, text: &[u8], of: &str) -> Result<T> {

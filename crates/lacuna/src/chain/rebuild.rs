@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::error::ChainError;
@@ -27,7 +27,15 @@ pub struct Rebuild(pub u64);
 /// Held while something is written for a rebuild: no other one begins until it is dropped.
 #[derive(Debug)]
 pub struct RebuildLock {
-    _volume_meta: File,
+    volume_meta: File,
+}
+
+/// The lock goes now, even while a process that is being started has the file open too.
+impl Drop for RebuildLock {
+    fn drop(&mut self) {
+        // What cannot be unlocked goes with the file.
+        let _ = flock(&self.volume_meta, FlockOperation::Unlock);
+    }
 }
 
 impl Rebuild {
@@ -96,7 +104,7 @@ impl Files {
     }
 
     /// Locks the `volume.meta` that is there: who replaces it has it locked alone.
-    fn lock(&self, operation: FlockOperation) -> Result<RebuildLock> {
+    pub(super) fn lock(&self, operation: FlockOperation) -> Result<RebuildLock> {
         let path = self.path(VolumeMeta::NAME);
         let begun = Instant::now();
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
@@ -105,7 +113,7 @@ impl Files {
             let file = File::from(file.map_err(|errno| Error::io("open", &path, errno))?);
             let left = PATIENCE.saturating_sub(begun.elapsed());
             match flock_within(&file, operation, left) {
-                Ok(()) if is_at(&file, &path)? => return Ok(RebuildLock { _volume_meta: file }),
+                Ok(()) if is_at(&file, &path)? => return Ok(RebuildLock { volume_meta: file }),
                 Ok(()) if begun.elapsed() < PATIENCE => {}
                 Ok(()) | Err(Errno::WOULDBLOCK) => {
                     return Err(Error::Busy { path: self.directory().to_owned() });

@@ -197,6 +197,7 @@ impl Replica {
         }
         let tip = snapshot.map_or(Ok(&*self.volume.head), |name| self.find(name))?;
         let chain = self.chain(tip)?;
+        self.refuse_one_file(chain.iter().copied())?;
         let newest_first: Vec<_> = chain.iter().map(|name| self.path(name)).collect();
         // Of a snapshot, the size is that of then.
         let size = snapshot.is_none().then_some(self.volume.size);

@@ -11,7 +11,8 @@
 //!    hide that: the next squash folds again.
 //! 3. OLD gets NEW's name as well. OLD is no hole wherever a layer above it has anything, so that through NEW
 //!    none of the others shows: what NEW reads through them is a hole in all of them, OLD among them.
-//! 4. NEW's `.meta` file names OLD's parent: the layers between and OLD's own name are in nobody's chain.
+//! 4. NEW's `.meta` file names OLD's parent, and then `volume.meta` where NEW is the head: the layers between and OLD's
+//!    own name are in nobody's chain.
 //! 5. They are removed, the newest first and OLD last; of each, the `.meta` file last, so that those that are
 //!    left still lead to each other.
 //!
@@ -147,6 +148,7 @@ pub fn apply(
     let fold = match stack.is_one() {
         true => {
             let remains = Remains::open(&stack, cancel)?;
+            let _no_copy = stack.keep_copies_out()?;
             // Whoever was at work here before may have gone on.
             stack.find_again(span)?;
             let size_bytes = remains.size();
@@ -170,6 +172,7 @@ fn fold_and_commit(
     cancel: &Cancel,
 ) -> Result<FoldStats, Stopped> {
     let (mut above, mut old) = open(stack, options, cancel)?;
+    let _no_copy = stack.keep_copies_out()?;
     stack.find_again(span)?;
     let stats = fold::apply_opened(&mut above, &mut old, &options.fold(), progress, cancel)?;
     let commit = || {
@@ -177,6 +180,8 @@ fn fold_and_commit(
         // There may have been nothing to fold.
         old.image().sync()?;
         old.image().check_name()?;
+        // An engine is not kept from changing what the directory says.
+        stack.find_again(span)?;
         above.check()?;
         commit::replace(stack)?;
         commit::remove(stack)
@@ -192,6 +197,8 @@ fn stopped_at(stack: &Stack, done: Result<()>) -> Result<(), Stopped> {
 /// Opens and locks what is above the oldest layer, as one, and that. Nobody else has any of it open for writing.
 fn open(stack: &Stack, options: &SquashOptions, cancel: &Cancel) -> Result<(Source, Target)> {
     stack.refuse_apart()?;
+    stack.refuse_linked(options.free)?;
+    stack.refuse_marked_parent()?;
     let access = if options.free { Access::Alone } else { Access::Read };
     let layer =
         ImageOptions { io: options.io, access, links: Links::Refuse, ..ImageOptions::default() };
@@ -212,7 +219,6 @@ fn open_old(
     options: &SquashOptions,
     cancel: &Cancel,
 ) -> Result<Target> {
-    // It fails where there is none: a target would be made.
     lease::refuse_writers(path, cancel)?;
     let target = TargetOptions { io: options.io, links: Links::Refuse, ..TargetOptions::default() };
     let old = open_parent(above, path, &target)?;

@@ -45,7 +45,8 @@ impl Error {
 
 const IN_DIRECTORY: &str = "name the image file inside it";
 const LARGER_PARENT: &str = "check which is the child: its parent is never larger, unless the child \
-    was cut short after a fold had begun; make it as large again then (truncate -s)";
+    was cut short after a fold had begun; make it as large again then (truncate -s). If a squash was \
+    interrupted, run it again";
 const WRONG_CHAIN: &str = "check the chain; if the .meta files are wrong, they can be overridden";
 const ZEROS_HIDE: &str =
     "leave it: its zeros hide its parent; if it stands alone, that can be overridden";

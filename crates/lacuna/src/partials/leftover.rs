@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::beside::{self, DATA, DRAFT, PARTIAL, UNFINISHED, shown};
+use crate::error::{Error, Result};
 
 /// What a file is that a session left, in the order in which it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -17,6 +18,8 @@ use crate::beside::{self, DATA, DRAFT, PARTIAL, UNFINISHED, shown};
 pub enum LeftoverKind {
     /// A record, a mark or a `.checksum` that did not get its name.
     Draft,
+    /// `.NAME.lacuna-draft`: another name of the layer that a squash was to put in the place of NAME.
+    Link,
     /// `.NAME.lacuna-partial`: how much of which source the part has.
     Record,
     /// `.NAME.lacuna-data`: what has arrived of a new image.
@@ -29,6 +32,7 @@ impl fmt::Display for LeftoverKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Draft => "draft",
+            Self::Link => "link",
             Self::Record => "record",
             Self::Part => "part",
             Self::Mark => "mark",
@@ -47,7 +51,7 @@ pub struct Leftover {
     pub image: PathBuf,
     /// Its size.
     pub size_bytes: u64,
-    /// What is allocated for it; what other files share of that is not given back.
+    /// What is allocated for it, nothing for a link; what other files share of that is not given back.
     pub allocated_bytes: u64,
     /// When it was last written.
     pub modified: SystemTime,
@@ -65,16 +69,25 @@ impl Leftover {
         let name = entry.file_name();
         let Some((kind, image, is_of_part)) = meaning(&name) else { return Ok(None) };
         let (metadata, image) = (entry.metadata()?, directory.join(image));
+        let is_link = kind == LeftoverKind::Link;
+        if is_link && metadata.nlink() < 2 {
+            return Ok(None);
+        }
         Ok(Some(Self {
             path: entry.path(),
             kind,
             size_bytes: metadata.len(),
             // st_blocks counts in units of 512 bytes, whatever the filesystem's block (stat(2)).
-            allocated_bytes: metadata.blocks().saturating_mul(512),
+            allocated_bytes: if is_link { 0 } else { metadata.blocks().saturating_mul(512) },
             modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             in_use: None,
             removed: false,
-            guard: if is_of_part { beside::hidden(&image, DATA) } else { image.clone() },
+            guard: match kind {
+                // The squash has locked the layer, whatever its name.
+                LeftoverKind::Link => entry.path(),
+                _ if is_of_part => beside::hidden(&image, DATA),
+                _ => image.clone(),
+            },
             image,
         }))
     }
@@ -86,7 +99,19 @@ impl Leftover {
 
     /// Whether it belongs to a new image, which its session writes under the hidden name.
     pub(super) fn is_of_part(&self) -> bool {
-        self.guard != self.image
+        self.guard != self.image && self.kind != LeftoverKind::Link
+    }
+
+    /// Whether what it leads to would be gone with it.
+    pub(super) fn is_only_name(&self) -> Result<bool> {
+        if self.kind != LeftoverKind::Link {
+            return Ok(false);
+        }
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) => Ok(metadata.nlink() < 2),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("stat", &self.path, error)),
+        }
     }
 
     /// Whether it must stay.
@@ -110,8 +135,10 @@ fn meaning(name: &OsStr) -> Option<(LeftoverKind, &OsStr, bool)> {
     if let Some(image) = shown(replaced, PARTIAL) {
         return Some((LeftoverKind::Draft, image, true));
     }
-    let image = shown(replaced, UNFINISHED).or_else(|| with_checksum(replaced))?;
-    Some((LeftoverKind::Draft, image, false))
+    match shown(replaced, UNFINISHED).or_else(|| with_checksum(replaced)) {
+        Some(image) => Some((LeftoverKind::Draft, image, false)),
+        None => Some((LeftoverKind::Link, replaced, false)),
+    }
 }
 
 /// The image whose `.checksum` file has this name.
@@ -166,11 +193,8 @@ mod tests {
             "....lacuna-partial",
             ".a.img.lacuna-data.bak",
             ".a.img.lacuna-other",
-            ".a.img.lacuna-draft",
-            "..a.img.lacuna-data.lacuna-draft",
-            "..a.img.lacuna-draft.lacuna-draft",
-            "..checksum.lacuna-draft",
-            ".checksum.lacuna-draft",
+            ".lacuna-draft",
+            "..lacuna-draft",
         ] {
             assert_eq!(meaning(OsStr::new(name)), None, "{name}");
         }

@@ -31,19 +31,21 @@ impl Target {
     ///
     /// Those of [`Image::open`] and [`Image::lock`]; [`Error::DanglingLink`].
     pub fn open(path: &Path, options: &TargetOptions) -> Result<Self> {
-        for _ in 0..TRIES {
-            match Self::open_once(path, options) {
-                Err(error) if has_gone(&error) => std::thread::sleep(PAUSE),
-                opened => return opened,
-            }
-        }
-        Self::open_once(path, options)
+        patiently(|| match resolved(path, options.links)? {
+            Some(real) => Self::open_there(path, real, options),
+            None => Self::open_new(path, options),
+        })
     }
 
-    fn open_once(path: &Path, options: &TargetOptions) -> Result<Self> {
-        let Some(real) = resolved(path, options.links)? else {
-            return Self::open_new(path, options);
-        };
+    /// The same of an image that must be there.
+    pub(crate) fn open_existing(path: &Path, options: &TargetOptions) -> Result<Self> {
+        patiently(|| match resolved(path, options.links)? {
+            Some(real) => Self::open_there(path, real, options),
+            None => Err(Error::io("open", path, io::ErrorKind::NotFound)),
+        })
+    }
+
+    fn open_there(path: &Path, real: PathBuf, options: &TargetOptions) -> Result<Self> {
         let image = open_image(&real, options.io, options.links)?;
         check_name(path)?;
         if image.is_device() || mark::refuse(&real).is_err() {
@@ -125,6 +127,16 @@ impl Target {
     }
 }
 
+fn patiently(open: impl Fn() -> Result<Target>) -> Result<Target> {
+    for _ in 0..TRIES {
+        match open() {
+            Err(error) if has_gone(&error) => std::thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
+}
+
 /// Whether what was found a moment ago was not there any more when it was opened or locked.
 fn has_gone(error: &Error) -> bool {
     matches!(error, Error::Replaced { .. } | Error::Changed { .. })
@@ -173,4 +185,21 @@ fn open_image(path: &Path, io: IoMode, links: Links) -> Result<Image> {
     let image = Image::open(path, &options)?;
     image.lock()?;
     Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_be_there_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.img");
+        let opened = Target::open_existing(&path, &TargetOptions::default());
+        let error = opened.err().expect("nothing is there");
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::NotFound), "{error:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        std::fs::write(&path, "").unwrap();
+        assert!(Target::open_existing(&path, &TargetOptions::default()).unwrap().existed());
+    }
 }

@@ -183,7 +183,7 @@ impl Scene {
         match self.run() {
             Ok(_) => {}
             // It had come to its end.
-            Err(Stopped { cause: Error::Chain(ChainError::NoLayer { .. }), .. }) if done => {}
+            Err(Stopped { cause: Error::Chain(ChainError::NoOldest { .. }), .. }) if done => {}
             Err(error) => panic!("{what}: the second time: {error:?}"),
         }
         self.check(&format!("{what}: the second time"));
@@ -364,4 +364,56 @@ fn the_steps_of_the_end_come_one_after_the_other() {
     }
     let renames = passed[link..].iter().filter(|name| **name == "beside.rename").count();
     assert_eq!(renames, 2, "the image, and its .meta file");
+}
+
+/// A layer that `volume.meta` names as the parent of its head is there at every instant, and in the end it is the
+/// one that the head names.
+#[test]
+fn a_squash_up_to_the_head_leaves_a_volume_that_names_a_layer_which_is_there() {
+    let points = Points::take();
+    let options = MountOptions { size_mib: 16, ..MountOptions::default() };
+    let Some(mut mount) = Mount::with(Fs::Ext4, &options) else { return };
+    let directory = mount.path().join("chain");
+    std::fs::create_dir(&directory).unwrap();
+    let layer = |seed| Pattern::whole(vec![Data(seed)]);
+    let made = Replica::line(vec![layer(1), layer(2), Pattern::whole(vec![Hole])]);
+    let (old, head, under) = ("volume-snap-s1.img", "volume-head-002.img", "volume-snap-s0.img");
+    let prepare = || {
+        names(&directory).iter().for_each(|name| drop(std::fs::remove_file(directory.join(name))));
+        made.write(&directory);
+        let text = made.text().replace("\"Parent\":\"\"", &format!("\"Parent\":\"{old}\""));
+        std::fs::write(directory.join("volume.meta"), text).unwrap();
+        syncfs(File::open(&directory).unwrap()).unwrap();
+    };
+    let squash = || {
+        let (directory, old, new) = (directory.clone(), old.to_owned(), head.to_owned());
+        let span = Span::Replica { directory, old, new };
+        squash::apply(&span, &SquashOptions::default(), &Progress::default(), &Cancel::default())
+    };
+    let parent = |name: &str| {
+        let text = std::fs::read(directory.join(name)).unwrap();
+        let meta: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        meta["Parent"].as_str().unwrap().to_owned()
+    };
+    let head_meta = format!("{head}.meta");
+    prepare();
+    let passed = points.passed_by(|| drop(squash().unwrap()));
+    let link = passed.iter().position(|name| *name == "beside.link").unwrap();
+    for number in link..passed.len() {
+        prepare();
+        points.at(number, mount.power_cutter());
+        drop(squash());
+        points.clear();
+        mount.remount();
+        for named in [parent("volume.meta"), parent(&head_meta)] {
+            assert!(directory.join(&named).exists(), "at {number}: {named}");
+        }
+        match squash().map_err(|stopped| stopped.cause) {
+            Ok(_) | Err(Error::Chain(ChainError::NoOldest { .. })) => {}
+            Err(error) => panic!("at {number}: {error:?}"),
+        }
+        assert_eq!([parent("volume.meta"), parent(&head_meta)], [under, under], "at {number}");
+        assert_eq!(std::fs::read(directory.join(head)).unwrap(), layer(2).bytes());
+        assert!(!directory.join(old).exists());
+    }
 }

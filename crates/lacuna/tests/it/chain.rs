@@ -7,6 +7,7 @@ pub(crate) mod oracle;
 mod properties;
 mod refused;
 mod squash;
+mod squash_left;
 mod squash_refused;
 mod traps;
 

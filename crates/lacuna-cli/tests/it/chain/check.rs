@@ -46,7 +46,8 @@ fn an_unsound_replica_ends_with_one_and_says_what_to_do() {
     fs::write(directory.join("volume-snap-s1.img.meta"), "").unwrap();
     let (out, _) = expect(&chain("check", &[&directory], &[]).output().unwrap(), 1);
     let lines: Vec<_> = out.lines().collect();
-    let bring = "bring the image back from another replica, with its .meta file";
+    let bring = "bring the image back from another replica, with its .meta file; if a squash that was to \
+        remove it was interrupted, run that again instead";
     let missing =
         format!("unsound  volume-snap-s0.img is missing, its .meta file is there; {bring}");
     assert_eq!(lines[0], missing);

@@ -47,6 +47,8 @@ pub enum Code {
     NotRegular,
     /// Two layers are one file.
     SameFile,
+    /// A layer is the file of the oldest that a squash was making one with it.
+    HalfSquashed,
     /// A layer stands on one that is not there.
     ParentMissing,
     /// The parents of a layer lead back to it.
@@ -123,11 +125,11 @@ impl Code {
                 "copy that of another replica and name the head that is here"
             }
             Self::LayerMetaMissing | Self::LayerMetaMalformed => "copy it from another replica",
-            Self::ImageMissing | Self::ParentMissing => {
-                "bring the image back from another replica, with its .meta file"
-            }
+            Self::ImageMissing => IMAGE_MISSING,
+            Self::ParentMissing => "bring the image back from another replica, with its .meta file",
             Self::NotRegular => "put the image itself in its place",
-            Self::SameFile => "bring both layers back from another replica",
+            Self::SameFile => SAME_FILE,
+            Self::HalfSquashed => "run the squash again that was interrupted: it completes it",
             Self::Cycle | Self::HeadHasChild | Self::SecondBase => {
                 "compare the .meta files with those of another replica"
             }
@@ -164,10 +166,14 @@ impl Code {
     }
 }
 
+const SAME_FILE: &str = "if a squash was interrupted here, run it again; else bring both layers back from another \
+    replica";
+const IMAGE_MISSING: &str = "bring the image back from another replica, with its .meta file; if a squash that was \
+    to remove it was interrupted, run that again instead";
 const MADE_ANEW: &str = "the engine makes it anew when it starts the replica; or copy that of another \
     replica and name the head that is here";
 const CUT_SHORT: &str = "compare the sizes with another replica; a child that was cut short is made as \
-    large again by truncate -s";
+    large again by truncate -s; if a squash was interrupted, run it again";
 const WHICH_HEAD: &str =
     "compare volume.meta with that of another replica before anything uses this one";
 

@@ -6,6 +6,7 @@ use super::Checked;
 use super::finding::Code;
 use super::layers::Layer;
 use crate::chain::VolumeMeta;
+use crate::chain::one_file::squashed;
 
 /// What the names of heads begin with.
 const HEAD: &str = "volume-head-";
@@ -17,9 +18,11 @@ pub(super) fn check(layers: &Layers, volume: Option<&VolumeMeta>, checked: &mut 
     check_heads(layers, volume, checked);
     check_parents(layers, checked);
     check_cycles(layers, checked);
-    check_bases(layers, volume, checked);
-    check_sizes(layers, volume, checked);
-    check_files(layers, checked);
+    let files = one_files(layers, volume);
+    let olds: Vec<&str> = files.iter().filter_map(|file| Some(file.squashed?.0)).collect();
+    check_bases(layers, volume, &olds, checked);
+    check_sizes(layers, volume, &olds, checked);
+    check_files(&files, checked);
 }
 
 fn parent(layer: &Layer) -> Option<&str> {
@@ -86,12 +89,13 @@ fn check_cycles(layers: &Layers, checked: &mut Checked) {
     }
 }
 
-fn check_bases(layers: &Layers, volume: Option<&VolumeMeta>, checked: &mut Checked) {
+fn check_bases(layers: &Layers, volume: Option<&VolumeMeta>, olds: &[&str], checked: &mut Checked) {
     let is_base = |name: &&str| layers.get(*name).and_then(parent) == Some("");
     let bases: Vec<&str> = layers.keys().map(|name| &**name).filter(is_base).collect();
     let head = volume.map(|volume| &volume.head).or_else(|| heads(layers).next());
     let base = head.and_then(|head| down(layers, head).last().copied()).filter(is_base);
-    for other in bases.iter().filter(|name| bases.len() > 1 && Some(**name) != base) {
+    let is_second = |name: &&&str| Some(**name) != base && !olds.contains(*name);
+    for other in bases.iter().filter(|name| bases.len() > 1 && is_second(name)) {
         let what = match base {
             Some(base) => format!("has no parent and is not {base}, the base of the head"),
             None => "is not the only layer without a parent".to_owned(),
@@ -100,11 +104,13 @@ fn check_bases(layers: &Layers, volume: Option<&VolumeMeta>, checked: &mut Check
     }
 }
 
-fn check_sizes(layers: &Layers, volume: Option<&VolumeMeta>, checked: &mut Checked) {
+fn check_sizes(layers: &Layers, volume: Option<&VolumeMeta>, olds: &[&str], checked: &mut Checked) {
     let size = |name: &str| layers.get(name)?.image.map(|(_, size)| size);
     for (child, _, parent) in pairs(layers) {
         if let (Some(size), Some(child_size)) = (size(parent), size(child))
             && size > child_size
+            // A squash has made those as large as its newest.
+            && !olds.contains(&parent)
         {
             let what = format!(
                 "has {size} bytes, more than the {child_size} of {child}, which stands on it"
@@ -119,16 +125,41 @@ fn check_sizes(layers: &Layers, volume: Option<&VolumeMeta>, checked: &mut Check
     }
 }
 
-/// One file is never two layers.
-fn check_files(layers: &Layers, checked: &mut Checked) {
-    let mut first: Vec<(_, &str)> = vec![];
+/// Two layers that are one file, and which of them is the older, where that shows.
+struct OneFile<'a> {
+    layers: [&'a str; 2],
+    squashed: Option<(&'a str, &'a str)>,
+}
+
+fn one_files<'a>(layers: &'a Layers, volume: Option<&'a VolumeMeta>) -> Vec<OneFile<'a>> {
+    let head = volume.map_or("", |volume| &volume.head);
+    let (mut first, mut found): (Vec<(_, &str)>, _) = (vec![], vec![]);
     for (name, layer) in layers {
         let Some((id, _)) = layer.image else { continue };
         match first.iter().find(|(other, _)| *other == id) {
             Some((_, other)) => {
-                checked.add(Code::SameFile, name, format!("is the same file as {other}"));
+                let squashed = squashed(other, name, head, |name| parent(layers.get(name)?));
+                found.push(OneFile { layers: [other, name], squashed });
             }
             None => first.push((id, name)),
+        }
+    }
+    found
+}
+
+/// One file is never two layers, unless a squash was interrupted.
+fn check_files(files: &[OneFile<'_>], checked: &mut Checked) {
+    for OneFile { layers: [other, name], squashed } in files {
+        match squashed {
+            Some((old, new)) => {
+                let what = format!(
+                    "is the same file as {old}: a squash of {old} to {new} was interrupted"
+                );
+                checked.add(Code::HalfSquashed, *new, what);
+            }
+            None => {
+                checked.add(Code::SameFile, *name, format!("is the same file as {other}"));
+            }
         }
     }
 }

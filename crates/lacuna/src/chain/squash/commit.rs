@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::LayerMeta;
+use super::super::{LayerMeta, VolumeMeta};
 use super::span::Stack;
 use crate::beside;
 use crate::checksum_file::{self, ChecksumFile};
@@ -21,6 +21,8 @@ pub(super) fn remove(stack: &Stack) -> Result<()> {
     ChecksumFile::remove(stack.newest())?;
     if let Some(parent) = stack.parent() {
         LayerMeta::set_parent(stack.newest(), parent)?;
+        // The chain does not rest on that: until here it may name a layer that is still there.
+        VolumeMeta::set_parent(stack.newest(), parent)?;
     }
     for layer in stack.below().rev() {
         ChecksumFile::remove(layer)?;

@@ -1,5 +1,7 @@
 //! What an interrupted squash has left: is all of it hidden?
 
+use rustix::fs::FlockOperation;
+
 use super::super::ChainError;
 use super::span::Stack;
 use crate::error::{Error, Result};
@@ -23,6 +25,8 @@ impl Remains {
     pub(super) fn open(stack: &Stack, cancel: &Cancel) -> Result<Self> {
         let options = ImageOptions { links: Links::Refuse, ..ImageOptions::default() };
         let new = LockedImage::open_leased(stack.newest(), &options, cancel)?;
+        // Two of these would be in each other's way.
+        new.image().lock_at_once(FlockOperation::NonBlockingLockExclusive)?;
         check_layout(new.image())?;
         let mut between = vec![];
         for path in stack.below().skip(1) {

@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxFlags, statx};
 use rustix::io::Errno;
 
-use super::super::{ChainError, LayerMeta, Replica};
+use super::super::{ChainError, Files, LayerMeta, RebuildLock, Replica};
 use crate::beside;
 use crate::error::{Error, Result};
 use crate::layer::other_child;
+use crate::mark;
 use crate::stamp::FileId;
 
 /// Layers that are to become one.
@@ -61,7 +63,10 @@ impl Stack {
     fn described(directory: &Path, old: &str, new: &str) -> Result<Self> {
         let replica = Replica::with_leftovers(directory)?;
         replica.refuse_rebuilding()?;
-        let (old, new) = (replica.find(old)?, replica.find(new)?);
+        let (old, new) = match (replica.find(old), replica.find(new)) {
+            (Err(missing), Ok(new)) => return Err(without_oldest(&replica, old, new, missing)),
+            (old, new) => (old?, new?),
+        };
         let (old_path, new_path) = (replica.path(old), replica.path(new));
         let shares = shares_file(&old_path, &new_path)?;
         let parent = &replica.layers()[old].parent;
@@ -80,10 +85,14 @@ impl Stack {
             // Of an interrupted squash, the oldest goes last.
             return Err(ChainError::NotAbove { old: old_path, new: new_path }.into());
         }
+        if !is_one {
+            // What is written to the one would be written to the other.
+            replica.refuse_one_file(replica.layers().keys().map(String::as_str))?;
+        }
         refuse_others(&replica, &names)?;
         let paths: Vec<_> = names.iter().map(|name| replica.path(name)).collect();
         // One that says nothing of a parent is no oldest layer.
-        paths.iter().try_for_each(|path| LayerMeta::read_all(path).map(drop))?;
+        paths.iter().try_for_each(|path| LayerMeta::refuse_without_parent(path))?;
         Ok(Self { paths, parent: Some(parent.clone()), is_one })
     }
 
@@ -91,6 +100,10 @@ impl Stack {
         let ([old, .., new], [below @ .., _]) = (paths, paths) else {
             return Err(ChainError::OneLayer.into());
         };
+        if below.iter().all(|path| is_missing(path)) && new.is_file() {
+            let (old, new) = (old.clone(), new.clone());
+            return Err(ChainError::NoOldest { old, new, parent: None }.into());
+        }
         let mut places = vec![];
         for path in paths {
             let place = place_of(path)?;
@@ -143,6 +156,38 @@ impl Stack {
         self.is_one
     }
 
+    /// Keeps a copy from beginning to make the directory that of another replica; `None` where nothing is described.
+    pub(super) fn keep_copies_out(&self) -> Result<Option<RebuildLock>> {
+        let files = self.parent().map(|_| Files::of(beside::directory_of(self.newest())));
+        files.map(|files| files.lock(FlockOperation::NonBlockingLockShared)).transpose()
+    }
+
+    /// Fails when what is written has another name, by which it would be written too: the oldest, and with `free`
+    /// all of them. What a squash that was interrupted has left of a name is none.
+    pub(super) fn refuse_linked(&self, free: bool) -> Result<()> {
+        let written = if free { &self.paths[..] } else { &self.paths[..1] };
+        for layer in written {
+            let metadata = std::fs::symlink_metadata(layer);
+            let metadata = metadata.map_err(|error| Error::io("open", layer, error))?;
+            let is_draft = |name: &PathBuf| {
+                name.file_name().is_some_and(|name| beside::shown(name, beside::DRAFT).is_some())
+            };
+            let drafts = beside::names_of(layer)?.into_iter().filter(is_draft).count() as u64;
+            if metadata.is_file() && metadata.nlink() > 1 + drafts {
+                return Err(ChainError::Linked { layer: layer.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when an interrupted fold or squash into the layer under the oldest needs the layers as they are.
+    pub(super) fn refuse_marked_parent(&self) -> Result<()> {
+        match self.parent().filter(|parent| !parent.is_empty()) {
+            Some(parent) => mark::refuse(&self.oldest().with_file_name(parent)),
+            None => Ok(()),
+        }
+    }
+
     /// Fails when the oldest cannot take the name of the newest because it is elsewhere.
     pub(super) fn refuse_apart(&self) -> Result<()> {
         let (old, new) = (self.oldest(), self.newest());
@@ -153,6 +198,24 @@ impl Stack {
             false => Err(ChainError::Apart { old: old.to_owned(), new: new.to_owned() }.into()),
         }
     }
+}
+
+/// What to say where `old` is not among the layers: nothing is left of it, its chain is whole, so that a squash
+/// of it may have come to its end; or only that it is `missing`.
+fn without_oldest(replica: &Replica, old: &str, new: &str, missing: Error) -> Error {
+    let names = [old.to_owned(), format!("volume-snap-{old}.img")];
+    let is_nowhere = names.iter().all(|name| is_missing(&replica.path(name)));
+    let is_whole = |chain: Vec<&str>| chain.iter().all(|name| !is_missing(&replica.path(name)));
+    if !is_nowhere || !replica.chain(new).is_ok_and(is_whole) {
+        return missing;
+    }
+    let (old, parent) = (replica.path(old), replica.layers()[new].parent.clone());
+    ChainError::NoOldest { old, new: replica.path(new), parent: Some(parent) }.into()
+}
+
+fn is_missing(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// What a squash that was interrupted has left of the layers from `old` on, which are in the chain of `new`

@@ -216,7 +216,7 @@ fn what_is_wrong_with_a_layer_is_found() {
             it.remove(S0);
             fs::hard_link(it.path(S1), it.path(S0)).unwrap();
         },
-        &[(Code::SameFile, S1)],
+        &[(Code::HalfSquashed, S1)],
     );
     let mark = |it: &Place| it.put(".volume-snap-s1.img.lacuna-unfinished", "repeat it");
     place.assert_found(mark, &[(Code::Unfinished, S1)]);
