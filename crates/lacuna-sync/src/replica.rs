@@ -145,7 +145,7 @@ impl Run<'_> {
         let is_lost =
             |name: &&String| name.ends_with(".img") && !replica.layers().contains_key(*name);
         if let Some(image) = names.iter().find(is_lost) {
-            return Err(self.source.missing(image, "nothing".to_owned()).into());
+            return Err(self.source.undescribed(image).into());
         }
         if !self.options.force {
             replica.refuse_rebuilding()?;
@@ -164,8 +164,7 @@ impl Run<'_> {
         let source = self.look(self.source, &content.layers)?;
         let target = self.look(self.target, &images)?;
         if let Some(layer) = content.layers.iter().find(|layer| !source.contains_key(*layer)) {
-            let named_by = format!("{layer}.meta");
-            return Err(self.source.missing(layer, named_by).into());
+            return Err(self.source.missing(layer).into());
         }
         let in_use = |looked: &BTreeMap<String, Looked>| {
             looked.iter().find(|(_, looked)| looked.in_use).map(|(name, _)| name.clone())

@@ -20,7 +20,7 @@ mod stopped;
 mod target;
 mod transport;
 
-pub use client::{Remote, SyncOptions, keep, plan_pull, plan_push, pull, push};
+pub use client::{Remote, SyncOptions, ask, plan_pull, plan_push, pull, push};
 pub(crate) use handshake::{PATIENCE, hear, refuse};
 pub(crate) use host::Host;
 pub use host::{ServeOptions, Served};

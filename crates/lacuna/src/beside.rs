@@ -44,9 +44,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     file.take(limit + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
-        true => {
-            Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any file of its kind"))
-        }
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "larger than any file of its kind")),
         false => Ok(bytes),
     }
 }

@@ -27,7 +27,7 @@ use crate::progress::Cancel;
 use crate::source::Source;
 pub use checksum::ChecksumState;
 pub use error::ChainError;
-pub use files::{Files, Looked, SMALL, is_ours};
+pub use files::{Files, Looked, is_ours};
 pub use meta::{LayerMeta, VolumeMeta};
 pub use rebuild::{Rebuild, RebuildLock};
 pub use replica::Replica;

@@ -53,9 +53,14 @@ impl Place {
         ChainError::Linked { layer: self.shown().join(name) }.into()
     }
 
-    /// That the image of a layer is missing, which a file names.
-    pub(super) fn missing(&self, layer: &str, named_by: String) -> lacuna::Error {
-        ChainError::NoMeta { image: self.shown().join(layer), named_by }.into()
+    /// That no file describes an image.
+    pub(super) fn undescribed(&self, image: &str) -> lacuna::Error {
+        ChainError::Undescribed { image: self.shown().join(image) }.into()
+    }
+
+    /// That the image of a layer is missing.
+    pub(super) fn missing(&self, image: &str) -> lacuna::Error {
+        ChainError::ImageMissing { image: self.shown().join(image) }.into()
     }
 
     pub(super) fn in_use(&self, image: &str) -> lacuna::Error {
@@ -105,7 +110,7 @@ impl Place {
                 asks.iter().map(|asked| asked.act(&files, rebuild, cancel)).collect()
             }
             Self::There(remote) => {
-                patiently(|| v2::keep(remote, asks.clone(), dry, &options.sync, progress, cancel))
+                patiently(|| v2::ask(remote, asks.clone(), dry, &options.sync, progress, cancel))
             }
         }
     }

@@ -56,7 +56,7 @@ impl Way {
             Self::Local { source, target } => {
                 let source = open(source, options)?;
                 let rebuild = options.sync.rebuild;
-                let _alone = rebuild.map(|rebuild| rebuild.enter(target)).transpose()?;
+                let _entered = rebuild.map(|rebuild| rebuild.enter(target)).transpose()?;
                 let copied = copy::copy(&source, target, &options.copy, progress, cancel);
                 let copied = copied.map_err(|stopped| stopped.cause)?;
                 stats.read_bytes += copied.read_bytes;

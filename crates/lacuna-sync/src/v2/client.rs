@@ -153,7 +153,7 @@ pub fn plan_pull(
 /// # Errors
 ///
 /// Whatever went wrong first; what was asked before that is done.
-pub fn keep(
+pub fn ask(
     remote: &Remote,
     asks: Vec<Asked>,
     dry: Option<Dry>,

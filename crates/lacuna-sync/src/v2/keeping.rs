@@ -67,11 +67,11 @@ impl Asked {
             Self::Begin(volume) => files.begin(volume, rebuild()?)?,
             Self::End(volume) => files.end(volume, rebuild()?)?,
             Self::Put(name, text) => {
-                let _alone = files.enter(rebuild()?)?;
+                let _entered = files.enter(rebuild()?)?;
                 files.put(name, text)?;
             }
             Self::Remove(name) => {
-                let _alone = files.enter(rebuild()?)?;
+                let _entered = files.enter(rebuild()?)?;
                 files.remove(name)?;
             }
         }
@@ -155,7 +155,8 @@ fn names(bytes: &[u8]) -> Result<BTreeSet<String>> {
     let text = str::from_utf8(bytes);
     let text = text.map_err(|_| Error::malformed("an Answer", "has names that are no UTF-8"))?;
     let names: BTreeSet<_> = text.split_terminator('\0').map(str::to_owned).collect();
-    match names.len() <= NAMES && names.iter().all(|name| is_ours(name)) {
+    match names.iter().all(|name| is_ours(name)) {
+        true if names.len() > NAMES => Err(Error::malformed("an Answer", "has over 4096 names")),
         true => Ok(names),
         false => Err(Error::malformed("an Answer", "names files that no replica has")),
     }

@@ -249,7 +249,7 @@ fn land(
         None => Permissions::Masked(offer.mode & 0o777),
     };
     let entered = landing.rebuild.map(|rebuild| rebuild.enter(&landing.path)).transpose();
-    let _alone = entered.map_err(Error::Image)?;
+    let _entered = entered.map_err(Error::Image)?;
     let (io, links, resume) = (landing.io, landing.links, !options.no_resume);
     let open = lacuna::TargetOptions { io, permissions, links, resume };
     // Of what is thrown away there may be much.

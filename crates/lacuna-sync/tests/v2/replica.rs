@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacuna::chain::ChainError;
-use lacuna::copy::CopyOptions;
 use lacuna::{Cancel, Progress};
 use lacuna_sync::replica::{self, Place, ReplicaOptions, ReplicaPlan, ReplicaStats, plan};
 use lacuna_sync::v2::{Dry, LinkOptions, Reach, Remote, ServeOptions};
@@ -324,35 +323,6 @@ fn a_target_in_use_is_refused() {
         drop(writer);
         two.sync(way).unwrap();
     }
-}
-
-/// A snapshot that is taken meanwhile changes what describes the layers.
-#[test]
-fn a_source_that_is_another_at_the_end_leaves_a_target_that_says_so() {
-    let Some(two) = Two::on(Fs::Ext4) else { return };
-    two.write(&small(), &two.source);
-    let (source, target, _) = two.places(Way::Local);
-    let meta = two.source.join(format!("{}.meta", snapshot("s0")));
-    std::thread::scope(|scope| {
-        let data = two.target.join("volume.meta");
-        scope.spawn(move || {
-            while !data.exists() {
-                std::thread::yield_now();
-            }
-            fs::write(meta, "{\"Parent\":\"\",\"Removed\":true}\n").unwrap();
-        });
-        // It is read a last time when all images are there, so that it was changed by then.
-        let waits = CopyOptions { threads: 1, ..CopyOptions::default() };
-        let options = ReplicaOptions { copy: waits, ..ReplicaOptions::default() };
-        let ended = sync(&source, &target, &options);
-        if let Err(error) = ended {
-            assert!(matches!(error, Error::Image(lacuna::Error::Changed { .. })), "{error:?}");
-            let volume = fs::read(two.target.join("volume.meta")).unwrap();
-            assert!(String::from_utf8(volume).unwrap().contains("\"Rebuilding\":true"));
-        }
-    });
-    two.sync(Way::Local).unwrap();
-    two.assert_same();
 }
 
 pub(crate) fn keeper(path: &str) -> ClientHello {

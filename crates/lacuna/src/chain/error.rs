@@ -52,6 +52,18 @@ pub enum ChainError {
         /// The file that names it.
         named_by: String,
     },
+    /// An image that no `.meta` file describes.
+    #[error("{} has no .meta file", image.display())]
+    Undescribed {
+        /// The image.
+        image: PathBuf,
+    },
+    /// A `.meta` file of which the image is gone.
+    #[error("{} is missing: only its .meta file is there", image.display())]
+    ImageMissing {
+        /// The image.
+        image: PathBuf,
+    },
     /// The parents of a layer lead back to it.
     #[error("the chain leads back to {}", layer.display())]
     Cycle {
@@ -82,8 +94,8 @@ pub enum ChainError {
         /// The image, as the directory names it.
         backing: PathBuf,
     },
-    /// Another rebuild of the directory has begun since this one.
-    #[error("another copy to {} has begun since this one", directory.display())]
+    /// The directory does not say any more that this rebuild goes on: another has begun, or an engine.
+    #[error("volume.meta of {} is not that of this copy any more", directory.display())]
     Overtaken {
         /// The directory.
         directory: PathBuf,
@@ -178,55 +190,67 @@ pub enum ChainError {
 impl ChainError {
     /// What the person who reads the error can do.
     pub fn remedy(&self) -> String {
-        match self {
+        let remedy = match self {
             Self::NotAReplica { .. } => {
-                "name the directory of one replica, like replicas/VOLUME-1a2b3c4d".to_owned()
+                "name the directory of one replica, like replicas/VOLUME-1a2b3c4d"
             }
-            Self::NoLayers => "name the images from the oldest to the newest".to_owned(),
+            Self::NoLayers | Self::OneLayer => "name the images from the oldest to the newest",
             Self::NoOldest { .. } => {
                 "nothing, if this squash was run before: it is complete; else check the names"
-                    .to_owned()
             }
-            Self::NoLayer { layers, .. } if layers.is_empty() => "it has no layers".to_owned(),
+            Self::NoLayer { layers, .. } if layers.is_empty() => "it has no layers",
+            Self::LargerThanVolume { .. } => "compare volume.meta with that of another replica",
+            Self::Rebuilding { .. } => {
+                "run the copy to it again that was interrupted, or use another replica"
+            }
+            Self::NeedsBacking { .. } => "name a raw copy of it",
+            Self::Overtaken { .. } => "see whether another copy, or an engine, is at work there",
+            Self::NotOurs { .. } => "leave it alone: the other end asks for what it should not",
+            Self::NotAbove { .. } => "name two layers of one chain, the older one first",
+            Self::IsHead { .. } => "let the head be the newest layer, or leave it out",
+            Self::Described { .. } => "name the replica directory, and two of its layers",
+            Self::Apart { .. } => "move the layers to one filesystem",
+            Self::HalfSquashed { .. } | Self::OneFile { .. } => {
+                "run the squash again that was interrupted: it completes it"
+            }
+            named => return named.remedy_by_name(),
+        };
+        remedy.to_owned()
+    }
+
+    /// The same, of those whose remedy names a file.
+    fn remedy_by_name(&self) -> String {
+        match self {
             Self::NoLayer { layers, .. } => format!("name one of {}", layers.join(", ")),
             Self::NoMeta { image, .. } => {
                 format!("bring {} back from another replica, with its .meta file", name(image))
             }
+            Self::Undescribed { image } => {
+                let image = name(image);
+                format!("copy {image}.meta from another replica, or move {image} elsewhere")
+            }
+            Self::ImageMissing { image } => format!(
+                "run the squash again that was interrupted, if there was one, or bring {} back from \
+                 another replica",
+                name(image)
+            ),
             Self::Cycle { layer } => {
                 format!("restore the .meta files from another replica, {}.meta first", name(layer))
             }
-            Self::LargerThanVolume { .. } => {
-                "compare volume.meta with that of another replica".to_owned()
-            }
-            Self::Rebuilding { .. } => "use another replica of the volume".to_owned(),
-            Self::NeedsBacking { .. } => "name a raw copy of it".to_owned(),
-            Self::Overtaken { .. } => "let that one finish, and have one at a time".to_owned(),
-            Self::NotOurs { .. } => "move it elsewhere".to_owned(),
-            Self::OneLayer => "name the images from the oldest to the newest".to_owned(),
-            Self::NotAbove { .. } => "name two layers of one chain, the older one first".to_owned(),
             Self::OtherChild { other, .. } => {
                 format!("remove {other} first, or choose layers that nothing else stands on")
             }
-            Self::IsHead { .. } => "let the head be the newest layer, or leave it out".to_owned(),
-            Self::Described { .. } => {
-                "name the replica directory, and two of its layers".to_owned()
-            }
-            Self::Apart { .. } => "move the layers to one filesystem".to_owned(),
             Self::NotHidden { layer, .. } => {
                 format!("keep {}: no squash has left it behind", name(layer))
             }
-            Self::HalfSquashed { .. } | Self::OneFile { .. } => {
-                "run the squash again that was interrupted: it completes it".to_owned()
-            }
-            Self::Linked { layer } => {
-                let layer = layer.display();
-                format!(
-                    "find the other name (find -samefile {layer}), and copy the file to have one of its own"
-                )
-            }
+            Self::Linked { layer } => format!(
+                "find the other name (find -samefile {}), and copy the file to have one of its own",
+                layer.display()
+            ),
             Self::NotRaw { backing } => {
                 format!("make it raw: qemu-img convert -O raw {} OUT", backing.display())
             }
+            _ => String::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::ChainError;
-use super::meta::VolumeMeta;
+use super::meta::{SMALL, VolumeMeta};
 use crate::beside;
 use crate::checksum_file::ChecksumFile;
 use crate::error::{Error, Result};
@@ -26,8 +26,8 @@ const IMAGE: &str = ".img";
 /// Another one for each machine, and each time that it starts.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// No file but an image is larger, in bytes.
-pub const SMALL: u64 = 64 << 10;
+/// The longest name of a file, in bytes.
+const NAME_MAX: usize = 255;
 
 /// What tells whether two layers are equal without reading them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Files {
     }
 
     /// Where they are.
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -197,7 +197,8 @@ impl Files {
         }
     }
 
-    /// Removes a file but `volume.meta`, durably. An image must be nobody's, and what an interrupted session left of it goes too.
+    /// Removes a file but `volume.meta`, durably. An image must be nobody's, and its mark
+    /// goes with it.
     ///
     /// # Errors
     ///
@@ -220,8 +221,9 @@ impl Files {
                 Some(image)
             }
         };
-        beside::remove_alone(&path)?;
-        beside::remove(&mark::of(&path))
+        // A mark that outlives its image is nobody's to take away.
+        beside::remove(&mark::of(&path))?;
+        beside::remove_alone(&path)
     }
 
     /// A small file.
@@ -254,7 +256,7 @@ fn is_small(name: &str) -> bool {
 /// As the engine names the files of its layers.
 fn is_of_layer(name: &str, end: &str) -> bool {
     let is_plain = Path::new(name).file_name() == Some(OsStr::new(name));
-    is_plain && has_layer_name(Path::new(name)) && name.ends_with(end)
+    is_plain && name.len() <= NAME_MAX && has_layer_name(Path::new(name)) && name.ends_with(end)
 }
 
 fn is_hidden(path: &Path) -> bool {

@@ -13,8 +13,8 @@ use super::keys::Keys;
 use crate::beside;
 use crate::error::{Error, Result};
 
-/// No `.meta` file is larger, in bytes.
-const LIMIT: u64 = 1 << 20;
+/// No file of a replica but an image is larger, in bytes.
+pub(super) const SMALL: u64 = 64 << 10;
 
 /// What names the layer below.
 const PARENT: &str = "Parent";
@@ -39,9 +39,6 @@ pub struct VolumeMeta {
     /// The image under the oldest layer.
     #[serde(default, alias = "BackingFileName")]
     pub backing_file_path: String,
-    /// What the layers hold is encrypted.
-    #[serde(default)]
-    pub encrypted: bool,
 }
 
 /// What a directory says of a layer, in `IMAGE.meta`.
@@ -155,7 +152,7 @@ impl LayerMeta {
 
 /// `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match beside::read_limited(path, LIMIT) {
+    match beside::read_limited(path, SMALL) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path, error)),

@@ -90,11 +90,6 @@ impl Replica {
         children.map(|(name, _)| &**name)
     }
 
-    /// Where it is.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// What it says of the volume.
     pub fn volume(&self) -> &VolumeMeta {
         &self.volume
@@ -200,7 +195,7 @@ impl Replica {
         self.refuse_one_file(chain.iter().copied())?;
         let newest_first: Vec<_> = chain.iter().map(|name| self.path(name)).collect();
         // Of a snapshot, the size is that of then.
-        let size = snapshot.is_none().then_some(self.volume.size);
+        let size = (tip == self.volume.head).then_some(self.volume.size);
         let source = open_layers(&newest_first, size, options, cancel)?;
         // Before all layers were held, somebody may have merged some of them.
         let now = Self::open(&self.directory)?;

@@ -139,7 +139,9 @@ impl Code {
             Self::HeadSize | Self::SizeUnaligned => {
                 "compare the sizes with volume.meta of another replica"
             }
-            Self::Rebuilding => "use another replica: this one is an incomplete copy",
+            Self::Rebuilding => {
+                "run the copy to it again that was interrupted, or use another replica"
+            }
             Self::EngineError => "use another replica, or find out what the error was",
             Self::Unfinished => "repeat what was interrupted",
             Self::ChecksumWrong | Self::SilentlyCorrupted => {

@@ -30,6 +30,11 @@ impl Listing {
         for path in beside::entries(directory)? {
             found.extend(listing.add(path.file_name().unwrap_or_default()));
         }
+        for finding in found.iter_mut().filter(|finding| finding.code == Code::Unfinished) {
+            if !listing.images.contains(&finding.file) {
+                *finding = Code::Partial.of(finding.file.clone(), "is gone, and its mark is left");
+            }
+        }
         let is_layer = |name: &String| has_layer_name(Path::new(name));
         match listing.has_volume
             || !listing.described.is_empty()
