@@ -30,7 +30,8 @@ pub struct ReplicaOptions {
     pub copy: CopyOptions,
     /// To or from a server.
     pub sync: SyncOptions,
-    /// Copy though others may write to the source meanwhile, or it is not complete itself.
+    /// Copy though others may write to the source meanwhile, or it is not complete itself, or its filesystem does
+    /// not tell zeros that hide what is below from holes.
     pub force: bool,
 }
 
@@ -165,6 +166,10 @@ impl Run<'_> {
         let target = self.look(self.target, &images)?;
         if let Some(layer) = content.layers.iter().find(|layer| !source.contains_key(*layer)) {
             return Err(self.source.missing(layer).into());
+        }
+        for (layer, looked) in &source {
+            self.source.refuse_lossy(layer, looked, self.options.force)?;
+            self.target.refuse_long(layer)?;
         }
         let in_use = |looked: &BTreeMap<String, Looked>| {
             looked.iter().find(|(_, looked)| looked.in_use).map(|(name, _)| name.clone())

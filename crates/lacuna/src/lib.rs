@@ -65,4 +65,4 @@ pub use reflink::Reflink;
 pub use source::Source;
 pub use stamp::{FileId, SourceStamp, Stamp};
 pub use stopped::{Kept, Stopped};
-pub use target::{Permissions, PlannedTarget, Target, TargetOptions};
+pub use target::{LONGEST_NAME, Permissions, PlannedTarget, Target, TargetOptions};

@@ -26,6 +26,7 @@ use crate::open::{IoMode, Links};
 use crate::partial::PartialRecord;
 use crate::reflink;
 use crate::stamp::SourceStamp;
+pub use names::LONGEST_NAME;
 use names::{appear, data_of};
 pub use planned::PlannedTarget;
 

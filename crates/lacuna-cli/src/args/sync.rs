@@ -45,7 +45,8 @@ pub(crate) struct SyncArgs {
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
     /// When SRC is a replica directory: copy it though others have its files open for writing (what they write
-    /// meanwhile fails the copy, once it is noticed) or though it is not complete itself
+    /// meanwhile fails the copy, once it is noticed), though it is not complete itself, or though its filesystem
+    /// has no FIEMAP (zeros that were never written become holes, and show what the layers below have)
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lacuna::chain::{ChainError, Files};
-use lacuna::{Cancel, Progress};
+use lacuna::chain::{ChainError, Files, Looked};
+use lacuna::{Cancel, LONGEST_NAME, LayoutOrigin, Progress};
+
+use rustix::io::Errno;
 
 use super::ReplicaOptions;
 use crate::error::Result;
@@ -61,6 +63,31 @@ impl Place {
     /// That the image of a layer is missing.
     pub(super) fn missing(&self, image: &str) -> lacuna::Error {
         ChainError::ImageMissing { image: self.shown().join(image) }.into()
+    }
+
+    /// Fails for a layer that is half written, or does not show what of it hides the one below.
+    pub(super) fn refuse_lossy(&self, layer: &str, looked: &Looked, force: bool) -> Result<()> {
+        let path = self.shown().join(layer);
+        match looked.origin {
+            _ if looked.is_unfinished => {
+                let mark = self.shown().join(format!(".{layer}.lacuna-unfinished"));
+                Err(lacuna::Error::Unfinished { path, mark }.into())
+            }
+            LayoutOrigin::Fiemap => Ok(()),
+            _ if force => Ok(()),
+            origin => Err(lacuna::Error::NoLayout { path, origin }.into()),
+        }
+    }
+
+    /// Fails for an image whose name leaves no room for those of what stands beside it.
+    pub(super) fn refuse_long(&self, image: &str) -> Result<()> {
+        match image.len() > LONGEST_NAME {
+            true => {
+                let path = self.shown().join(image);
+                Err(lacuna::Error::io("open", &path, Errno::NAMETOOLONG).into())
+            }
+            false => Ok(()),
+        }
     }
 
     pub(super) fn in_use(&self, image: &str) -> lacuna::Error {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lacuna::Cancel;
 use lacuna::chain::{Files, Looked, Rebuild, is_ours};
+use lacuna::{BLOCK, Cancel};
 use lacuna_wire::{Answer, Ask, Message, Verb};
 
 use super::frames::Outgoing;
+use super::kinds::{kinds_from, origin_of};
 use super::link::Link;
 use crate::error::{Error, Refusal, Result};
 
@@ -136,6 +137,8 @@ fn answer_to(link: &Link, asked: &Asked) -> Result<Answered> {
             size: looked.size,
             layout: looked.layout,
             checksum: looked.checksum,
+            origin: origin_of(looked.kinds),
+            is_unfinished: looked.is_unfinished,
             in_use: looked.in_use,
             links: looked.links,
             change_time: looked.change_time,
@@ -195,6 +198,8 @@ fn answer(answered: &Answered) -> Result<Outgoing> {
         Answered::Looked(Some(looked)) => Answer::Looked(lacuna_wire::Looked {
             size: looked.size,
             layout: looked.layout,
+            kinds: kinds_from(looked.origin, BLOCK),
+            is_unfinished: looked.is_unfinished,
             in_use: looked.in_use,
             links: looked.links,
             change_time: looked.change_time,

@@ -11,7 +11,7 @@ use lacuna::{Cancel, Progress};
 use lacuna_sync::replica::{self, Place, ReplicaOptions, ReplicaPlan, ReplicaStats, plan};
 use lacuna_sync::v2::{Dry, LinkOptions, Reach, Remote, ServeOptions};
 use lacuna_sync::{Error, Result};
-use lacuna_testing::mount::{Fs, Mount};
+use lacuna_testing::mount::{Fs, Mount, MountOptions};
 use lacuna_testing::pattern::{Block, Kind, Pattern, pair_strategy};
 use lacuna_testing::replica::{Meta, Replica, leave_leftovers, snapshot};
 use lacuna_wire::{Ask, ClientHello, Message, Role, Verb};
@@ -298,6 +298,94 @@ fn a_source_that_is_not_to_be_copied_is_refused_before_anything_is_written() {
     }
 }
 
+/// Such a layer can only be copied when what interrupted it has gone on.
+#[test]
+fn a_source_that_is_marked_unfinished_is_refused_before_anything_is_written() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        two.write(&small(), &two.target);
+        two.write(&small(), &two.source);
+        let before = held(&two.target);
+        let mark = format!(".{}.lacuna-unfinished", small().head);
+        fs::write(two.source.join(&mark), "a session").unwrap();
+        let forced = ReplicaOptions { force: true, ..ReplicaOptions::default() };
+        for options in [ReplicaOptions::default(), forced] {
+            assert_untouched(&two, &before, two.sync_with(way, &options), "is unfinished");
+        }
+        fs::remove_file(two.source.join(&mark)).unwrap();
+        two.sync(way).unwrap();
+    }
+}
+
+/// What hides the layer below would not arrive.
+#[test]
+fn a_source_that_shows_zeros_as_holes_is_refused() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Tmpfs) else { return };
+        two.write(&small(), &two.source);
+        let error = two.sync(way).unwrap_err();
+        assert!(lacuna::describe(&error).contains("has no FIEMAP"), "{way:?}: {error:?}");
+        assert!(!two.target.exists());
+        assert!(two.plan(way, Dry::Plan).is_err());
+        let forced = ReplicaOptions { force: true, ..ReplicaOptions::default() };
+        two.sync_with(way, &forced).unwrap();
+        assert_eq!(
+            fs::read(two.source.join("volume.meta")).unwrap(),
+            fs::read(two.target.join("volume.meta")).unwrap()
+        );
+    }
+}
+
+/// A block there hides what three others have below it.
+#[test]
+fn a_target_of_large_blocks_is_refused_before_anything_is_written() {
+    let blocks = ["-b", "size=16384"].map(str::to_owned).to_vec();
+    let large = MountOptions { size_mib: 600, mkfs: blocks, ..MountOptions::default() };
+    let Some(large) = Mount::with(Fs::Xfs, &large) else { return };
+    for way in WAYS {
+        let Some(mut two) = Two::on(Fs::Ext4) else { return };
+        two.write(&small(), &two.source);
+        two.target = two.mount.path().join("b");
+        let (source, target, _server) = match way {
+            Way::Push => {
+                let server = Server::start(large.path());
+                let reach = Reach::Tcp(server.address.to_string());
+                let remote = Remote { reach, path: b"b".to_vec(), token: None, insecure: false };
+                (Place::Here(two.source.clone()), Place::There(remote), Some(server))
+            }
+            _ => {
+                let (source, _, server) = two.places(way);
+                (source, Place::Here(large.path().join("b")), server)
+            }
+        };
+        let error = sync(&source, &target, &ReplicaOptions::default()).unwrap_err();
+        let said = lacuna::describe(&error);
+        assert!(said.contains("16384"), "{way:?}: {said}");
+        assert_eq!(fs::read_dir(large.path().join("b")).unwrap().count(), 0, "{way:?}");
+    }
+}
+
+/// They leave no room for the names of what stands beside an image while it is written.
+#[test]
+fn layers_of_names_that_are_too_long_are_refused_before_anything_is_written() {
+    for way in WAYS {
+        let Some(two) = Two::on(Fs::Ext4) else { return };
+        for (length, fits) in [(lacuna::LONGEST_NAME, true), (lacuna::LONGEST_NAME + 1, false)] {
+            let mut made = small();
+            two.write(&made, &two.target);
+            let before = held(&two.target);
+            let name = snapshot(&"n".repeat(length - snapshot("").len()));
+            made.layers[0].file.clone_from(&name);
+            made.layers[1].parent = name;
+            two.write(&made, &two.source);
+            match fits {
+                true => drop(two.sync(way).unwrap()),
+                false => assert_untouched(&two, &before, two.sync(way), "name too long"),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_directory_of_something_else_is_no_target() {
     for way in WAYS {
@@ -369,7 +457,7 @@ fn a_server_keeps_to_the_files_of_the_directory() {
     assert_eq!(fs::read(directory.path().join("volume.meta")).unwrap(), b"outside");
     assert_eq!(fs::read_dir(&replica).unwrap().count(), 2);
 
-    for path in ["link", "../root/a", "/", "missing/deeper"] {
+    for path in ["link", "../root/a", "/", "missing/deeper", ".x.img.lacuna-data", "x.checksum/"] {
         let mut peer = server.connect();
         peer.send(&keeper(path).encode().unwrap());
         let answer = peer.answer();
@@ -377,6 +465,7 @@ fn a_server_keeps_to_the_files_of_the_directory() {
         server.failure();
     }
     assert!(!root.join("missing").exists());
+    assert!(!root.join(".x.img.lacuna-data").exists());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is asked of a directory, and answered.
 
+use super::Kinds;
 use crate::codec::Reader;
 use crate::error::Error;
 
@@ -45,6 +46,10 @@ pub struct Looked {
     pub size: u64,
     /// Over size and kinds, by BLAKE3.
     pub layout: [u8; 32],
+    /// Those that its layout tells apart.
+    pub kinds: Kinds,
+    /// A file marks it as unfinished.
+    pub is_unfinished: bool,
     /// Somebody has it open for writing.
     pub in_use: bool,
     /// The names that lead to it.
@@ -129,7 +134,8 @@ impl Looked {
         out.extend(self.size.to_le_bytes());
         out.extend(self.layout);
         let (seconds, nanoseconds) = self.change_time;
-        out.push(u8::from(self.in_use));
+        out.push(self.kinds.encode());
+        out.extend([self.is_unfinished, self.in_use].map(u8::from));
         out.extend(self.links.to_le_bytes());
         out.extend(seconds.to_le_bytes());
         out.extend(nanoseconds.to_le_bytes());
@@ -141,14 +147,15 @@ impl Looked {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
-        let (size, layout, in_use) = (reader.u64()?, reader.array()?, bit(reader)?);
+        let (size, layout) = (reader.u64()?, reader.array()?);
+        let (kinds, is_unfinished, in_use) = (Kinds::decode(reader)?, bit(reader)?, bit(reader)?);
         let (links, seconds) = (reader.u32()?, reader.array().map(i64::from_le_bytes)?);
         let change_time = (seconds, reader.u32()?);
         let checksum = match bit(reader)? {
             true => Some((text(reader)?, text(reader)?)),
             false => None,
         };
-        Ok(Self { size, layout, in_use, links, change_time, checksum })
+        Ok(Self { size, layout, kinds, is_unfinished, in_use, links, change_time, checksum })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 pub(super) const ENTRIES_MAX: usize = 8192;
 
 impl Kinds {
-    fn encode(self) -> u8 {
+    pub(super) fn encode(self) -> u8 {
         match self {
             Self::Three => 3,
             Self::Two => 2,
@@ -16,7 +16,7 @@ impl Kinds {
         }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Error> {
         match reader.u8()? {
             3 => Ok(Self::Three),
             2 => Ok(Self::Two),

@@ -58,16 +58,19 @@ fn ask() -> impl Strategy<Value = Ask> {
 
 fn answer() -> impl Strategy<Value = Answer> {
     let checksum = proptest::option::of(("[a-z0-9]{0,20}", "[0-9a-f]{0,255}"));
-    let looked = (any::<(u64, [u8; 32], bool, u32, (i64, u32))>(), checksum).prop_map(
-        |((size, layout, in_use, links, change_time), checksum)| Looked {
-            size,
-            layout,
-            in_use,
-            links,
-            change_time,
-            checksum,
-        },
-    );
+    let looked = (any::<(u64, [u8; 32], bool, bool, u32, (i64, u32))>(), kinds(), checksum)
+        .prop_map(
+            |((size, layout, is_unfinished, in_use, links, change_time), kinds, checksum)| Looked {
+                size,
+                layout,
+                kinds,
+                is_unfinished,
+                in_use,
+                links,
+                change_time,
+                checksum,
+            },
+        );
     prop_oneof![
         Just(Answer::Did),
         Just(Answer::Absent),
@@ -209,7 +212,16 @@ fn messages_have_these_bytes() {
     let ask = Message::Ask { ask: put("a.img"), bytes: b"bytes" };
     let checksum = Some(("m".to_owned(), "v".to_owned()));
     let change_time = (3, 4);
-    let looked = Looked { size: 1, layout: [9; 32], in_use: true, links: 2, change_time, checksum };
+    let looked = Looked {
+        size: 1,
+        layout: [9; 32],
+        kinds: Kinds::Two,
+        is_unfinished: false,
+        in_use: true,
+        links: 2,
+        change_time,
+        checksum,
+    };
     let looked = Message::Answer { answer: Answer::Looked(looked), bytes: b"" };
     let names = Message::Answer { answer: Answer::Bytes, bytes: b"a\0" };
     for (message, kind, golden) in [
@@ -230,7 +242,7 @@ fn messages_have_these_bytes() {
             "02".to_owned()
                 + &eight(["01"])
                 + &"09".repeat(32)
-                + "01020000000300000000000000040000000101"
+                + "020001020000000300000000000000040000000101"
                 + "6d0176",
         ),
         (names, 0x17, "036100".to_owned()),
@@ -258,6 +270,8 @@ fn what_no_peer_may_send_is_refused() {
     assert!(Message::decode(0x01, &offer(i64::MAX as u64)).is_ok());
     let want = |masks: [u8; 4]| [&[5][..], &masks, &[0; DIGEST]].concat();
     assert!(Message::decode(0x12, &want([1, 0, 2, 0])).is_ok());
+    let looked =
+        |kinds, checksum: &[u8]| [&[2][..], &[0; 40], &[kinds], &[0; 18], checksum].concat();
     let many_chunks = [&[0x81, 0x40][..], &[1, 1, 0].repeat(8193)].concat();
     for (kind, payload, why) in [
         (0x01, offer(i64::MAX as u64 + 1), "a size that no file can have"),
@@ -281,8 +295,9 @@ fn what_no_peer_may_send_is_refused() {
         (0x07, vec![1, 0, 2, b'a'], "ends early"),
         (0x07, vec![1, 0, 1, 0xff], "text that is no UTF-8"),
         (0x17, vec![4], "of a form that there is not"),
-        (0x17, [&[2][..], &[0; 57], &[2]].concat(), "neither sure nor not"),
-        (0x17, [&[2][..], &[0; 57], &[1, 1, b'm']].concat(), "ends early"),
+        (0x17, looked(0, &[]), "a number of kinds that there is not"),
+        (0x17, looked(3, &[2]), "neither sure nor not"),
+        (0x17, looked(3, &[1, 1, b'm']), "ends early"),
         (0x99, vec![], "a type that there is not"),
     ] {
         let refused = Message::decode(kind, &payload).unwrap_err().to_string();

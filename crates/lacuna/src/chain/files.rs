@@ -38,6 +38,10 @@ pub struct Looked {
     pub layout: [u8; 32],
     /// Method and value of a `.checksum` file that is as fresh as the image.
     pub checksum: Option<(String, String)>,
+    /// Where the layout is from, and so which kinds it tells apart.
+    pub origin: LayoutOrigin,
+    /// An interrupted session left it marked.
+    pub is_unfinished: bool,
     /// Somebody has it open for writing.
     pub in_use: bool,
     /// The names that lead to the file.
@@ -145,9 +149,10 @@ impl Files {
             Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(None),
             image => image?,
         };
+        let is_unfinished = mark::refuse(&path).is_err();
         let checksum = match ChecksumFile::fresh(&image) {
             // Whatever was recorded of it, it is half written.
-            _ if mark::refuse(&path).is_err() => None,
+            _ if is_unfinished => None,
             Ok(found) => found.map(|found| (found.method, found.checksum)),
             // It says nothing, then.
             Err(Error::Malformed { .. }) => None,
@@ -164,6 +169,8 @@ impl Files {
             size: image.size(),
             layout,
             checksum,
+            origin: LayoutOrigin::of(&image)?,
+            is_unfinished,
             in_use,
             links: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
             change_time: (metadata.ctime(), u32::try_from(metadata.ctime_nsec()).unwrap_or(0)),

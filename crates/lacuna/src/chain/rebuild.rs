@@ -15,7 +15,9 @@ use super::files::Files;
 use super::meta::VolumeMeta;
 use crate::beside;
 use crate::error::{Error, Result};
+use crate::extent::BLOCK;
 use crate::flock::{PATIENCE, flock_within};
+use crate::image::allocation_unit;
 
 /// The key of `volume.meta` that a rebuild has its number under, for as long as it goes on.
 const KEY: &str = "LacunaRebuild";
@@ -65,9 +67,10 @@ impl Files {
     /// # Errors
     ///
     /// [`Error::Busy`] while another rebuild writes, [`ChainError::NotAReplica`] for a directory of something
-    /// else, or the system's.
+    /// else, [`Error::LargeBlocks`], or the system's.
     pub fn begin(&self, volume: &[u8], rebuild: Rebuild) -> Result<()> {
         self.list()?;
+        self.refuse_large_blocks()?;
         let path = self.path(VolumeMeta::NAME);
         let text = marked(&path, volume, rebuild)?;
         self.refuse_large(VolumeMeta::NAME, &text)?;
@@ -76,6 +79,17 @@ impl Files {
         }
         let _alone = self.lock(FlockOperation::NonBlockingLockExclusive)?;
         self.write(VolumeMeta::NAME, &text)
+    }
+
+    /// Where one block of a layer cannot be allocated without others, it hides what these had below.
+    fn refuse_large_blocks(&self) -> Result<()> {
+        let path = self.directory();
+        let space = rustix::fs::statvfs(path)
+            .map_err(|errno| Error::io("stat the filesystem of", path, errno))?;
+        match allocation_unit(space.f_frsize) {
+            BLOCK => Ok(()),
+            unit => Err(Error::LargeBlocks { path: path.to_owned(), unit }),
+        }
     }
 
     /// To be called before anything is written for `rebuild`.
@@ -152,6 +166,8 @@ fn marked(path: &Path, volume: &[u8], rebuild: Rebuild) -> Result<Vec<u8>> {
     let mut value: serde_json::Value =
         serde_json::from_slice(volume).map_err(|error| malformed(error.to_string()))?;
     let object = value.as_object_mut().ok_or_else(|| malformed("is no object".to_owned()))?;
+    // The engine reads any spelling of a key, and believes the last one.
+    object.retain(|key, _| !key.eq_ignore_ascii_case("Rebuilding"));
     object.insert("Rebuilding".to_owned(), true.into());
     object.insert(KEY.to_owned(), rebuild.text().into());
     let mut text = serde_json::to_vec(&value).map_err(|error| malformed(error.to_string()))?;

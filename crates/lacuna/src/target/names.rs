@@ -10,9 +10,9 @@ use crate::beside;
 use crate::error::{Error, Result};
 use crate::failpoint;
 
-/// Longest file name that leaves room for the hidden names around it (NAME_MAX less the longest of
+/// Longest name of an image, in bytes, that leaves room for the hidden names around it (NAME_MAX less the longest of
 /// our affixes, that of a record's draft).
-const NAME_LIMIT: usize = 255 - "...lacuna-unfinished.lacuna-draft".len();
+pub const LONGEST_NAME: usize = 255 - "...lacuna-unfinished.lacuna-draft".len();
 
 pub(super) fn data_of(path: &Path) -> PathBuf {
     beside::hidden(path, beside::DATA)
@@ -42,7 +42,7 @@ pub(super) fn check_name(path: &Path) -> Result<()> {
         return Err(Error::NotAnImage { path: path.to_owned(), what: "named as a directory" });
     }
     match path.file_name() {
-        Some(name) if name.len() <= NAME_LIMIT => Ok(()),
+        Some(name) if name.len() <= LONGEST_NAME => Ok(()),
         Some(_) => Err(Error::io("open", path, Errno::NAMETOOLONG)),
         None => Err(Error::NotAnImage { path: path.to_owned(), what: "a directory" }),
     }
