@@ -78,11 +78,14 @@ pub fn sync(
     run.refuse_same()?;
     let content = run.read()?;
     let plan = run.plan(&content)?;
-    run.ask(target, vec![Asked::Begin(content.volume.clone())])?;
-    let stats = run.rebuild(&content, &plan).map_err(|cause| Stopped {
-        cause: Box::new(cause),
-        kept: Kept::HalfRebuilt(target.shown().to_owned()),
-    })?;
+    let kept = Kept::HalfRebuilt(target.shown().to_owned());
+    if let Err(cause) = run.ask(target, vec![Asked::Begin(content.volume.clone())]) {
+        // It may have begun for all that this end knows.
+        let kept = if cause.is_of_the_connection() { kept } else { Kept::Nothing };
+        return Err(Stopped { cause: Box::new(cause), kept });
+    }
+    let rebuilt = run.rebuild(&content, &plan);
+    let stats = rebuilt.map_err(|cause| Stopped { cause: Box::new(cause), kept })?;
     progress.finish();
     Ok(stats)
 }
@@ -268,8 +271,9 @@ impl Run<'_> {
         let removed = removed(&self.names(self.target)?, content);
         stats.removed_files = removed.len() as u64;
         asks.extend(removed.into_iter().map(Asked::Remove));
-        asks.push(Asked::End(content.volume.clone()));
-        self.ask(self.target, asks).map(drop)
+        self.ask(self.target, asks)?;
+        // Alone, so that it is fine when it is done and its answer was lost.
+        self.ask(self.target, vec![Asked::End(content.volume.clone())]).map(drop)
     }
 }
 

@@ -65,10 +65,7 @@ impl Names {
 
     /// Finds what a client calls `name`.
     pub(super) fn find(&self, name: &[u8]) -> Result<Named> {
-        let name = Path::new(OsStr::from_bytes(name));
-        if name.file_name().is_some_and(is_reserved) {
-            return Err(Refusal::Reserved { path: name.to_owned() }.into());
-        }
+        let name = admissible(name)?;
         match self {
             Self::Under(root) => under(root, name),
             Self::One { name: ours, path } => one(ours, path, name),
@@ -80,7 +77,7 @@ impl Names {
 impl Names {
     /// Finds the directory that a client calls `name`, which is made where it is not there and may be.
     pub(super) fn find_directory(&self, name: &[u8], make: bool) -> Result<Named> {
-        let name = Path::new(OsStr::from_bytes(name));
+        let name = admissible(name)?;
         let (named, root) = match self {
             Self::Under(root) => (under(root, trimmed(name))?, Some(root)),
             Self::One { name, .. } => return Err(Refusal::OtherImage { name: name.into() }.into()),
@@ -174,6 +171,15 @@ fn beneath(root: &OwnedFd, directory: &Path) -> rustix::io::Result<OwnedFd> {
 fn first_link(root: &OwnedFd, directory: &Path) -> PathBuf {
     let is_link = |path: &&Path| matches!(beneath(root, path), Err(Errno::LOOP));
     directory.ancestors().take_while(is_link).last().unwrap_or(directory).to_owned()
+}
+
+/// What a client calls `name`, unless that is reserved.
+fn admissible(name: &[u8]) -> Result<&Path> {
+    let name = Path::new(OsStr::from_bytes(name));
+    match name.file_name().is_some_and(is_reserved) {
+        true => Err(Refusal::Reserved { path: name.to_owned() }.into()),
+        false => Ok(name),
+    }
 }
 
 /// Names that stand for something else than an image.

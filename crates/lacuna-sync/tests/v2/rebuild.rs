@@ -1,21 +1,22 @@
 //! Copies to one replica directory at once: one of them is what the directory holds, or none is complete.
 
 use std::fs;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 use lacuna::chain::{ChainError, Files, Rebuild, VolumeMeta};
 use lacuna::copy::CopyOptions;
-use lacuna::{Cancel, ImageOptions, Source};
+use lacuna::{Cancel, ImageOptions, Kept, Source};
 use lacuna_sync::replica::{Place, ReplicaOptions, sync};
 use lacuna_sync::v2::{Reach, Remote, SyncOptions, push};
 use lacuna_sync::{Error, Result};
 use lacuna_testing::mount::Fs;
 use lacuna_testing::pattern::{Block, Pattern};
 use lacuna_testing::replica::Replica;
-use lacuna_wire::{Ask, ClientHello, Message, Verb};
+use lacuna_wire::{Ask, ClientHello, Message, Role, Verb};
 
-use crate::peer::Server;
+use crate::peer::{Peer, Server};
 use crate::replica::{Two, WAYS, Way, held, keeper, small};
 
 const FIRST: Rebuild = Rebuild(1);
@@ -190,4 +191,78 @@ fn is_of_the_other(error: &Error) -> bool {
     ["not that of this copy", "in use by another", "changed while", "open for writing"]
         .iter()
         .any(|part| words.contains(part))
+}
+
+/// To `server`, and loses the answers of sessions that write small files, but those of every second one of
+/// them if `every_other`. Returns where.
+fn lossy(server: SocketAddr, every_other: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut written = 0;
+        for stream in listener.incoming() {
+            let mut client = Peer::new(stream.unwrap());
+            let hello = client.hello();
+            let mut server = Peer::new(TcpStream::connect(server).unwrap());
+            server.send(&hello);
+            let hello = ClientHello::decode(&hello).unwrap();
+            let writes = hello.role == Role::Keeper && hello.dry.is_none();
+            written += usize::from(writes);
+            let is_lost = writes && (!every_other || written % 2 == 1);
+            let asks = [&client, &server].map(|peer| peer.stream.try_clone().unwrap());
+            std::thread::spawn(move || forward(asks));
+            if is_lost {
+                client.send(&server.hello());
+                server.rest();
+                // Both of its names.
+                let _ = client.stream.shutdown(Shutdown::Both);
+            } else {
+                std::thread::spawn(move || forward([server.stream, client.stream]));
+            }
+        }
+    });
+    address
+}
+
+fn forward([mut from, mut to]: [TcpStream; 2]) {
+    // Whoever hangs up has had enough.
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// What was done is done again, and the end is fine when it has ended already.
+#[test]
+fn a_copy_whose_answers_are_lost_is_complete_all_the_same() {
+    let Some(two) = Two::on(Fs::Ext4) else { return };
+    two.write(&small(), &two.source);
+    two.write(&line(3, 4), &two.target);
+    let server = Server::start(two.target.parent().unwrap());
+    let target = |every_other| {
+        let reach = Reach::Tcp(lossy(server.address, every_other).to_string());
+        Place::There(Remote { reach, path: b"b".to_vec(), token: None, insecure: false })
+    };
+    let copy = |target: &Place, retries| {
+        let options = ReplicaOptions {
+            sync: SyncOptions { retries, ..SyncOptions::default() },
+            ..ReplicaOptions::default()
+        };
+        let source = Place::Here(two.source.clone());
+        sync(&source, target, &options, &Arc::default(), &Cancel::default())
+    };
+    let stopped = copy(&target(false), 0).unwrap_err();
+    assert!(volume(&two.target).contains("\"Rebuilding\":true"));
+    assert_eq!(stopped.kept, Kept::HalfRebuilt("b".into()), "{stopped}");
+    copy(&target(true), 1).unwrap();
+    two.assert_same();
+}
+
+/// The engine takes a key in any letters, and of two of them the last.
+#[test]
+fn a_directory_says_that_it_is_rebuilt_whatever_letters_the_source_writes_that_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = Files::of(directory.path());
+    files.begin(b"{\"Size\":0,\"rebuilding\":false,\"REBUILDING\":false}", FIRST).unwrap();
+    let text = volume(directory.path());
+    assert_eq!(text.to_lowercase().matches("\"rebuilding\":").count(), 1, "{text}");
+    assert!(text.contains("\"Rebuilding\":true"), "{text}");
 }
