@@ -96,4 +96,6 @@ else
     fi
 fi
 
+# They wait for disks and peers far more than they compute.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 exec cargo test --workspace --locked "$@"
