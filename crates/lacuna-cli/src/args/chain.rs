@@ -6,10 +6,10 @@ use clap::Subcommand;
 
 use super::{SquashArgs, WorkArgs};
 
-/// Look at the snapshot chain in a Longhorn replica directory.
+/// Look at the snapshot chain in a Longhorn replica directory, or make layers of it one.
 ///
 /// DIR is the directory of one replica, like /var/lib/longhorn/replicas/pvc-1a2b-0f3c9a7e. Neither a cluster nor
-/// an engine is needed, and `squash` alone writes to it.
+/// an engine is needed. `ls`, `check` and `diff` only read it; `squash` writes to it and removes files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChainArgs {
     #[command(subcommand)]
@@ -39,7 +39,9 @@ impl ChainArgs {
 /// The base comes first; where several layers stand on one, those that do not lead to the head are marked with a
 /// +. The strip under each shows which part of the volume it has: visible to who reads a newest layer, or hidden by
 /// newer ones. `allocated` is what it takes on the disk, `exclusive` what of that no other file shares and would be
-/// free without it, `hidden` what nobody sees. `dirty` means in use, or not closed in order.
+/// free without it. `hidden`: shown by none of the newest layers; a snapshot itself still reads it. `lacuna prune`
+/// gives back what the layer right above hides, and the snapshot cannot be read alone afterwards. `dirty` means in
+/// use, or not closed in order.
 ///
 /// The replica may be in use: nobody is kept out, and nothing is written.
 #[derive(Debug, clap::Args)]
