@@ -1,6 +1,5 @@
 //! `lacuna sync` of a replica directory: all of its layers, and what describes them.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use lacuna::chain::Replica;
@@ -17,14 +16,22 @@ use crate::remote;
 use crate::sync::copy_options;
 use crate::units::{bytes, counted, seconds};
 
+/// Between what, as typed, and how.
+struct Ends {
+    source: String,
+    target: String,
+    protocol: &'static str,
+}
+
 /// What a copy did.
 #[derive(Serialize)]
 struct Report {
     source: String,
     target: String,
-    layers: u64,
-    skipped_layers: u64,
-    removed_files: u64,
+    protocol: &'static str,
+    layer_count: u64,
+    skipped_layer_count: u64,
+    removed_file_count: u64,
     size_bytes: u64,
     read_bytes: u64,
     compared_bytes: u64,
@@ -39,9 +46,10 @@ struct Report {
 struct DryRun {
     source: String,
     target: String,
+    protocol: &'static str,
     dry_run: bool,
-    layers: u64,
-    skipped_layers: u64,
+    layer_count: u64,
+    skipped_layer_count: u64,
     removed_files: Vec<String>,
     #[serde(flatten)]
     plan: lacuna::copy::CopyPlan,
@@ -100,8 +108,9 @@ pub(crate) fn run(
         Place::There(remote) => Some(remote.reach.peer().to_owned()),
         Place::Here(_) => None,
     });
-    let names = [&args.source, &args.target].map(|name| PathBuf::from(name).display().to_string());
-    let [from, to] = names.clone();
+    let [from, to] = [&args.source, &args.target].map(|name| name.display().to_string());
+    let protocol = if peer.is_some() { "v2" } else { "local" };
+    let ends = Ends { source: from.clone(), target: to.clone(), protocol };
     if transfer.dry_run {
         let dry = remote::dry(transfer);
         let plan = attended(output, peer.as_deref(), |progress, cancel| {
@@ -109,7 +118,7 @@ pub(crate) fn run(
         })?;
         let operation = format!("dry run of the sync of {from} to {to}");
         let plan = plan.map_err(|error| unless_stopped(error.into(), operation, BEGIN_ANEW))?;
-        return Ok(output.report(&DryRun::of(names, &plan), || lines_of_plan(&from, &to, &plan))?);
+        return Ok(output.report(&DryRun::of(ends, &plan), || lines_of_plan(&from, &to, &plan))?);
     }
     let begun = Instant::now();
     let stats = attended(output, peer.as_deref(), |progress, cancel| {
@@ -117,7 +126,7 @@ pub(crate) fn run(
     })?;
     let operation = format!("sync of {from} to {to}");
     let stats = stats.map_err(|error| unless_stopped(error.into(), operation, GO_ON))?;
-    let report = Report::of(names, &stats, begun.elapsed().as_secs_f64());
+    let report = Report::of(ends, &stats, begun.elapsed().as_secs_f64());
     let printed = output.report(&report, || report.lines());
     Ok(printed.map_err(|error| error.but(format!("{to} is complete")))?)
 }
@@ -150,13 +159,15 @@ fn refuse_strangers(args: &SyncArgs, source: &Place, target: &Place) -> Result<(
 }
 
 impl Report {
-    fn of([source, target]: [String; 2], stats: &ReplicaStats, elapsed_seconds: f64) -> Self {
+    fn of(ends: Ends, stats: &ReplicaStats, elapsed_seconds: f64) -> Self {
+        let Ends { source, target, protocol } = ends;
         Self {
             source,
             target,
-            layers: stats.layers,
-            skipped_layers: stats.skipped_layers,
-            removed_files: stats.removed_files,
+            protocol,
+            layer_count: stats.layers,
+            skipped_layer_count: stats.skipped_layers,
+            removed_file_count: stats.removed_files,
             size_bytes: stats.size_bytes,
             read_bytes: stats.read_bytes,
             compared_bytes: stats.compared_bytes,
@@ -168,9 +179,9 @@ impl Report {
     }
 
     fn lines(&self) -> Vec<String> {
-        let Self { source, target, layers, skipped_layers, removed_files, .. } = self;
-        let layers = counted(*layers, "layer");
-        let removed = counted(*removed_files, "file");
+        let Self { source, target, skipped_layer_count, .. } = self;
+        let layers = counted(self.layer_count, "layer");
+        let removed = counted(self.removed_file_count, "file");
         let elapsed = seconds(self.elapsed_seconds);
         let moved = match self.wire_bytes {
             0 => String::new(),
@@ -178,7 +189,7 @@ impl Report {
         };
         vec![
             format!("{source} -> {target}: {layers} of {} in {elapsed}", bytes(self.size_bytes)),
-            format!("{skipped_layers} equal by checksum, {removed} removed"),
+            format!("{skipped_layer_count} equal by checksum, {removed} removed"),
             format!(
                 "read {}, compared {}{moved}, written {}",
                 bytes(self.read_bytes),
@@ -190,13 +201,15 @@ impl Report {
 }
 
 impl DryRun {
-    fn of([source, target]: [String; 2], plan: &ReplicaPlan) -> Self {
+    fn of(ends: Ends, plan: &ReplicaPlan) -> Self {
+        let Ends { source, target, protocol } = ends;
         Self {
             source,
             target,
+            protocol,
             dry_run: true,
-            layers: plan.layers,
-            skipped_layers: plan.skipped_layers,
+            layer_count: plan.layers,
+            skipped_layer_count: plan.skipped_layers,
             removed_files: plan.removed_files.clone(),
             plan: plan.copy.clone(),
         }

@@ -31,7 +31,7 @@ struct Line<'a> {
 struct Totals {
     directory: String,
     sound: bool,
-    layers: u64,
+    layer_count: u64,
     unsound: u64,
     notes: u64,
     verified: u64,
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ChainCheckArgs, output: &Output) -> anyhow::Result<Outc
     let totals = Totals {
         directory,
         sound: checked.is_sound(),
-        layers: checked.layers,
+        layer_count: checked.layers,
         unsound: checked.count(Severity::Unsound),
         notes: checked.count(Severity::Note),
         verified: checked.verified,
@@ -114,7 +114,7 @@ fn lines(checked: &Checked, totals: &Totals, has_failed: bool) -> Vec<String> {
         format!("{severity:<7}  {file} {what}; {}", remedy(*code, &totals.directory))
     };
     let mut lines: Vec<_> = checked.findings.iter().map(line).collect();
-    let Totals { directory, layers, unsound, notes, verified, .. } = totals;
+    let Totals { directory, layer_count, unsound, notes, verified, .. } = totals;
     let verdict = match (has_failed, totals.sound) {
         (true, _) => "could not be checked whole".to_owned(),
         (false, true) => "is sound".to_owned(),
@@ -124,7 +124,7 @@ fn lines(checked: &Checked, totals: &Totals, has_failed: bool) -> Vec<String> {
         0 => String::new(),
         _ => format!(", {} read and compared", counted(*verified, "checksum")),
     };
-    let (layers, notes) = (counted(*layers, "layer"), counted(*notes, "note"));
+    let (layers, notes) = (counted(*layer_count, "layer"), counted(*notes, "note"));
     lines.push(format!("{directory} {verdict}; {layers}, {notes}{verified}"));
     lines
 }

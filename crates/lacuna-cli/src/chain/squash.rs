@@ -22,7 +22,7 @@ struct Report {
     free: bool,
     #[serde(flatten)]
     stats: SquashStats,
-    removed: Vec<String>,
+    removed_files: Vec<String>,
     elapsed_seconds: f64,
 }
 
@@ -35,7 +35,7 @@ struct DryRun {
     #[serde(flatten)]
     plan: SquashPlan,
     fits: bool,
-    removes: Vec<String>,
+    removed_files: Vec<String>,
 }
 
 pub(crate) fn run(args: &SquashArgs, output: &Output) -> anyhow::Result<()> {
@@ -122,8 +122,8 @@ fn names(paths: &[PathBuf]) -> String {
 impl Report {
     fn of(stats: SquashStats, free: bool, elapsed_seconds: f64) -> Self {
         let (oldest, newest) = (shown(&stats.old), shown(&stats.new));
-        let removed = all_shown(&stats.removed);
-        Self { oldest, newest, free, stats, removed, elapsed_seconds }
+        let removed_files = all_shown(&stats.removed);
+        Self { oldest, newest, free, stats, removed_files, elapsed_seconds }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -152,13 +152,13 @@ impl Report {
 impl DryRun {
     fn of(plan: SquashPlan, free: bool) -> Self {
         let (oldest, newest) = (shown(&plan.old), shown(&plan.new));
-        let (fits, removes) = (plan.fold.fits(), all_shown(&plan.removed));
-        Self { oldest, newest, dry_run: true, free, plan, fits, removes }
+        let (fits, removed_files) = (plan.fold.fits(), all_shown(&plan.removed));
+        Self { oldest, newest, dry_run: true, free, plan, fits, removed_files }
     }
 
     fn lines(&self) -> Vec<String> {
         let Self { oldest, newest, plan, .. } = self;
-        let mut lines = match plan.only_removes {
+        let mut lines = match plan.only_removed {
             true => vec![format!("{newest}: an interrupted squash is left, nothing done")],
             false => self.move_lines(),
         };

@@ -141,6 +141,29 @@ fn a_replica_of_another_user_is_exported_with_a_warning() {
     assert!(!err.contains(warned), "{err}");
 }
 
+/// Of a dry run between directories on this machine.
+const PLAN_KEYS: [&str; 19] = [
+    "cleared_bytes",
+    "compared_bytes",
+    "data_bytes",
+    "dry_run",
+    "free_bytes",
+    "hole_bytes",
+    "layer_count",
+    "needed_bytes",
+    "protocol",
+    "read_bytes",
+    "reflink_bytes",
+    "removed_files",
+    "resumed_bytes",
+    "size_bytes",
+    "skipped_layer_count",
+    "source",
+    "target",
+    "written_bytes_max",
+    "zero_bytes",
+];
+
 fn sync(words: &[&str], directory: &Path) -> Output {
     run(|| {
         let mut command = lacuna();
@@ -154,7 +177,10 @@ fn a_replica_directory_is_copied_and_told_about() {
     let Some((mount, directory, replica)) = place() else { return };
     let here = mount.path();
     let (out, _) = expect(&sync(&["--json", "--dry-run", "replica", "copy"], here), 0);
-    assert_eq!(json(&out)["layers"], 2);
+    let plan = json(&out);
+    assert_eq!(keys(&plan), PLAN_KEYS);
+    assert_eq!((&plan["layer_count"], &plan["protocol"]), (&2.into(), &"local".into()));
+    assert_eq!(plan["removed_files"], serde_json::json!([]));
     assert!(!here.join("copy").exists());
     let (out, err) = expect(&sync(&["--json", "replica", "copy"], here), 0);
     assert_eq!(err, "");
@@ -164,12 +190,13 @@ fn a_replica_directory_is_copied_and_told_about() {
         [
             "compared_bytes",
             "elapsed_seconds",
-            "layers",
+            "layer_count",
+            "protocol",
             "read_bytes",
-            "removed_files",
+            "removed_file_count",
             "sent_bytes",
             "size_bytes",
-            "skipped_layers",
+            "skipped_layer_count",
             "source",
             "target",
             "wire_bytes",

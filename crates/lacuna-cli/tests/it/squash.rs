@@ -22,7 +22,7 @@ const KEYS: [&str; 16] = [
     "read_bytes",
     "reclaimed_bytes",
     "reflinked_bytes",
-    "removed",
+    "removed_files",
     "size_bytes",
     "written_bytes",
     "zero_bytes",
@@ -41,9 +41,9 @@ const PLAN_KEYS: [&str; 17] = [
     "needed_bytes",
     "newest",
     "oldest",
-    "only_removes",
+    "only_removed",
     "reflink_bytes",
-    "removes",
+    "removed_files",
     "size_bytes",
     "zero_bytes",
     "zero_range_bytes",
@@ -178,7 +178,7 @@ fn many_layers_become_one_under_the_newest_name() {
             let shares = fs != Fs::Ext4 && !more.contains(&"--reflink=never");
             assert_eq!(bytes("reflinked_bytes"), if shares { 64 * 4096 } else { 0 });
             assert_eq!(bytes("written_bytes") + bytes("reflinked_bytes"), 64 * 4096);
-            assert_eq!(report["removed"].as_array().unwrap().len(), 4);
+            assert_eq!(report["removed_files"].as_array().unwrap().len(), 4);
             assert_eq!(report["newest"], place.path(NEW).display().to_string());
         }
     }

@@ -76,7 +76,7 @@ pub struct SquashPlan {
     #[serde(flatten)]
     pub fold: FoldPlan,
     /// Whether only files are left to be removed.
-    pub only_removes: bool,
+    pub only_removed: bool,
     /// The oldest layer, which takes the name of the newest.
     #[serde(skip)]
     pub old: PathBuf,
@@ -127,7 +127,7 @@ pub fn plan(span: &Span, options: &SquashOptions) -> Result<SquashPlan> {
         }
     };
     let (old, new) = (stack.oldest().to_owned(), stack.newest().to_owned());
-    Ok(SquashPlan { fold, only_removes: stack.is_one(), old, new, removed: commit::doomed(&stack) })
+    Ok(SquashPlan { fold, only_removed: stack.is_one(), old, new, removed: commit::doomed(&stack) })
 }
 
 /// Squashes `span`: durable when this returns, to be repeated when it fails.

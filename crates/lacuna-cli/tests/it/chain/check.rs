@@ -9,8 +9,16 @@ use super::{chain, line, make, place};
 use crate::common::{expect, json, keys, lacuna};
 use crate::partials::{allow, open_to_all};
 
-const KEYS: [&str; 8] =
-    ["directory", "elapsed_seconds", "findings", "layers", "notes", "sound", "unsound", "verified"];
+const KEYS: [&str; 8] = [
+    "directory",
+    "elapsed_seconds",
+    "findings",
+    "layer_count",
+    "notes",
+    "sound",
+    "unsound",
+    "verified",
+];
 
 const FINDING_KEYS: [&str; 5] = ["code", "file", "remedy", "severity", "what"];
 

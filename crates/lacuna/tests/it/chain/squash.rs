@@ -176,7 +176,7 @@ fn check_on(mount: Option<Mount>, cases: u32) {
         assert_eq!((&planned.fold.kinds, &planned.removed), (&stats.fold.kinds, &stats.removed));
         let moved = stats.fold.written_bytes + stats.fold.reflinked_bytes;
         assert_eq!(moved, stats.fold.kinds.data_bytes, "each block once");
-        assert!(!planned.only_removes && !stats.only_removed);
+        assert!(!planned.only_removed && !stats.only_removed);
         if listed {
             describe(&directory, &metas, &tree.nodes[from].parent, &new);
         }

@@ -282,7 +282,7 @@ fn layers_between_two_names_of_one_file_stay_unless_all_they_have_is_hidden() {
     lacuna_testing::pattern::Pattern::whole(vec![lacuna_testing::pattern::Block::Data(9); 4])
         .write_over(&place.paths[1]);
     let planned = planned(&place.span(), &SquashOptions::default()).unwrap();
-    assert!(planned.only_removes);
+    assert!(planned.only_removed);
     let stats = squashed(&place.span(), &SquashOptions::default());
     assert!(stats.only_removed && stats.removed == planned.removed, "{stats:?}");
     assert_eq!(stats.removed.len(), 4, "two layers, each with its .meta file");
