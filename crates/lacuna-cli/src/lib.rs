@@ -30,6 +30,7 @@ mod serve;
 mod sfold;
 mod signals;
 mod ssync;
+mod strangers;
 mod strip;
 mod sync;
 mod units;

@@ -13,6 +13,7 @@ use crate::meter::attended;
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON};
 use crate::remote;
+use crate::strangers::{self, Via, What};
 use crate::sync::copy_options;
 use crate::units::{bytes, counted, seconds};
 
@@ -91,7 +92,8 @@ pub(crate) fn run(
     (source, target): (Place, Place),
     output: &Output,
 ) -> anyhow::Result<()> {
-    refuse_strangers(args, &source, &target)?;
+    let via = via(&source, &target)?;
+    strangers::refuse(&args.transfer, What::Directory, via)?;
     if let Place::Here(directory) = &source
         && let Ok(replica) = Replica::open(directory)
     {
@@ -104,16 +106,16 @@ pub(crate) fn run(
         sync: remote::options(transfer),
         force: args.force,
     };
-    let peer = [&source, &target].into_iter().find_map(|place| match place {
-        Place::There(remote) => Some(remote.reach.peer().to_owned()),
-        Place::Here(_) => None,
-    });
+    let peer = match via {
+        Via::V2(reach) => Some(reach.peer()),
+        Via::Paths | Via::V1 => None,
+    };
     let [from, to] = [&args.source, &args.target].map(|name| name.display().to_string());
     let protocol = if peer.is_some() { "v2" } else { "local" };
     let ends = Ends { source: from.clone(), target: to.clone(), protocol };
     if transfer.dry_run {
         let dry = remote::dry(transfer);
-        let plan = attended(output, peer.as_deref(), |progress, cancel| {
+        let plan = attended(output, peer, |progress, cancel| {
             replica::plan(&source, &target, dry, &options, progress, cancel)
         })?;
         let operation = format!("dry run of the sync of {from} to {to}");
@@ -121,7 +123,7 @@ pub(crate) fn run(
         return Ok(output.report(&DryRun::of(ends, &plan), || lines_of_plan(&from, &to, &plan))?);
     }
     let begun = Instant::now();
-    let stats = attended(output, peer.as_deref(), |progress, cancel| {
+    let stats = attended(output, peer, |progress, cancel| {
         replica::sync(&source, &target, &options, progress, cancel)
     })?;
     let operation = format!("sync of {from} to {to}");
@@ -131,30 +133,14 @@ pub(crate) fn run(
     Ok(printed.map_err(|error| error.but(format!("{to} is complete")))?)
 }
 
-/// Options that mean nothing here are mistakes, not decoration.
-fn refuse_strangers(args: &SyncArgs, source: &Place, target: &Place) -> Result<(), Usage> {
-    let transfer = &args.transfer;
-    if let (Place::There(_), Place::There(_)) = (source, target) {
-        return Err(Usage("one of SRC and DST must be a path on this machine".to_owned()));
-    }
-    let local = matches!((source, target), (Place::Here(_), Place::Here(_)));
-    let options = [
-        ("--no-fast", transfer.no_fast, false),
-        ("--chmod", transfer.chmod.is_some(), false),
-        ("--reflink", transfer.reflink.is_some(), local),
-        ("--compress", transfer.compress.is_some(), !local),
-        ("--bwlimit", transfer.bwlimit.is_some(), !local),
-        ("--verify", transfer.verify, !local),
-        ("--retries", transfer.retries.is_some(), !local),
-        ("--token-file", transfer.token_file.is_some(), !local),
-        ("--tls-ca", transfer.tls_ca.is_some(), !local),
-        ("--rsh", transfer.rsh.is_some(), !local),
-        ("--remote-command", transfer.remote_command.is_some(), !local),
-        ("--connect-timeout", transfer.connect_timeout.is_some(), !local),
-    ];
-    match options.iter().find(|(_, given, known)| *given && !known) {
-        Some((option, _, _)) => Err(Usage(format!("{option} means nothing for these directories"))),
-        None => Ok(()),
+/// The way between two directories, of which one at least is on this machine.
+fn via<'a>(source: &'a Place, target: &'a Place) -> Result<Via<'a>, Usage> {
+    match (source, target) {
+        (Place::There(_), Place::There(_)) => {
+            Err(Usage("one of SRC and DST must be a path on this machine".to_owned()))
+        }
+        (Place::There(remote), _) | (_, Place::There(remote)) => Ok(Via::V2(&remote.reach)),
+        (Place::Here(_), Place::Here(_)) => Ok(Via::Paths),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lacuna::copy::{self, CopyOptions, CopyPlan};
 use lacuna::{Cancel, ImageOptions, IoMode, Source};
 use lacuna_sync::v1::{self, SyncOptions};
-use lacuna_sync::v2::{Reach, Remote};
+use lacuna_sync::v2::Remote;
 
 use crate::args::{SyncArgs, TransferArgs};
 use crate::endpoint::{self, Endpoint};
@@ -18,6 +18,7 @@ use crate::meter::attended;
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON, SERVER_AGAIN};
 use crate::report::{DryRun, Report};
+use crate::strangers::{self, Via, What};
 use crate::{remote, replica};
 
 /// What is read on this machine.
@@ -52,6 +53,16 @@ pub(crate) enum Way {
     Pull(Remote, PathBuf),
 }
 
+impl Way {
+    fn via(&self) -> Via<'_> {
+        match self {
+            Self::Local(..) => Via::Paths,
+            Self::V1(..) => Via::V1,
+            Self::Push(_, remote) | Self::Pull(remote, _) => Via::V2(&remote.reach),
+        }
+    }
+}
+
 /// What is to be done, as a person has said it.
 pub(crate) struct Job<'a> {
     /// `sync` or `export`.
@@ -78,7 +89,8 @@ pub(crate) fn run(args: &SyncArgs, output: &Output) -> anyhow::Result<()> {
 impl Job<'_> {
     pub(crate) fn run(&self, way: &Way, output: &Output) -> anyhow::Result<()> {
         let args = self.args;
-        refuse_strangers(args, way)?;
+        refuse_special_bits(args, way)?;
+        strangers::refuse(args, What::Image, way.via())?;
         if args.dry_run {
             return self.dry_run(way, output);
         }
@@ -158,43 +170,13 @@ pub(crate) fn to(args: &TransferArgs, origin: Origin, target: Endpoint) -> anyho
     })
 }
 
-/// Options that a way knows nothing of are mistakes, not decoration.
-fn refuse_strangers(args: &TransferArgs, way: &Way) -> Result<(), Usage> {
-    if let (Way::Push(..), Some(mode @ 0o1000..)) = (way, args.chmod) {
-        return Err(Usage(format!(
+/// A server gives no image such a mode.
+fn refuse_special_bits(args: &TransferArgs, way: &Way) -> Result<(), Usage> {
+    match (way, args.chmod) {
+        (Way::Push(..), Some(mode @ 0o1000..)) => Err(Usage(format!(
             "--chmod {mode:o}: a server gives no image more than 777, never setuid, setgid or sticky"
-        )));
-    }
-    const PATHS: &str = "paths on this machine";
-    const SERVERS: &str = "servers";
-    const REMOTE: &str = "images on other machines";
-    let reach = match way {
-        Way::Push(_, remote) | Way::Pull(remote, _) => Some(&remote.reach),
-        Way::Local(..) | Way::V1(..) => None,
-    };
-    let (local, v1, v2) =
-        (matches!(way, Way::Local(..)), matches!(way, Way::V1(..)), reach.is_some());
-    let ssh = matches!(reach, Some(Reach::Command { .. }));
-    let tls = matches!(reach, Some(Reach::Tls { .. }));
-    let options = [
-        ("--connect-timeout", args.connect_timeout.is_some(), !local && !ssh, SERVERS),
-        ("--retries", args.retries.is_some(), !local, SERVERS),
-        ("--no-fast", args.no_fast, v1, "ssync:// targets"),
-        ("--no-resume", args.no_resume, !v1, "all but ssync:// targets"),
-        ("--chmod", args.chmod.is_some(), !v1, "all but ssync:// targets"),
-        ("--reflink", args.reflink.is_some(), local, PATHS),
-        ("--compress", args.compress.is_some(), v2, REMOTE),
-        ("--bwlimit", args.bwlimit.is_some(), v2, REMOTE),
-        ("--verify", args.verify, v2, REMOTE),
-        ("--token-file", args.token_file.is_some(), v2 && !ssh, "lacuna:// and lacunas:// images"),
-        ("--tls-ca", args.tls_ca.is_some(), tls, "lacunas:// images"),
-        ("--rsh", args.rsh.is_some(), ssh, "HOST:PATH images"),
-        ("--remote-command", args.remote_command.is_some(), ssh, "HOST:PATH images"),
-        ("--compare", args.compare, !v1, "all but ssync:// targets"),
-    ];
-    match options.iter().find(|(_, given, known, _)| *given && !known) {
-        Some((option, _, _, other)) => Err(Usage(format!("{option} is for {other} only"))),
-        None => Ok(()),
+        ))),
+        _ => Ok(()),
     }
 }
 

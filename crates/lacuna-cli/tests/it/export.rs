@@ -212,6 +212,15 @@ fn a_replica_directory_is_copied_and_told_about() {
     assert!(out.contains("2 layers") && out.contains("written 0 B"), "{out}");
     for (words, code, said) in [
         (&["--no-fast", "replica", "copy"][..], 2, "--no-fast"),
+        (&["--chmod", "600", "replica", "copy"], 2, "--chmod is for images only"),
+        (&["--tls-ca", "x", "replica", "lacuna://127.0.0.1:1/r"], 2, "--tls-ca is for lacunas://"),
+        (
+            &["--rsh", "false", "replica", "lacuna://127.0.0.1:1/r"],
+            2,
+            "--rsh is for HOST:PATH only",
+        ),
+        (&["--verify", "replica", "copy"], 2, "--verify is for HOST:PATH, lacuna:// and"),
+        (&["--reflink", "auto", "replica", "node:copy"], 2, "--reflink is for paths"),
         (&["--force", "replica/volume-snap-s0.img", "a.img"], 2, "replica directories only"),
         (&["replica", "replica"], 1, "are the same file"),
         (&["replica", "ssync://127.0.0.1:1"], 2, "knows no directories"),
