@@ -12,7 +12,7 @@ struct Session<'a> {
     what: &'static str,
     path: Option<&'a str>,
     peer: &'a str,
-    direction: &'static str,
+    direction: Option<&'static str>,
     bytes: Option<u64>,
     ok: bool,
     error: Option<&'a str>,
@@ -22,7 +22,11 @@ struct Session<'a> {
 /// Prints `served` as an object on standard output.
 pub(super) fn print(lines: &Lines, served: &Served) {
     let object = Session {
-        what: if served.dry.is_some() { "dry-run" } else { "sync" },
+        what: match (served.role, served.dry) {
+            (Role::Keeper, _) => "directory",
+            (_, Some(_)) => "dry-run",
+            (_, None) => "sync",
+        },
         path: served.path.as_deref(),
         peer: &served.peer,
         direction: direction(served.role),
@@ -36,11 +40,12 @@ pub(super) fn print(lines: &Lines, served: &Served) {
     }
 }
 
-/// As the server sees it.
-fn direction(role: Role) -> &'static str {
+/// Of an image, as the server sees it.
+fn direction(role: Role) -> Option<&'static str> {
     match role {
-        Role::Source | Role::Keeper => "received",
-        Role::Target => "sent",
+        Role::Source => Some("received"),
+        Role::Target => Some("sent"),
+        Role::Keeper => None,
     }
 }
 

@@ -7,10 +7,11 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use lacuna_testing::mount::{Fs, Mount, MountOptions};
+use lacuna_testing::replica::Replica;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, Server, expect, json, keys, lacuna, names, sample};
+use crate::common::{PATIENCE, Server, aligned, expect, json, keys, lacuna, names, sample};
 
 fn serve(root: &Path, more: &[&str]) -> Server {
     let words = ["serve", "--listen", "127.0.0.1:0", "--root"];
@@ -128,6 +129,36 @@ fn programs_are_told_of_each_session_by_an_object() {
     assert!(received["bytes"].as_u64() > Some(40 * 4096), "{received}");
     assert_eq!((&received["bytes"], &received["error"]), (&sent["bytes"], &Value::Null));
     assert!(failed["error"].as_str().unwrap().contains("no such file"), "{failed}");
+}
+
+/// The images of a replica have sessions of their own, and so has what is beside them.
+#[test]
+fn programs_are_told_of_sessions_that_are_of_a_directory() {
+    let Some(mount) = Mount::new(Fs::Ext4) else { return };
+    let (root, replica) = (mount.path().join("root"), mount.path().join("replica"));
+    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir(&replica).unwrap();
+    Replica::line(vec![aligned(), aligned()]).write(&replica);
+    let server = serve(&root, &["--json"]);
+    let there = format!("lacuna://{}/copy", server.address);
+    let mut sync = lacuna();
+    // Another test may be starting a program, which has the files of this one open for a moment.
+    sync.args(["sync", "--force"]).arg(&replica).arg(there);
+    expect(&sync.output().unwrap(), 0);
+    server.signal(Signal::TERM);
+    let (_, out, _) = server.wait();
+    let objects: Vec<Value> = out.lines().map(json).collect();
+    let (directory, images): (Vec<_>, Vec<_>) =
+        objects.iter().partition(|object| object["path"] == "copy");
+    assert_eq!(images.len(), 2, "{out}");
+    for image in images {
+        assert_eq!((&image["what"], &image["direction"]), (&json!("sync"), &json!("received")));
+    }
+    assert!(directory.iter().any(|session| session["bytes"] == 0), "{out}");
+    assert!(directory.iter().any(|session| session["bytes"].as_u64() > Some(0)), "{out}");
+    for session in directory {
+        assert_eq!((&session["what"], &session["direction"]), (&json!("directory"), &Value::Null));
+    }
 }
 
 #[test]
