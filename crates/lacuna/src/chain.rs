@@ -15,6 +15,7 @@ mod replica;
 pub mod squash;
 mod tree;
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -43,14 +44,35 @@ pub struct ChainOptions {
     pub force: bool,
 }
 
-/// Opens the chain of the images `base_to_tip`, whatever `.meta` files say. It is as large as the largest.
+/// Opens the chain of the images `base_to_tip`, whatever `.meta` files say: where that of the first names a parent
+/// that is not among them, there is a warning. It is as large as the largest.
 ///
 /// # Errors
 ///
 /// What is wrong with an image, or with its place in the chain.
 pub fn open(base_to_tip: &[PathBuf], options: &ChainOptions, cancel: &Cancel) -> Result<Source> {
     let newest_first: Vec<_> = base_to_tip.iter().rev().cloned().collect();
-    open_layers(&newest_first, None, options, cancel)
+    let source = open_layers(&newest_first, None, options, cancel)?;
+    warn_without_parent(base_to_tip, options);
+    Ok(source)
+}
+
+/// A list may have been meant to begin with an older layer.
+fn warn_without_parent(base_to_tip: &[PathBuf], options: &ChainOptions) {
+    let Some(base) = base_to_tip.first() else { return };
+    let parent = match LayerMeta::read(base) {
+        Ok(meta) => meta.unwrap_or_default().parent,
+        // It is not believed anyway.
+        Err(error) => return tracing::warn!("{}", crate::describe(&error)),
+    };
+    let is_listed = |path: &PathBuf| path.file_name() == Some(OsStr::new(&parent));
+    if !parent.is_empty() && !base_to_tip.iter().any(is_listed) {
+        let reads = if options.backing.is_some() { "is missing" } else { "reads as zeros" };
+        tracing::warn!(
+            "{}: its .meta file names {parent}, which is not in the list: what that holds {reads}",
+            base.display()
+        );
+    }
 }
 
 /// The same of a volume of `size`, where that is known; otherwise it is that of its newest layer.
