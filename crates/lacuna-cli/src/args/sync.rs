@@ -38,10 +38,12 @@ use super::TransferArgs;
     lacuna sync replicas/pvc-1a2b-0f3c9a7e node2:/srv/replicas/pvc-1a2b-0f3c9a7e\n  \
     lacuna sync --dry-run --compare disk.img /dev/sdx")]
 pub(crate) struct SyncArgs {
-    /// The image to read: a file, a block device, HOST:PATH, lacuna://HOST[:PORT]/PATH or lacunas://
+    /// The image to read: a file, a block device, HOST:PATH, lacuna://HOST[:PORT]/PATH or lacunas://. Or a
+    /// replica directory: a path, or one of the others with a slash at its end
     #[arg(value_name = "SRC")]
     pub(crate) source: OsString,
-    /// What is to become equal: the same, or ssync://HOST[:PORT]
+    /// What is to become equal: an image, named in the same ways or by ssync://HOST[:PORT]; for a replica
+    /// directory another one, with or without the slash
     #[arg(value_name = "DST")]
     pub(crate) target: OsString,
     /// When SRC is a replica directory: copy it though others have its files open for writing (what they write
