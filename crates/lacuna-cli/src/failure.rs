@@ -30,6 +30,18 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// SRC and DST are one directory.
+#[derive(Debug)]
+pub(crate) struct SameDirectory(pub(crate) String, pub(crate) String);
+
+impl std::fmt::Display for SameDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} and {} are the same directory", self.0, self.1)
+    }
+}
+
+impl std::error::Error for SameDirectory {}
+
 /// An operation that a signal stopped; the error that ended it lies under this.
 #[derive(Debug)]
 pub(crate) struct Interrupted {

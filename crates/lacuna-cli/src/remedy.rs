@@ -1,5 +1,7 @@
 //! What to do about an error, in the words of the command that ran: the libraries know no flags.
 
+mod kept;
+
 use std::path::Path;
 
 use lacuna::chain::ChainError;
@@ -7,9 +9,9 @@ use lacuna::{Kept, Stopped};
 use lacuna_sync::{Error, Unreached, v2};
 
 use crate::chain::squash;
-use crate::failure::Interrupted;
+use crate::failure::{Interrupted, SameDirectory};
 use crate::output::StdoutError;
-use crate::units;
+use kept::kept;
 
 /// How a command on this machine that was stopped goes on.
 pub(crate) const GO_ON: &str = "run the same command again to go on";
@@ -41,6 +43,8 @@ pub(crate) struct Words {
     serve: &'static str,
     /// How a layer is taken for what it is not said to be, where it can be.
     force_layer: Option<&'static str>,
+    /// How a replica is read that is not complete, where it can be.
+    force: Option<&'static str>,
     /// How a fold gets by with less space.
     free: &'static str,
     /// What a fold is called that is a part of something else.
@@ -55,6 +59,7 @@ pub(crate) const LACUNA: Words = Words {
     no_fast: "--no-fast",
     serve: "lacuna serve",
     force_layer: Some("--force-layer"),
+    force: Some("--force"),
     free: "with --free, CHILD gives up each range that PARENT has, and is no layer on its own then: \
         see --dry-run --free",
     fold: "fold",
@@ -66,6 +71,7 @@ pub(crate) const CHAIN: Words = Words { force_layer: None, ..LACUNA };
 
 /// Of `chain squash`, which folds many layers at once.
 pub(crate) const SQUASH: Words = Words {
+    force: None,
     free: "with --free, the layers above OLD give up each range that OLD has durably: see --dry-run --free",
     fold: "squash",
     freed: "the layers above it may have given up a part of what they had: take them for no layers on \
@@ -97,6 +103,8 @@ impl Words {
             Some(interrupted.remedy.to_owned())
         } else if error.downcast_ref::<StdoutError>().is_some() {
             Some("send the output to where it can be written".to_owned())
+        } else if error.downcast_ref::<SameDirectory>().is_some() {
+            Some("name two different directories".to_owned())
         } else if let Some(stopped) = stopped {
             self.of_image(&stopped.cause)
         } else if let Some(error) = error.downcast_ref::<lacuna::Error>() {
@@ -140,6 +148,14 @@ impl Words {
             lacuna::Error::Chain(ChainError::HalfSquashed { old, new }) => {
                 Some(squash::again(old, new))
             }
+            lacuna::Error::Chain(ChainError::NeedsBacking { .. }) => {
+                Some(error.remedy()? + ": --backing FILE")
+            }
+            lacuna::Error::Chain(ChainError::Rebuilding { .. }) => {
+                let take =
+                    |flag| format!("; what has arrived of it can be had all the same: {flag}");
+                Some(error.remedy()? + &self.force.map(take).unwrap_or_default())
+            }
             lacuna::Error::NoSpace { freeing: false, .. } => {
                 Some(format!("{}; {}", error.remedy()?, self.free))
             }
@@ -173,6 +189,10 @@ impl Words {
             Error::Connect { .. } => remedy.map(|remedy| format!("{remedy} ({})", self.serve)),
             _ => match error.told() {
                 Some(v2::codes::TLS) => Some("use lacunas://HOST:PORT/PATH".to_owned()),
+                Some(v2::codes::PATH) if speaks_of_directory(error) => Some(format!(
+                    "{}: a replica directory as SRC ends in a slash, HOST:DIR/",
+                    remedy?
+                )),
                 Some(code) => remedy.map(|remedy| remedy + flag_of(code)),
                 None => remedy,
             },
@@ -196,65 +216,17 @@ fn speaks_of_direct(message: &str) -> bool {
     message.contains("direct I/O is not possible") || message.contains("for directIO")
 }
 
+/// In the words of the other end.
+fn speaks_of_directory(error: &Error) -> bool {
+    error.to_string().contains("is a directory, not a regular file")
+}
+
 fn is_meta(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "meta")
 }
 
 fn is_checksum(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "checksum")
-}
-
-fn kept(words: &Words, kept: &Kept) -> Option<String> {
-    Some(match kept {
-        Kept::Nothing => return None,
-        Kept::Part { path, done_bytes: 0 } => format!(
-            "{} holds nothing that can be relied on: the same command begins again in it, or remove it",
-            path.display()
-        ),
-        Kept::Part { path, done_bytes } => format!(
-            "the first {} are kept in {}, and the same command goes on behind them",
-            units::bytes(*done_bytes),
-            path.display()
-        ),
-        Kept::Named(path) => format!(
-            "{} is complete, but may not outlast a power cut: the same command makes sure",
-            path.display()
-        ),
-        Kept::HalfWritten(path) => format!(
-            "{} is half old and half new, and marked unfinished: the same command completes it",
-            path.display()
-        ),
-        Kept::HalfFolded { parent, freed: false } => marked(parent, words.fold),
-        Kept::HalfFolded { parent, freed: true } => format!(
-            "{} is marked unfinished, and {}. Over this parent the chain reads as before, and the same \
-             command completes the {}",
-            parent.display(),
-            words.freed,
-            words.fold
-        ),
-        Kept::HalfRebuilt(directory) => format!(
-            "{} says Rebuilding until a copy is complete: the same command completes it",
-            directory.display()
-        ),
-        Kept::HalfPruned(parent) => marked(parent, "prune"),
-        Kept::HalfSquashed(newest) => format!(
-            "what is to be {} is complete, but not all files are gone that it takes the place of; the chain \
-             reads as before, and the same squash completes it",
-            newest.display()
-        ),
-        Kept::HalfWrittenDevice(path) => format!(
-            "{} is half old and half new: do not use it before the same command has completed it",
-            path.display()
-        ),
-    })
-}
-
-fn marked(parent: &Path, operation: &str) -> String {
-    let parent = parent.display();
-    format!(
-        "{parent} is marked unfinished; the chain reads as before, and the same command completes the \
-         {operation}"
-    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `lacuna sync` of a replica directory: all of its layers, and what describes them.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
 use lacuna::chain::Replica;
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::{SyncArgs, TransferArgs};
 use crate::endpoint::Endpoint;
-use crate::failure::{Usage, unless_stopped};
+use crate::failure::{SameDirectory, Usage, unless_stopped};
 use crate::meter::attended;
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON};
@@ -119,7 +120,10 @@ pub(crate) fn run(
             replica::plan(&source, &target, dry, &options, progress, cancel)
         })?;
         let operation = format!("dry run of the sync of {from} to {to}");
-        let plan = plan.map_err(|error| unless_stopped(error.into(), operation, BEGIN_ANEW))?;
+        let plan = plan.map_err(|error| match is_same(&error, &source) {
+            true => SameDirectory(from.clone(), to.clone()).into(),
+            false => unless_stopped(error.into(), operation, BEGIN_ANEW),
+        })?;
         return Ok(output.report(&DryRun::of(ends, &plan), || lines_of_plan(&from, &to, &plan))?);
     }
     let begun = Instant::now();
@@ -127,7 +131,10 @@ pub(crate) fn run(
         replica::sync(&source, &target, &options, progress, cancel)
     })?;
     let operation = format!("sync of {from} to {to}");
-    let stats = stats.map_err(|error| unless_stopped(error.into(), operation, GO_ON))?;
+    let stats = stats.map_err(|error| match is_same(&error.cause, &source) {
+        true => SameDirectory(from, to.clone()).into(),
+        false => unless_stopped(error.into(), operation, GO_ON),
+    })?;
     let report = Report::of(ends, &stats, begun.elapsed().as_secs_f64());
     let printed = output.report(&report, || report.lines());
     Ok(printed.map_err(|error| error.but(format!("{to} is complete")))?)
@@ -141,6 +148,17 @@ fn via<'a>(source: &'a Place, target: &'a Place) -> Result<Via<'a>, Usage> {
         }
         (Place::There(remote), _) | (_, Place::There(remote)) => Ok(Via::V2(&remote.reach)),
         (Place::Here(_), Place::Here(_)) => Ok(Via::Paths),
+    }
+}
+
+/// Whether it is the directory itself that is source and target, and not an image in it.
+fn is_same(error: &lacuna_sync::Error, source: &Place) -> bool {
+    let lacuna_sync::Error::Image(lacuna::Error::SameFile { source_path, .. }) = error else {
+        return false;
+    };
+    match source {
+        Place::Here(directory) => source_path == directory,
+        Place::There(remote) => source_path.as_os_str().as_bytes() == remote.path,
     }
 }
 
@@ -175,7 +193,7 @@ impl Report {
         };
         vec![
             format!("{source} -> {target}: {layers} of {} in {elapsed}", bytes(self.size_bytes)),
-            format!("{skipped_layer_count} equal by checksum, {removed} removed"),
+            format!("{}; {removed} removed", not_read(*skipped_layer_count)),
             format!(
                 "read {}, compared {}{moved}, written {}",
                 bytes(self.read_bytes),
@@ -202,6 +220,10 @@ impl DryRun {
     }
 }
 
+fn not_read(layers: u64) -> String {
+    format!("{} not read: equal by checksum and layout", counted(layers, "layer"))
+}
+
 fn lines_of_plan(source: &str, target: &str, plan: &ReplicaPlan) -> Vec<String> {
     let layers = counted(plan.layers, "layer");
     let size = bytes(plan.copy.size_bytes);
@@ -211,7 +233,7 @@ fn lines_of_plan(source: &str, target: &str, plan: &ReplicaPlan) -> Vec<String> 
         .map_or_else(|| format!("at most {}", bytes(copy.written_bytes_max)), bytes);
     let mut lines = vec![
         format!("{source} -> {target}: {layers} of {size}, nothing done"),
-        format!("{} equal by checksum", plan.skipped_layers),
+        not_read(plan.skipped_layers),
         format!(
             "would read {}, compare {}, write {written}, punch or zero {}",
             bytes(copy.read_bytes),

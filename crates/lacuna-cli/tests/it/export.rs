@@ -10,7 +10,7 @@ use lacuna_testing::pattern::{BLOCK, Block, Pattern};
 use lacuna_testing::replica::{Replica, snapshot};
 use rustix::process::Signal;
 
-use crate::common::{PATIENCE, expect, interrupt, json, keys, lacuna, names, sample, text};
+use crate::common::{PATIENCE, Server, expect, interrupt, json, keys, lacuna, names, sample, text};
 use crate::partials::{allow, open_to_all};
 
 /// A replica of two layers on a filesystem that has all kinds.
@@ -74,11 +74,79 @@ fn a_chain_is_exported_and_told_about() {
     assert!(out.starts_with("replica -> a.img: "), "{out}");
     assert!(fs::read(here.join("a.img")).unwrap() == replica.layers[0].pattern.bytes());
     let [base, head] = [0, 1].map(|at| format!("replica/{}", replica.layers[at].file));
-    expect(&export(&[&base, &head, "b.img"], here), 0);
+    let (_, err) = expect(&export(&[&base, &head, "b.img"], here), 0);
+    assert_eq!(err, "");
     assert!(fs::read(here.join("b.img")).unwrap() == flat());
     let mut listed = names(&directory);
     listed.retain(|name| !name.ends_with(".img") && !name.ends_with(".meta"));
     assert_eq!(listed, ["revision.counter"]);
+}
+
+/// It is done as it was asked for, and said what is not in it.
+#[test]
+fn a_list_that_begins_in_the_middle_is_exported_with_a_warning() {
+    let Some((mount, directory, replica)) = place() else { return };
+    let (head, here) = (format!("replica/{}", replica.head), mount.path());
+    let warned =
+        format!("{head}: its .meta file names volume-snap-s0.img, which is not in the list: what");
+    let (_, err) = expect(&export(&[&head, "a.img"], here), 0);
+    assert!(err.contains(&(warned.clone() + " that holds reads as zeros")), "{err}");
+    let read = fs::read(here.join("a.img")).unwrap();
+    assert!(read == replica.layers[1].pattern.bytes());
+    File::create(here.join("base.raw")).unwrap().set_len(replica.size).unwrap();
+    let (_, err) = expect(&export(&["--backing", "base.raw", &head, "a.img"], here), 0);
+    assert!(err.contains(&(warned + " that holds is missing")), "{err}");
+    fs::write(directory.join(format!("{}.meta", replica.head)), "{").unwrap();
+    let (_, err) = expect(&export(&[&head, "a.img"], here), 0);
+    assert!(err.contains("volume-head-001.img.meta"), "{err}");
+}
+
+/// Writes another value for a key of `volume.meta`.
+fn say(directory: &Path, key: &str, value: &str) {
+    let path = directory.join("volume.meta");
+    let mut volume = json(&fs::read_to_string(&path).unwrap());
+    volume[key] = json(value);
+    fs::write(&path, volume.to_string()).unwrap();
+}
+
+#[test]
+fn what_a_replica_lacks_is_had_by_an_option_that_is_named() {
+    let Some((mount, directory, _)) = place() else { return };
+    let here = mount.path();
+    say(&directory, "BackingFilePath", "\"/images/base.raw\"");
+    let (_, err) = expect(&export(&["replica", "a.img"], here), 1);
+    assert!(err.contains("name a raw copy of it: --backing FILE"), "{err}");
+    say(&directory, "BackingFilePath", "\"\"");
+    say(&directory, "Rebuilding", "true");
+    let force = "what has arrived of it can be had all the same: --force";
+    for words in [&["replica", "a.img"][..], &["--dry-run", "replica", "a.img"]] {
+        let (_, err) = expect(&export(words, here), 1);
+        assert!(err.contains(force), "{err}");
+    }
+    let (_, err) = expect(&sync(&["replica", "copy"], here), 1);
+    assert!(err.contains(force), "{err}");
+    let squash = ["chain", "squash", "replica", "--from", "s0", "--to", "volume-head-001.img"];
+    let squash = lacuna().current_dir(here).args(squash).output().unwrap();
+    let (_, err) = expect(&squash, 1);
+    assert!(err.contains("use another replica") && !err.contains("--force"), "{err}");
+}
+
+#[test]
+fn a_directory_elsewhere_wants_its_slash() {
+    let Some((mount, _, _)) = place() else { return };
+    let mut serve = lacuna();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(mount.path());
+    let server = Server::start(&mut serve);
+    let there = format!("lacuna://{}/replica", server.address);
+    let (_, err) = expect(&sync(&[&there, "copy"], mount.path()), 1);
+    assert!(err.contains("a replica directory as SRC ends in a slash, HOST:DIR/"), "{err}");
+    for more in [&[][..], &["--dry-run"]] {
+        let (_, err) = expect(&sync(&[more, &["replica", &there]].concat(), mount.path()), 1);
+        assert!(err.contains("are the same directory"), "{err}");
+        let there = there.clone() + "/";
+        let (_, err) = expect(&sync(&[more, &[&there, "replica"]].concat(), mount.path()), 1);
+        assert!(err.contains("name two different directories"), "{err}");
+    }
 }
 
 #[test]
@@ -222,13 +290,29 @@ fn a_replica_directory_is_copied_and_told_about() {
         (&["--verify", "replica", "copy"], 2, "--verify is for HOST:PATH, lacuna:// and"),
         (&["--reflink", "auto", "replica", "node:copy"], 2, "--reflink is for paths"),
         (&["--force", "replica/volume-snap-s0.img", "a.img"], 2, "replica directories only"),
-        (&["replica", "replica"], 1, "are the same file"),
+        (&["replica", "replica"], 1, "replica and replica are the same directory"),
         (&["replica", "ssync://127.0.0.1:1"], 2, "knows no directories"),
         (&["node:dir/", "other:dir"], 2, "must be a path on this machine"),
     ] {
         let (_, err) = expect(&sync(words, here), code);
         assert!(err.contains(said), "{words:?}: {err}");
     }
+}
+
+/// A copy that was stopped in the middle by `signal`.
+fn stopped(place: &Path, signal: Signal) -> Output {
+    let (target, volume) = (place.join("copy"), place.join("copy/volume.meta"));
+    for _ in 0..10 {
+        let _ = fs::remove_dir_all(&target);
+        let mut command = lacuna();
+        command.current_dir(place).args(["sync", "replica", "copy", "--jobs", "1"]);
+        let output = interrupt(&mut command, signal, |_| volume.exists());
+        let is_refused = text(&output.stderr).contains("open for writing");
+        if !output.status.success() && !is_refused {
+            return output;
+        }
+    }
+    panic!("the copy was always faster than the signal");
 }
 
 /// Killed in the middle, the target says that it is not complete, and the same command completes it.
@@ -238,31 +322,20 @@ fn a_copy_of_a_replica_that_is_killed_says_so_and_goes_on() {
     let (directory, target) = (mount.path().join("replica"), mount.path().join("copy"));
     fs::create_dir(&directory).unwrap();
     let large = |seed| Pattern::whole(vec![Block::Data(seed); 6000]);
-    let replica = Replica::line(vec![large(1), large(2)]);
-    replica.write(&directory);
-    let volume = target.join("volume.meta");
+    Replica::line(vec![large(1), large(2)]).write(&directory);
     for signal in [Signal::KILL, Signal::TERM] {
-        let _ = fs::remove_dir_all(&target);
-        let begun = |_| volume.exists();
-        let mut command = lacuna();
-        command.current_dir(mount.path()).args(["sync", "replica", "copy", "--jobs", "1"]);
-        let stopped = interrupt(&mut command, signal, begun);
-        if stopped.status.success() {
-            continue;
-        }
-        if text(&stopped.stderr).contains("open for writing") {
-            continue;
-        }
-        let says = fs::read_to_string(&volume).unwrap();
+        let output = stopped(mount.path(), signal);
+        let says = fs::read_to_string(target.join("volume.meta")).unwrap();
         assert!(says.contains("\"Rebuilding\":true"), "{says}");
-        let err = text(&stopped.stderr);
+        let err = text(&output.stderr);
         let is_told = err.contains("copy says Rebuilding until a copy is complete");
         assert_eq!(is_told, signal == Signal::TERM, "{err}");
-    }
-    expect(&sync(&["replica", "copy"], mount.path()), 0);
-    assert_eq!(names(&target), names(&directory));
-    for name in names(&directory) {
-        assert!(fs::read(directory.join(&name)).unwrap() == fs::read(target.join(&name)).unwrap());
+        expect(&sync(&["replica", "copy"], mount.path()), 0);
+        assert_eq!(names(&target), names(&directory));
+        for name in names(&directory) {
+            let [source, copy] = [&directory, &target].map(|of| fs::read(of.join(&name)).unwrap());
+            assert!(source == copy, "{name}");
+        }
     }
     assert!(directory.join(snapshot("s0")).exists());
 }
