@@ -14,6 +14,7 @@ use crate::meter::attended;
 use crate::output::Output;
 use crate::remedy::{BEGIN_ANEW, GO_ON};
 use crate::remote;
+use crate::report::lines_of_plan;
 use crate::strangers::{self, Via, What};
 use crate::sync::copy_options;
 use crate::units::{bytes, counted, seconds};
@@ -93,51 +94,86 @@ pub(crate) fn run(
     (source, target): (Place, Place),
     output: &Output,
 ) -> anyhow::Result<()> {
-    let via = via(&source, &target)?;
-    strangers::refuse(&args.transfer, What::Directory, via)?;
+    strangers::refuse(&args.transfer, What::Directory, via(&source, &target)?)?;
     if let Place::Here(directory) = &source
         && let Ok(replica) = Replica::open(directory)
     {
         // What else is wrong with it is said when it is copied.
         replica.refuse_one_file(replica.layers().keys().map(String::as_str))?;
     }
-    let transfer = &args.transfer;
     let options = ReplicaOptions {
-        copy: copy_options(transfer),
-        sync: remote::options(transfer),
+        copy: copy_options(&args.transfer),
+        sync: remote::options(&args.transfer),
         force: args.force,
     };
-    let peer = match via {
-        Via::V2(reach) => Some(reach.peer()),
-        Via::Paths | Via::V1 => None,
-    };
-    let [from, to] = [&args.source, &args.target].map(|name| name.display().to_string());
-    let protocol = if peer.is_some() { "v2" } else { "local" };
-    let ends = Ends { source: from.clone(), target: to.clone(), protocol };
-    if transfer.dry_run {
-        let dry = remote::dry(transfer);
+    let job = Job { args, source, target, options };
+    if args.transfer.dry_run { job.dry_run(output) } else { job.sync(output) }
+}
+
+/// What is to be done.
+struct Job<'a> {
+    args: &'a SyncArgs,
+    source: Place,
+    target: Place,
+    options: ReplicaOptions,
+}
+
+impl Job<'_> {
+    fn dry_run(&self, output: &Output) -> anyhow::Result<()> {
+        let (peer, dry) = (self.peer()?, remote::dry(&self.args.transfer));
         let plan = attended(output, peer, |progress, cancel| {
-            replica::plan(&source, &target, dry, &options, progress, cancel)
+            replica::plan(&self.source, &self.target, dry, &self.options, progress, cancel)
         })?;
-        let operation = format!("dry run of the sync of {from} to {to}");
-        let plan = plan.map_err(|error| match is_same(&error, &source) {
-            true => SameDirectory(from.clone(), to.clone()).into(),
-            false => unless_stopped(error.into(), operation, BEGIN_ANEW),
+        let ends = self.ends()?;
+        let plan = plan.map_err(|error| match is_same(&error, &self.source) {
+            true => ends.same(),
+            false => {
+                let operation =
+                    format!("dry run of the sync of {} to {}", ends.source, ends.target);
+                unless_stopped(error.into(), operation, BEGIN_ANEW)
+            }
         })?;
-        return Ok(output.report(&DryRun::of(ends, &plan), || lines_of_plan(&from, &to, &plan))?);
+        let dry_run = DryRun::of(ends, &plan);
+        Ok(output.report(&dry_run, || dry_run.lines())?)
     }
-    let begun = Instant::now();
-    let stats = attended(output, peer, |progress, cancel| {
-        replica::sync(&source, &target, &options, progress, cancel)
-    })?;
-    let operation = format!("sync of {from} to {to}");
-    let stats = stats.map_err(|error| match is_same(&error.cause, &source) {
-        true => SameDirectory(from, to.clone()).into(),
-        false => unless_stopped(error.into(), operation, GO_ON),
-    })?;
-    let report = Report::of(ends, &stats, begun.elapsed().as_secs_f64());
-    let printed = output.report(&report, || report.lines());
-    Ok(printed.map_err(|error| error.but(format!("{to} is complete")))?)
+
+    fn sync(&self, output: &Output) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let stats = attended(output, self.peer()?, |progress, cancel| {
+            replica::sync(&self.source, &self.target, &self.options, progress, cancel)
+        })?;
+        let ends = self.ends()?;
+        let stats = stats.map_err(|error| match is_same(&error.cause, &self.source) {
+            true => ends.same(),
+            false => {
+                let operation = format!("sync of {} to {}", ends.source, ends.target);
+                unless_stopped(error.into(), operation, GO_ON)
+            }
+        })?;
+        let report = Report::of(ends, &stats, begun.elapsed().as_secs_f64());
+        let printed = output.report(&report, || report.lines());
+        Ok(printed.map_err(|error| error.but(format!("{} is complete", report.target)))?)
+    }
+
+    fn peer(&self) -> Result<Option<&str>, Usage> {
+        Ok(match via(&self.source, &self.target)? {
+            Via::V2(reach) => Some(reach.peer()),
+            Via::Paths | Via::V1 => None,
+        })
+    }
+
+    fn ends(&self) -> Result<Ends, Usage> {
+        let [source, target] =
+            [&self.args.source, &self.args.target].map(|name| name.display().to_string());
+        let protocol = if self.peer()?.is_some() { "v2" } else { "local" };
+        Ok(Ends { source, target, protocol })
+    }
+}
+
+impl Ends {
+    fn same(&self) -> anyhow::Error {
+        SameDirectory(self.source.clone(), self.target.clone()).into()
+    }
 }
 
 /// The way between two directories, of which one at least is on this machine.
@@ -218,34 +254,20 @@ impl DryRun {
             plan: plan.copy.clone(),
         }
     }
+
+    fn lines(&self) -> Vec<String> {
+        let Self { source, target, plan, .. } = self;
+        let (layers, size) = (counted(self.layer_count, "layer"), bytes(plan.size_bytes));
+        let mut lines = vec![
+            format!("{source} -> {target}: {layers} of {size}, nothing done"),
+            not_read(self.skipped_layer_count),
+        ];
+        lines.extend(lines_of_plan(plan, self.protocol));
+        lines.extend(self.removed_files.iter().map(|name| format!("would remove {name}")));
+        lines
+    }
 }
 
 fn not_read(layers: u64) -> String {
     format!("{} not read: equal by checksum and layout", counted(layers, "layer"))
-}
-
-fn lines_of_plan(source: &str, target: &str, plan: &ReplicaPlan) -> Vec<String> {
-    let layers = counted(plan.layers, "layer");
-    let size = bytes(plan.copy.size_bytes);
-    let copy = &plan.copy;
-    let written = copy
-        .written_bytes
-        .map_or_else(|| format!("at most {}", bytes(copy.written_bytes_max)), bytes);
-    let mut lines = vec![
-        format!("{source} -> {target}: {layers} of {size}, nothing done"),
-        not_read(plan.skipped_layers),
-        format!(
-            "would read {}, compare {}, write {written}, punch or zero {}",
-            bytes(copy.read_bytes),
-            bytes(copy.compared_bytes),
-            bytes(copy.cleared_bytes)
-        ),
-    ];
-    if let Some(free) = copy.free_bytes {
-        let verdict = if copy.needed_bytes > free { ": not enough" } else { "" };
-        let (needed, free) = (bytes(copy.needed_bytes), bytes(free));
-        lines.push(format!("needs {needed} more space, {free} are free{verdict}"));
-    }
-    lines.extend(plan.removed_files.iter().map(|name| format!("would remove {name}")));
-    lines
 }

@@ -103,35 +103,42 @@ impl DryRun {
         let plan = &self.plan;
         let kinds = sizes(plan.size_bytes, &plan.kinds);
         let mut lines = vec![format!("{} -> {}: {kinds}, nothing done", self.source, self.target)];
-        let at_most = bytes(plan.written_bytes_max);
         if self.protocol == "v1" {
+            let at_most = bytes(plan.written_bytes_max);
             lines.push(format!(
                 "would send at most {at_most}, to a server that has nothing yet (it was not asked)"
             ));
             return lines;
         }
-        let (read, compared) = (bytes(plan.read_bytes), bytes(plan.compared_bytes));
-        let cleared = bytes(plan.cleared_bytes);
-        let write = if self.protocol == "v2" { "send and write" } else { "write" };
-        let written = plan.written_bytes.map_or(format!("at most {at_most}"), bytes);
-        lines.push(format!(
-            "would read {read}, compare {compared}, {write} {written}, punch or zero {cleared}"
-        ));
-        if plan.reflink_bytes > 0 {
-            lines.push(format!("would reflink {}", bytes(plan.reflink_bytes)));
-        }
-        if plan.resumed_bytes > 0 {
-            let resumed = bytes(plan.resumed_bytes);
-            lines.push(format!("would go on behind the first {resumed}, which are there already"));
-        }
-        if let Some(free) = plan.free_bytes {
-            let verdict = if plan.needed_bytes > free { ": not enough" } else { "" };
-            let (needed, free) = (bytes(plan.needed_bytes), bytes(free));
-            lines.push(format!("needs {needed} more space, {free} are free{verdict}"));
-        }
-        if let Some(rest) = plan.rest_bytes.filter(|rest| *rest > 0) {
-            lines.push(format!("would leave the last {} of the target alone", bytes(rest)));
-        }
+        lines.extend(lines_of_plan(plan, self.protocol));
         lines
     }
+}
+
+/// What copying would take, of an image or of all layers of a directory.
+pub(crate) fn lines_of_plan(plan: &CopyPlan, protocol: &str) -> Vec<String> {
+    let (read, compared) = (bytes(plan.read_bytes), bytes(plan.compared_bytes));
+    let cleared = bytes(plan.cleared_bytes);
+    let write = if protocol == "v2" { "send and write" } else { "write" };
+    let at_most = || format!("at most {}", bytes(plan.written_bytes_max));
+    let written = plan.written_bytes.map_or_else(at_most, bytes);
+    let mut lines = vec![format!(
+        "would read {read}, compare {compared}, {write} {written}, punch or zero {cleared}"
+    )];
+    if plan.reflink_bytes > 0 {
+        lines.push(format!("would reflink {}", bytes(plan.reflink_bytes)));
+    }
+    if plan.resumed_bytes > 0 {
+        let resumed = bytes(plan.resumed_bytes);
+        lines.push(format!("would go on behind the first {resumed}, which are there already"));
+    }
+    if let Some(free) = plan.free_bytes {
+        let verdict = if plan.needed_bytes > free { ": not enough" } else { "" };
+        let (needed, free) = (bytes(plan.needed_bytes), bytes(free));
+        lines.push(format!("needs {needed} more space, {free} are free{verdict}"));
+    }
+    if let Some(rest) = plan.rest_bytes.filter(|rest| *rest > 0) {
+        lines.push(format!("would leave the last {} of the target alone", bytes(rest)));
+    }
+    lines
 }
