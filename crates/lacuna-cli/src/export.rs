@@ -1,5 +1,6 @@
 //! `lacuna export`: write what a snapshot chain reads as to an image.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,6 +67,10 @@ pub(crate) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
     {
         // It would be gone, and the chain with it.
         chain::refuse_layer(path)?;
+        if path.file_name().and_then(OsStr::to_str).is_some_and(chain::is_ours) {
+            let path = path.display();
+            return Err(Usage(format!("{path} describes a replica: name another DST")).into());
+        }
     }
     job.run(&to(&args.transfer, Origin::Chain(origin), target)?, output)
 }

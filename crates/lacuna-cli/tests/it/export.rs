@@ -101,6 +101,20 @@ fn a_list_that_begins_in_the_middle_is_exported_with_a_warning() {
     assert!(err.contains("volume-head-001.img.meta"), "{err}");
 }
 
+#[test]
+fn what_describes_a_replica_is_not_written_over() {
+    let Some((mount, directory, replica)) = place() else { return };
+    let meta = format!("{}.meta", replica.head);
+    for name in ["volume.meta", &meta, &replica.head] {
+        let before = fs::read(directory.join(name)).unwrap();
+        let output = export(&["replica", &format!("replica/{name}")], mount.path());
+        let status = if name == "volume.meta" { 2 } else { 1 };
+        let (_, err) = expect(&output, status);
+        assert!(err.contains(name), "{err}");
+        assert!(fs::read(directory.join(name)).unwrap() == before, "{name}");
+    }
+}
+
 /// Writes another value for a key of `volume.meta`.
 fn say(directory: &Path, key: &str, value: &str) {
     let path = directory.join("volume.meta");
