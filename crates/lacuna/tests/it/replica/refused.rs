@@ -207,3 +207,22 @@ fn a_list_of_layers_must_go_from_the_oldest_to_the_newest() {
     assert!(matches!(refused(&[paths[0].clone(), paths[0].clone()]), Error::SameFile { .. }));
     assert!(listed(&paths, &ChainOptions::default()).is_ok());
 }
+
+/// Somebody merges layers after what describes them was read, and before they are held.
+#[test]
+fn a_replica_that_is_another_by_the_time_its_layers_are_open_is_refused() {
+    let Some(place) = Place::new() else { return };
+    let meta = "volume-snap-s1.img.meta";
+    for (name, text) in [
+        (meta, "{\"Parent\":\"\"}".to_owned()),
+        ("volume.meta", format!("{{\"Size\":65536,\"Head\":\"{}\"}}", place.made.head)),
+    ] {
+        let replica = lacuna::chain::Replica::open(&place.directory).unwrap();
+        let open = || replica.source(None, &ChainOptions::default(), &lacuna::Cancel::default());
+        super::at_rest(open).unwrap();
+        place.put(name, &text);
+        let error = super::at_rest(open).err().expect("an error");
+        assert!(matches!(error, Error::Changed { .. }), "{name}: {error:?}");
+        place.made.write(&place.directory);
+    }
+}
