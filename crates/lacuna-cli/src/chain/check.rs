@@ -101,7 +101,7 @@ fn remedy(code: Code, directory: &str) -> String {
             _ => None,
         }
     };
-    match one_file().filter(|_| code == Code::HalfSquashed) {
+    match (code == Code::HalfSquashed).then(one_file).flatten() {
         Some((old, new)) => super::squash::again(&old, &new),
         None => code.remedy().to_owned(),
     }

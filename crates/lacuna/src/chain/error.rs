@@ -213,7 +213,15 @@ impl ChainError {
             Self::HalfSquashed { .. } | Self::OneFile { .. } => {
                 "run the squash again that was interrupted: it completes it"
             }
-            named => return named.remedy_by_name(),
+            Self::NoLayer { .. }
+            | Self::NoMeta { .. }
+            | Self::Undescribed { .. }
+            | Self::ImageMissing { .. }
+            | Self::Cycle { .. }
+            | Self::OtherChild { .. }
+            | Self::NotHidden { .. }
+            | Self::Linked { .. }
+            | Self::NotRaw { .. } => return self.remedy_by_name(),
         };
         remedy.to_owned()
     }

@@ -149,7 +149,11 @@ impl Files {
             Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(None),
             image => image?,
         };
-        let is_unfinished = mark::refuse(&path).is_err();
+        let is_unfinished = match mark::refuse(&path) {
+            Ok(()) => false,
+            Err(Error::Unfinished { .. }) => true,
+            Err(error) => return Err(error),
+        };
         let checksum = match ChecksumFile::fresh(&image) {
             // Whatever was recorded of it, it is half written.
             _ if is_unfinished => None,

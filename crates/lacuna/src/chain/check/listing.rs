@@ -32,7 +32,9 @@ impl Listing {
         }
         for finding in found.iter_mut().filter(|finding| finding.code == Code::Unfinished) {
             if !listing.images.contains(&finding.file) {
-                *finding = Code::Partial.of(finding.file.clone(), "is gone, and its mark is left");
+                let mark = beside::hidden(Path::new(&finding.file), UNFINISHED);
+                let what = format!("marks {}, which is gone", finding.file);
+                *finding = Code::Partial.of(mark.to_string_lossy(), what);
             }
         }
         let is_layer = |name: &String| has_layer_name(Path::new(name));

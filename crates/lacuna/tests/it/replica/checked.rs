@@ -300,11 +300,13 @@ fn what_does_not_belong_to_the_chain_is_a_note() {
         for suffix in ["data", "partial", "draft"] {
             it.put(&format!(".volume-snap-s2.img.lacuna-{suffix}"), "");
         }
+        it.put(".volume-snap-gone.img.lacuna-unfinished", "");
         fs::create_dir(it.path("lost+found")).unwrap();
     };
     place.assert_found(
         plant,
         &[
+            (Code::Partial, ".volume-snap-gone.img.lacuna-unfinished"),
             (Code::Partial, ".volume-snap-s2.img.lacuna-data"),
             (Code::Partial, ".volume-snap-s2.img.lacuna-draft"),
             (Code::Partial, ".volume-snap-s2.img.lacuna-partial"),
